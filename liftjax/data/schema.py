@@ -1,0 +1,100 @@
+"""The one record: a person in a picture, whatever the source.
+
+Units: 2D in pixels of the original image (integer coordinates are pixel centres, x right, y
+down); 3D in metres, camera axes (x right, y down, z forward), root joint at the origin.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from liftjax.errors import LiftjaxError
+from liftjax.skeletons import get_skeleton
+
+DISTORTION_MODELS = ("opencv", "human36m")
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """One person in one image, with labels. K is the joint count of `skeleton`.
+
+    Attributes:
+      image: JPEG bytes, of the whole picture or of a crop around the person; b"" for a pose
+        without a picture (training lifters needs none).
+      stored_to_image: (2, 3) affine from pixels of the stored JPEG to pixels of the original image.
+      image_size: (2,) width and height of the original image.
+      box_xyxy: (4,) person box in the original image.
+      joints_px: (K, 2). joint_visible: (K,) bool.
+      pose_m: (K, 3) root-relative; zeros where `has_3d` is false. root_m: (3,) root position.
+      camera_K: (3, 3). camera_R: (3, 3) and camera_t: (3,) take world to camera: R X + t, metres.
+      camera_distortion: (5,) k1, k2, p1, p2, k3. distortion_model: "opencv" or "human36m".
+      subject, action, camera: names. frame: number in the original recording.
+    """
+
+    image: bytes
+    stored_to_image: np.ndarray
+    image_size: np.ndarray
+    box_xyxy: np.ndarray
+    joints_px: np.ndarray
+    joint_visible: np.ndarray
+    pose_m: np.ndarray
+    root_m: np.ndarray
+    has_3d: bool
+    camera_K: np.ndarray
+    camera_R: np.ndarray
+    camera_t: np.ndarray
+    camera_distortion: np.ndarray
+    distortion_model: str
+    skeleton: str
+    subject: str
+    action: str
+    camera: str
+    frame: int
+
+    @property
+    def name(self) -> str:
+        """What error messages call this record."""
+        return f"{self.subject}/{self.action}/{self.camera}/frame {self.frame}"
+
+    def validate(self) -> "Record":
+        """Returns the record with canonical dtypes; raises LiftjaxError naming what is wrong."""
+        joints = get_skeleton(self.skeleton).num_joints
+        arrays = {}
+        for field, (dtype, shape) in array_fields(joints).items():
+            array = np.asarray(getattr(self, field), dtype)
+            if array.shape != shape:
+                raise LiftjaxError(
+                    f"{self.name}: {field} has shape {array.shape}, {self.skeleton} needs {shape}."
+                )
+            if not np.isfinite(array).all():
+                raise LiftjaxError(
+                    f"{self.name}: {field} holds NaN or inf; drop the frame or fill the gap."
+                )
+            arrays[field] = array
+        if self.distortion_model not in DISTORTION_MODELS:
+            raise LiftjaxError(
+                f"{self.name}: distortion model {self.distortion_model!r} is not one of "
+                f"{', '.join(DISTORTION_MODELS)}."
+            )
+        return dataclasses.replace(self, **arrays)
+
+
+def array_fields(num_joints: int) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
+    """dtype and shape of every array field of a record with `num_joints` joints."""
+    f32, f64 = np.dtype(np.float32), np.dtype(np.float64)
+    return {
+        "stored_to_image": (f64, (2, 3)),
+        "image_size": (np.dtype(np.int32), (2,)),
+        "box_xyxy": (f32, (4,)),
+        "joints_px": (f32, (num_joints, 2)),
+        "joint_visible": (np.dtype(bool), (num_joints,)),
+        "pose_m": (f32, (num_joints, 3)),
+        "root_m": (f32, (3,)),
+        "camera_K": (f64, (3, 3)),
+        "camera_R": (f64, (3, 3)),
+        "camera_t": (f64, (3,)),
+        "camera_distortion": (f64, (5,)),
+    }
+
+
+STRING_FIELDS = ("distortion_model", "skeleton", "subject", "action", "camera")

@@ -1,0 +1,153 @@
+"""Layers with the semantics of the upstream PyTorch networks.
+
+Attribute names of the parameters are Flax's (kernel, scale, bias); `liftjax.torch_weights` knows
+how each layer type is called and laid out in a PyTorch state_dict.
+"""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from liftjax.ops.conv import conv
+
+Initializer = Callable[..., jax.Array]
+_HE_NORMAL = jax.nn.initializers.he_normal()
+
+
+class Conv(nnx.Module):
+    """Convolution over channels-last input of any number of spatial axes, as torch.nn.ConvNd.
+
+    Args:
+      in_features, out_features: channels.
+      kernel_size: spatial size; its length is the number of spatial axes.
+      strides, dilation: one number for every spatial axis, or one each.
+      padding: zeros on both sides of each axis, as PyTorch counts them.
+      groups: feature groups; `in_features` groups make a depthwise convolution.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        kernel_size: Sequence[int],
+        *,
+        strides: int | Sequence[int] = 1,
+        padding: int | Sequence[int] = 0,
+        dilation: int | Sequence[int] = 1,
+        groups: int = 1,
+        use_bias: bool = True,
+        kernel_init: Initializer = _HE_NORMAL,
+        rngs: nnx.Rngs,
+    ):
+        axes = len(kernel_size)
+
+        def each(v):
+            return (v,) * axes if isinstance(v, int) else tuple(v)
+
+        self.strides, self.padding, self.dilation = each(strides), each(padding), each(dilation)
+        self.groups = groups
+        shape = (*kernel_size, in_features // groups, out_features)
+        self.kernel = nnx.Param(kernel_init(rngs.params(), shape))
+        self.bias = nnx.Param(jnp.zeros(out_features)) if use_bias else None
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        y = conv(
+            x, self.kernel[...].astype(x.dtype), self.strides, self.padding, self.dilation,
+            self.groups,
+        )  # fmt: skip
+        if self.bias is None:
+            return y
+        return y + self.bias[...].astype(y.dtype).reshape((1,) * (y.ndim - 1) + (-1,))
+
+
+class BatchNorm(nnx.Module):
+    """Batch normalisation over all axes but the last, with PyTorch's running statistics.
+
+    In training mode the input is normalised with the biased batch variance, and the running
+    statistics move by `momentum` towards the batch mean and the *unbiased* batch variance
+    (PyTorch counts momentum that way; Flax's is one minus it). Statistics are float32 or wider.
+
+    With `axis_name` the batch statistics are those of all replicas on that mapped axis.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        *,
+        epsilon: float = 1e-5,
+        momentum: float = 0.1,
+        axis_name: str | None = None,
+    ):
+        self.epsilon, self.momentum, self.axis_name = epsilon, momentum, axis_name
+        self.scale = nnx.Param(jnp.ones(num_features))
+        self.bias = nnx.Param(jnp.zeros(num_features))
+        self.mean = nnx.BatchStat(jnp.zeros(num_features))
+        self.var = nnx.BatchStat(jnp.ones(num_features))
+
+    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        if train:
+            mean, var = self._update(x)
+        else:
+            mean, var = self.mean[...], self.var[...]
+        gain = self.scale[...] * jax.lax.rsqrt(var + self.epsilon)
+        shift = self.bias[...] - mean * gain
+        wide = (1,) * (x.ndim - 1) + (-1,)
+        dtype = jnp.promote_types(x.dtype, jnp.float32)
+        return (x.astype(dtype) * gain.reshape(wide) + shift.reshape(wide)).astype(x.dtype)
+
+    def _update(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Batch mean and biased variance; moves the running statistics."""
+        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        axes = tuple(range(x.ndim - 1))
+        count = x.size // x.shape[-1]
+        mean = x.mean(axes)
+        if self.axis_name is not None:
+            mean = jax.lax.pmean(mean, self.axis_name)
+            count = count * jax.lax.axis_size(self.axis_name)
+        # Two passes: the variance of activations far from zero would drown in a difference of
+        # large sums.
+        var = jnp.square(x - mean.reshape((1,) * (x.ndim - 1) + (-1,))).mean(axes)
+        if self.axis_name is not None:
+            var = jax.lax.pmean(var, self.axis_name)
+        unbiased = var * (count / max(count - 1, 1))
+        for running, batch in ((self.mean, mean), (self.var, unbiased)):
+            new = (1 - self.momentum) * running[...] + self.momentum * batch
+            running[...] = jax.lax.stop_gradient(new).astype(running[...].dtype)
+        return mean, var
+
+
+class LayerNorm(nnx.LayerNorm):
+    """nnx.LayerNorm with PyTorch's default epsilon and the two-pass variance."""
+
+    def __init__(self, num_features: int, *, epsilon: float = 1e-5, rngs: nnx.Rngs):
+        super().__init__(num_features, epsilon=epsilon, use_fast_variance=False, rngs=rngs)
+
+
+class Dropout(nnx.Module):
+    """Inverted dropout; active when called with random numbers, the identity without."""
+
+    def __init__(self, rate: float):
+        self.rate = rate
+
+    def __call__(self, x: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        if rngs is None or self.rate == 0:
+            return x
+        keep = jax.random.bernoulli(rngs.dropout(), 1 - self.rate, x.shape)
+        return jnp.where(keep, x / (1 - self.rate), jnp.zeros((), x.dtype))
+
+
+class DropPath(nnx.Module):
+    """Stochastic depth: drops a whole sample's residual branch; the identity without `rngs`."""
+
+    def __init__(self, rate: float):
+        self.rate = rate
+
+    def __call__(self, x: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        if rngs is None or self.rate == 0:
+            return x
+        shape = (x.shape[0],) + (1,) * (x.ndim - 1)
+        keep = jax.random.bernoulli(rngs.dropout(), 1 - self.rate, shape)
+        keep = jnp.broadcast_to(keep, x.shape)
+        return jnp.where(keep, x / (1 - self.rate), jnp.zeros((), x.dtype))
