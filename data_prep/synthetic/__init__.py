@@ -1,0 +1,1 @@
+"""Synthetic people: articulated bodies, their motions, cameras and pictures."""

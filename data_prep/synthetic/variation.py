@@ -1,0 +1,83 @@
+"""Random numbers that vary smoothly in time, for many motions at once.
+
+A motion is a sequence of episodes of a few seconds. What is drawn holds for one episode and
+passes smoothly to the next; all draws of a motion change in step, so that what belongs together
+stays together. Arrays have axes (M, F): motions, frames.
+"""
+
+import numpy as np
+
+
+def smooth(x: np.ndarray) -> np.ndarray:
+    """Rises from 0 at x = 0 to 1 at x = 1 with level ends."""
+    x = np.clip(x, 0.0, 1.0)
+    return x * x * (3 - 2 * x)
+
+
+class Variation:
+    """A source of smoothly varying random arrays.
+
+    Args:
+      rng: where the randomness comes from.
+      times: (M, F) seconds, the frames at which every draw is wanted.
+      hold: length of an episode (s). The last `passage` of it leads over to the next.
+    """
+
+    passage = 0.4
+
+    def __init__(self, rng: np.random.Generator, times: np.ndarray, hold: float = 4.0):
+        self.rng, self.times = rng, times
+        self.num_motions, self.num_frames = times.shape
+        position = (times - times.min()) / hold + rng.uniform(size=(self.num_motions, 1))
+        self.episode = np.floor(position).astype(int)
+        self.num_episodes = int(self.episode.max()) + 2
+        self._progress = (position - self.episode - (1 - self.passage)) / self.passage
+        self._motion = np.arange(self.num_motions)[:, None]
+
+    def blend(self, knots: np.ndarray, start: float = 0.0, end: float = 1.0):
+        """Values (M, E, ...) of the episodes as (M, F, ...); the change takes place between
+        `start` and `end`, shares of the passage. Returns also the share done (M, F)."""
+        done = smooth((self._progress - start) / (end - start))
+        w = done.reshape(done.shape + (1,) * (knots.ndim - 2))
+        before, after = (knots[self._motion, self.episode + i] for i in (0, 1))
+        return (1 - w) * before + w * after, done
+
+    def knots(self, low, high, *shape: int) -> np.ndarray:
+        """(M, E, *shape) uniform draws, one for each episode."""
+        return self.rng.uniform(low, high, (self.num_motions, self.num_episodes, *shape))
+
+    def uniform(self, low, high, *shape: int) -> np.ndarray:
+        """(M, F, *shape) uniform draws, held for an episode."""
+        return self.blend(self.knots(low, high, *shape))[0]
+
+    def choice(self, *weights: float) -> np.ndarray:
+        """(M, F, V) shares of V options with these odds: one is 1, the others 0, in an episode."""
+        edges = np.cumsum(weights) / np.sum(weights)
+        picked = (self.knots(0, 1)[..., None] > edges[:-1]).sum(axis=-1)
+        return self.blend(np.eye(len(weights))[picked])[0]
+
+    def fixed(self, low, high, *shape: int) -> np.ndarray:
+        """(M, 1, *shape) uniform draws that hold for the whole motion."""
+        return self.rng.uniform(low, high, (self.num_motions, 1, *shape))
+
+    def coin(self, chance: float) -> np.ndarray:
+        """(M, 1) True with this chance, for the whole motion."""
+        return self.fixed(0, 1) < chance
+
+    def wander(self, amplitude, *shape: int, pace: float = 0.35) -> np.ndarray:
+        """(M, F, *shape) smooth noise around 0 with this standard deviation; pace in Hz."""
+        waves = (self.num_motions, 1, *shape, 3)
+        rate = 2 * np.pi * pace * self.rng.uniform(0.3, 1.7, waves)
+        phase = self.rng.uniform(0, 2 * np.pi, waves)
+        times = self.times.reshape(self.times.shape + (1,) * (len(shape) + 1))
+        return amplitude * np.sin(rate * times + phase).sum(axis=-1) * np.sqrt(2 / 3)
+
+    def phase(self, low: float, high: float) -> np.ndarray:
+        """(M, F) cycles counted from a random start, at a rate between low and high (Hz)."""
+        return self.fixed(low, high) * self.times + self.fixed(0, 1)
+
+    def pulse(self, low: float, high: float, share: float = 0.5) -> np.ndarray:
+        """(M, F) smooth returning rise to 1 and fall to 0, `share` of the time up; rate in Hz."""
+        cycle = self.phase(low, high) % 1.0
+        ramp = 0.3 * min(share, 1 - share)
+        return smooth((cycle - ramp) / (2 * ramp)) * smooth((share + 3 * ramp - cycle) / (2 * ramp))
