@@ -8,6 +8,8 @@ joint count and tells which joints are exact and which are derived.
 import dataclasses
 import functools
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from liftjax.errors import LiftjaxError, unknown_name
@@ -128,6 +130,16 @@ BODY25 = Skeleton(
     root="hip",
 )  # fmt: skip
 
+BODY25B = Skeleton(
+    name="body25b",  # OpenPose's later model: the first 17 are COCO's
+    joints=(
+        *_COCO_JOINTS, "upper_neck", "head_top", "left_big_toe", "left_small_toe", "left_heel",
+        "right_big_toe", "right_small_toe", "right_heel",
+    ),
+    bones=(*_COCO_BONES, ("upper_neck", "head_top")),
+    root=None,
+)  # fmt: skip
+
 
 def _wholebody_joints() -> tuple[str, ...]:
     feet = tuple(f"{s}_{p}" for s in ("left", "right") for p in ("big_toe", "small_toe", "heel"))
@@ -139,7 +151,7 @@ def _wholebody_joints() -> tuple[str, ...]:
 
 WHOLEBODY = Skeleton(name="wholebody", joints=_wholebody_joints(), bones=_COCO_BONES, root=None)
 
-SKELETONS = {s.name: s for s in (HUMAN36M, PANOPTIC, COCO, BODY25, WHOLEBODY)}
+SKELETONS = {s.name: s for s in (HUMAN36M, PANOPTIC, COCO, BODY25, BODY25B, WHOLEBODY)}
 
 
 def get_skeleton(name: str) -> Skeleton:
@@ -170,6 +182,7 @@ _DERIVED: dict[tuple[str, str], dict[str, dict[str, float]]] = {
     },
     ("coco", "human36m"): _COCO_TO_HUMAN36M,
     ("wholebody", "human36m"): _COCO_TO_HUMAN36M,
+    ("body25b", "human36m"): {k: v for k, v in _COCO_TO_HUMAN36M.items() if k != "head_top"},
     ("coco", "panoptic"): {"hip": _MID_HIP, "neck": _MID_SHOULDER},
     ("body25", "panoptic"): {},
     ("wholebody", "coco"): {},
@@ -216,9 +229,13 @@ def convert(points, source: str, target: str):
     """Points (..., K_source, D) of one joint set as points (..., K_target, D) of another."""
     check_joints(points, source)
     matrix = conversion_matrix(source, target).astype(points.dtype)
-    return (matrix @ points.reshape(-1, *points.shape[-2:])).reshape(
-        *points.shape[:-2], matrix.shape[0], points.shape[-1]
-    )
+    flat = points.reshape(-1, *points.shape[-2:])
+    if isinstance(points, jax.Array):
+        # Accelerators round the operands of a product to ten bits or less unless told.
+        converted = jnp.matmul(matrix, flat, precision=jax.lax.Precision.HIGHEST)
+    else:
+        converted = matrix @ flat
+    return converted.reshape(*points.shape[:-2], *converted.shape[-2:])
 
 
 def convert_confidence(confidence, source: str, target: str):

@@ -12,6 +12,8 @@ from liftjax.errors import LiftjaxError
 from liftjax.skeletons import get_skeleton
 
 DISTORTION_MODELS = ("opencv", "human36m")
+SCHEMA_VERSION = 1  # of the stored fields; a data set with a larger one is refused
+METADATA_FILE = "liftjax.json"  # beside the records: version, counts, statistics
 
 
 @dataclasses.dataclass(frozen=True)

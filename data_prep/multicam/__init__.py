@@ -1,0 +1,1 @@
+"""People filmed by several calibrated cameras, as records."""

@@ -1,0 +1,46 @@
+"""A picture to look at: some records with their skeletons drawn on them."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from liftjax import geometry
+from liftjax.data.records import decode_jpeg
+from liftjax.data.schema import Record
+from liftjax.skeletons import get_skeleton
+
+_TILE = (360, 288)  # height, width
+# Red right, blue left, yellow middle, in RGB.
+_COLORS = {"right": (230, 60, 50), "left": (60, 120, 255), "middle": (250, 220, 60)}
+
+
+def contact_sheet(records: Sequence[Record], columns: int) -> bytes:
+    """PNG with one tile a record, row by row."""
+    tiles = [_tile(record) for record in records]
+    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
+    rows = [np.hstack(tiles[i : i + columns]) for i in range(0, len(tiles), columns)]
+    return cv2.imencode(".png", np.vstack(rows)[..., ::-1])[1].tobytes()
+
+
+def _tile(record: Record) -> np.ndarray:
+    image_to_tile = geometry.crop_affine(np.asarray(record.box_xyxy, float), _TILE)
+    stored_to_tile = geometry.compose_affine(image_to_tile, record.stored_to_image)
+    tile = cv2.warpAffine(decode_jpeg(record.image), stored_to_tile, _TILE[::-1])
+    joints = geometry.apply_affine(image_to_tile, np.asarray(record.joints_px, float))
+    skeleton = get_skeleton(record.skeleton)
+    for a, b in skeleton.edges:
+        side = skeleton.joints[b].split("_")[0]
+        color = _COLORS.get(side, _COLORS["middle"])
+        _line(tile, joints[a], joints[b], color)
+    for xy, visible in zip(joints, record.joint_visible, strict=True):
+        color = (255, 255, 255) if visible else (0, 0, 0)
+        cv2.circle(tile, tuple(np.rint(xy).astype(int).tolist()), 3, color, -1, cv2.LINE_AA)
+    label = f"{record.camera} frame {record.frame}"
+    cv2.putText(tile, label, (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1)
+    return tile
+
+
+def _line(image: np.ndarray, a: np.ndarray, b: np.ndarray, color) -> None:
+    a, b = (tuple(np.rint(p * 16).astype(int).tolist()) for p in (a, b))
+    cv2.line(image, a, b, color, 2, cv2.LINE_AA, 4)

@@ -1,0 +1,84 @@
+"""Training targets made on the device from joint coordinates.
+
+Legend: B batch, K joints, H x W heatmap, X and Y bins of the SimCC vectors. Coordinates are (x, y)
+in pixels of the crop that the detector sees.
+"""
+
+import jax
+import jax.numpy as jnp
+
+
+def gaussian_heatmaps(
+    joints_crop_BK2: jax.Array,
+    visible_BK: jax.Array,
+    heatmap_size: tuple[int, int],
+    stride: float,
+    sigma: float,
+) -> tuple[jax.Array, jax.Array]:
+    """Target heatmaps (B, H, W, K) and joint weights (B, K), as in HRNet.
+
+    A map is an unnormalised Gaussian of peak 1 on the heatmap pixel nearest to the joint, zero
+    outside the square of 3 sigma around it. A joint whose square misses the map has weight 0; so
+    has an invisible one. Both have an empty map.
+
+    Args:
+      joints_crop_BK2: crop pixels. visible_BK: weights, 0 where invisible.
+      heatmap_size: (height, width). stride: crop pixels per heatmap pixel.
+      sigma: in heatmap pixels.
+    """
+    height, width = heatmap_size
+    joints_BK2 = _raise(joints_crop_BK2)
+    # Truncated, not floored, as upstream: it shifts joints left of or above the map by a pixel.
+    center_BK2, radius = jnp.trunc(joints_BK2 / stride + 0.5), int(3 * sigma)
+    weight_BK = _weight_in_reach(center_BK2, visible_BK, (width, height), (radius, radius))
+
+    def profile(n, center_BK):
+        offset_BnK = jnp.arange(n, dtype=center_BK2.dtype).reshape(1, n, 1) - center_BK[:, None]
+        window = jnp.abs(offset_BnK) <= radius
+        return jnp.where(window, jnp.exp(-jnp.square(offset_BnK) / (2 * sigma**2)), 0)
+
+    column_BWK = profile(width, center_BK2[..., 0])
+    row_BHK = jnp.where(weight_BK[:, None] > 0.5, profile(height, center_BK2[..., 1]), 0)
+    return row_BHK[:, :, None] * column_BWK[:, None], weight_BK
+
+
+def simcc_labels(
+    joints_crop_BK2: jax.Array,
+    visible_BK: jax.Array,
+    image_size: tuple[int, int],
+    split_ratio: float,
+    sigma: tuple[float, float],
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Gaussian label vectors (B, K, X) and (B, K, Y) and joint weights (B, K), as in MMPose.
+
+    Labels are unnormalised Gaussians of peak 1 on the nearest bin. A joint whose 3-sigma square
+    misses the crop has weight 0; so has an invisible one. Both have empty labels.
+
+    Args:
+      joints_crop_BK2: crop pixels. visible_BK: weights, 0 where invisible.
+      image_size: (height, width) of the crop. split_ratio: bins per pixel.
+      sigma: (x, y), in bins.
+    """
+    height, width = image_size
+    bins = round(width * split_ratio), round(height * split_ratio)
+    center_BK2 = jnp.round(_raise(joints_crop_BK2) * split_ratio)
+    weight_BK = _weight_in_reach(center_BK2, visible_BK, bins, [3 * s for s in sigma])
+
+    def label(axis):
+        bins_11n = jnp.arange(bins[axis], dtype=center_BK2.dtype).reshape(1, 1, -1)
+        offset_BKn = bins_11n - center_BK2[..., axis, None]
+        gaussian = jnp.exp(-jnp.square(offset_BKn) / (2 * sigma[axis] ** 2))
+        return jnp.where(weight_BK[..., None] > 0.5, gaussian, 0)
+
+    return label(0), label(1), weight_BK
+
+
+def _raise(array):
+    return array.astype(jnp.promote_types(array.dtype, jnp.float32))
+
+
+def _weight_in_reach(center_BK2, visible_BK, size, radius):
+    """The visibility where center +- radius meets [0, size) on both axes, else 0."""
+    size, radius = (jnp.asarray(v, center_BK2.dtype).reshape(1, 1, 2) for v in (size, radius))
+    inside_BK = ((center_BK2 - radius < size) & (center_BK2 + radius >= 0)).all(axis=-1)
+    return jnp.where(inside_BK, visible_BK.astype(center_BK2.dtype), 0)
