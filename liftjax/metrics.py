@@ -1,0 +1,170 @@
+"""Measures of 2D and 3D poses, one definition each, on NumPy and JAX arrays alike.
+
+Lengths come out in the unit they come in (metres inside liftjax; millimetres are for print). Every
+measure is per pose, so that subsets, actions and averages stay the caller's choice.
+
+Legend: K joints; leading axes (...) are poses.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from liftjax.errors import LiftjaxError
+from liftjax.skeletons import get_skeleton
+
+
+def _namespace(*arrays):
+    return jnp if any(isinstance(a, jax.Array) for a in arrays) else np
+
+
+def _pair(xp, pred, true):
+    """Both as arrays of one floating type, of at least float32."""
+    pred, true = xp.asarray(pred), xp.asarray(true)
+    if pred.shape != true.shape:
+        raise ValueError(f"Predictions have shape {pred.shape}, the truth {true.shape}.")
+    dtype = xp.promote_types(xp.promote_types(pred.dtype, true.dtype), xp.float32)
+    return pred.astype(dtype), true.astype(dtype)
+
+
+def _norm(xp, vectors):
+    return xp.sqrt(xp.square(vectors).sum(axis=-1))
+
+
+def _matmul(xp, a, b):
+    # Accelerators round the operands of a product to ten bits or less unless told.
+    return a @ b if xp is np else jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
+
+
+# 3D
+
+
+def joint_distances(pred, true):
+    """Euclidean distance (..., K) of each joint of poses (..., K, D)."""
+    xp = _namespace(pred, true)
+    pred, true = _pair(xp, pred, true)
+    return _norm(xp, pred - true)
+
+
+def mpjpe(pred, true):
+    """Mean per-joint position error (...,) of root-relative poses (..., K, 3); no alignment."""
+    return joint_distances(pred, true).mean(axis=-1)
+
+
+def p_mpjpe(pred, true):
+    """MPJPE (...,) after aligning each pose to its truth by :func:`procrustes_align`."""
+    return mpjpe(procrustes_align(pred, true), true)
+
+
+def procrustes_align(pred, true):
+    """Predictions (..., K, 3) moved, turned and scaled to least square distance from the truth.
+
+    Each pose has its own similarity transform, a rotation without reflection (Kabsch, Umeyama
+    1991). A prediction whose joints coincide lands on the truth's mean.
+    """
+    xp = _namespace(pred, true)
+    pred, true = _pair(xp, pred, true)
+    pred_mean = pred.mean(axis=-2, keepdims=True)
+    true_mean = true.mean(axis=-2, keepdims=True)
+    pred, true = pred - pred_mean, true - true_mean
+    covariance = _matmul(xp, xp.swapaxes(pred, -1, -2), true)
+    u, singular, vt = xp.linalg.svd(covariance)
+    # The least singular direction is flipped where the best orthogonal map is a reflection.
+    sign = xp.where(xp.linalg.det(u) * xp.linalg.det(vt) < 0, -1, 1).astype(pred.dtype)
+    flip = xp.stack([xp.ones_like(sign), xp.ones_like(sign), sign], axis=-1)
+    rotation = _matmul(xp, u * flip[..., None, :], vt)
+    spread = xp.square(pred).sum(axis=(-2, -1))
+    smallest = xp.finfo(pred.dtype).tiny
+    scale = xp.where(
+        spread > smallest, (singular * flip).sum(axis=-1) / xp.maximum(spread, smallest), 0
+    )
+    return scale[..., None, None] * _matmul(xp, pred, rotation) + true_mean
+
+
+# 2D
+
+
+def correct_by_box(pred_px, true_px, box_xyxy, visible=None, threshold=0.2):
+    """Joints (..., K) of :func:`pck` that are visible and near enough."""
+    xp = _namespace(pred_px, true_px, box_xyxy)
+    box = xp.asarray(box_xyxy)
+    longer = (box[..., 2:] - box[..., :2]).max(axis=-1)
+    return _correct(xp, pred_px, true_px, longer * threshold, visible)
+
+
+def pck(pred_px, true_px, box_xyxy, visible=None, threshold=0.2):
+    """Percentage of correct keypoints (...,) as a share from 0 to 1 of each pose's joints.
+
+    A joint is correct if it is nearer to the truth than `threshold` times the longer side of the
+    person's box. For the share over many poses pool the joints:
+    ``share(correct_by_box(...), visible, axis=None)``.
+
+    Args:
+      pred_px, true_px: (..., K, 2) pixels. A prediction of NaN is wrong.
+      box_xyxy: (..., 4) pixels, the record's box.
+      visible: (..., K) joints to count, None for all; NaN for a pose without any.
+      threshold: share of the box's longer side; strictly nearer counts.
+    """
+    return share(correct_by_box(pred_px, true_px, box_xyxy, visible, threshold), visible)
+
+
+def correct_by_torso(pred_px, true_px, skeleton, visible=None, threshold=0.2):
+    """Joints (..., K) of :func:`pdj` that are visible and near enough."""
+    xp = _namespace(pred_px, true_px)
+    joints = get_skeleton(skeleton)
+    if pred_px.shape[-2] != joints.num_joints:
+        raise LiftjaxError(
+            f"Poses have {pred_px.shape[-2]} joints, but {skeleton} has {joints.num_joints}."
+        )
+    shoulder, hip = joints.index("left_shoulder"), joints.index("right_hip")
+    torso = joint_distances(true_px[..., shoulder, :], true_px[..., hip, :])
+    return _correct(xp, pred_px, true_px, torso * threshold, visible)
+
+
+def pdj(pred_px, true_px, skeleton, visible=None, threshold=0.2):
+    """Percentage of detected joints (...,) as a share from 0 to 1 of each pose's joints.
+
+    A joint is detected if it is nearer to the truth than `threshold` times the torso's diagonal,
+    from the true left shoulder to the true right hip. This is what the paper's released evaluator
+    computes; its tables give :func:`pck`.
+
+    Args:
+      pred_px, true_px: (..., K, 2) pixels. skeleton: name of the joint set.
+      visible: (..., K) joints to count, None for all; NaN for a pose without any.
+      threshold: share of the diagonal; strictly nearer counts.
+    """
+    return share(correct_by_torso(pred_px, true_px, skeleton, visible, threshold), visible)
+
+
+def _correct(xp, pred_px, true_px, radius, visible):
+    # NaN is not smaller than anything, so that a missing prediction is wrong.
+    correct = joint_distances(pred_px, true_px) < radius[..., None]
+    return correct if visible is None else correct & (xp.asarray(visible) > 0)
+
+
+def share(correct, visible=None, axis=-1):
+    """Correct joints among the visible ones along `axis` (None: all); NaN where none is visible."""
+    xp = _namespace(correct, visible)
+    if visible is None:
+        return correct.mean(axis=axis)
+    visible = xp.asarray(visible) > 0
+    count = visible.sum(axis=axis)
+    return xp.where(count > 0, (correct & visible).sum(axis=axis) / xp.maximum(count, 1), xp.nan)
+
+
+# Tables
+
+
+def per_action(values, actions) -> dict[str, float]:
+    """Mean of each action, in alphabetical order, and under "average" the mean over all frames.
+
+    The paper's "Avg." column is this mean over frames, not the mean of its fifteen actions.
+
+    Args:
+      values: (N,) one number a frame. actions: N action names.
+    """
+    values, actions = np.asarray(values), np.asarray(actions)
+    if values.shape != actions.shape or values.ndim != 1:
+        raise ValueError(f"{values.shape} values, but {actions.shape} action names.")
+    table = {str(a): float(values[actions == a].mean()) for a in np.unique(actions)}
+    return table | {"average": float(values.mean())}
