@@ -1,0 +1,75 @@
+"""What every recipe starts from; not a recipe itself."""
+
+from ml_collections import ConfigDict
+
+
+def base() -> ConfigDict:
+    """All keys of a recipe with their defaults."""
+    return ConfigDict(
+        {
+            "task": "detector",  # 'detector' or 'lifter': which network is trained
+            "seed": 0,
+            "steps": 1000,
+            "batch_size": 32,
+            "log_every": 20,
+            "checkpoint_every": 500,
+            "data": {
+                "dir": "data/synthetic",
+                "split": "train",
+                "subjects": (),  # none named: all of the split
+                "eval_split": "test",
+                "eval_subjects": (),
+                "eval_batch_size": 64,
+                "workers": 0,
+                "cache": True,  # decoded crops stay in memory
+            },
+            "detector": {
+                "name": "hrnet_w32",
+                "image_size": (384, 288),  # height, width of the crop
+                "overrides": {},  # other sizes than the preset's
+                "checkpoint": "",  # start from this run; empty: fresh weights
+            },
+            "lifter": {"name": "", "num_frames": 1, "overrides": {}, "loss": "mpjpe"},
+            "lifters": {},  # frozen lifters that guide, by name: their run directories
+            "loss": loss(),
+            "optim": {
+                "name": "adam",
+                "learning_rate": 1e-3,
+                "b1": 0.9,
+                "b2": 0.999,
+                "eps": 1e-8,
+                "weight_decay": 0.0,
+                "clip_norm": 0.0,  # 0: no clipping of the gradient's global norm
+                "schedule": "step",
+                "warmup_steps": 0,
+                "decay_rate": 0.67,
+                "decay_steps": 1000,
+            },
+        }
+    )
+
+
+def loss() -> dict:
+    """The guided loss; its weights are those of the released heatmap trainer."""
+    return {
+        "guidance": "none",  # 'none' (FT-2D), 'single' (one lifter) or 'multi'
+        "beta": 100.0,
+        "normalizer": "softmax",  # or 'relu'
+        "weights": {
+            "l_2d": 0.5,
+            "l_o": 0.3,
+            "l_xy": 0.02,
+            "l_z": 0.04,
+            "l_single": 0.8,
+            "l_local": 0.1,
+            "l_global": 0.05,
+        },
+        "top_k": 10,
+        "dwa": True,  # dynamic weight averaging of the lifters; False: uniform
+        "lifter_dropout": False,
+        # Above 0: the 3D terms are scaled so that the norm of their gradient at the detector's
+        # output is this multiple of the 2D terms'. 0: the weights above as they stand.
+        "balance": 0.0,
+        "mask_invisible_3d": False,
+        "quarter_pixel_shift": False,
+    }

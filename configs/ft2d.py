@@ -1,0 +1,16 @@
+"""FT-2D, the baseline: a detector trained on 2D labels alone.
+
+Command:   python -m liftjax train --config ft2d --workdir runs/ft2d --config.data.dir=data/synthetic
+Hardware:  one accelerator at HRNet-W32, 384x288; the demo trains a small HRNet on two CPU cores.
+Time:      see the demo; 40 epochs as in the paper are `steps = 40 * samples / 64`.
+Expected:  the starting point and the yardstick of single_model and multi_model.
+"""
+
+from configs.common import base
+
+
+def get_config():
+    config = base()
+    config.batch_size = 64
+    config.loss.guidance = "none"
+    return config

@@ -1,0 +1,232 @@
+"""How good a detector is, in 2D and through lifters in 3D.
+
+Legend: N samples, B batch, K joints. Arrays are metres and pixels of the original image; the
+reports are millimetres and per cent.
+"""
+
+import json
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from etils import epath
+from flax import nnx
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from liftjax import geometry, metrics
+from liftjax.data.pipeline import evaluation_batches
+from liftjax.data.records import PoseDataset
+from liftjax.errors import LiftjaxError
+from liftjax.training.checkpoints import load_model
+from liftjax.training.state import PureModule
+
+_LIFT_BATCH = 512
+
+
+def predict_2d(
+    detector: nnx.Module,
+    dataset: PoseDataset,
+    *,
+    batch_size: int = 64,
+    beta: float = 100.0,
+    normalizer: str = "softmax",
+    cache: bool = False,
+) -> np.ndarray:
+    """Keypoints (N, K, 2) of every record, in pixels of the original image."""
+    pure, params, others = PureModule.split(detector)
+
+    @jax.jit
+    def predict(params, others, image_u8_BHWC, crop_to_image_B23):
+        module = pure.merge(params, others)
+        out = module(module.spec.normalize(image_u8_BHWC))
+        kpts_crop_BK2 = module.decode(out, beta, normalizer)
+        return geometry.apply_affine(crop_to_image_B23, kpts_crop_BK2)
+
+    kpts_px_NK2 = np.empty((len(dataset), detector.spec.num_joints, 2), np.float32)
+    batches = evaluation_batches(
+        dataset, image_size=detector.spec.image_size, batch_size=batch_size, cache=cache
+    )
+    with tqdm(total=len(dataset), desc="detecting", unit="img", leave=False, delay=2) as bar:
+        for batch in batches:
+            kpts_px_BK2 = predict(params, others, batch["image_u8"], batch["crop_to_image"])
+            real = batch["mask"].astype(bool)
+            kpts_px_NK2[batch["index"][real]] = np.asarray(kpts_px_BK2)[real]
+            bar.update(int(real.sum()))
+    return kpts_px_NK2
+
+
+def lift(lifter: nnx.Module, kpts_px_NK2: np.ndarray, image_size_N2: np.ndarray) -> np.ndarray:
+    """Single-frame lifts (N, K, 3) in metres."""
+    pure, params, others = PureModule.split(lifter)
+
+    @jax.jit
+    def lift_batch(params, others, kpts_px_BK2, image_size_B2):
+        return pure.merge(params, others).lift(kpts_px_BK2[:, None], image_size_B2)[:, 0]
+
+    poses = []
+    for start in range(0, len(kpts_px_NK2), _LIFT_BATCH):
+        part = slice(start, start + _LIFT_BATCH)
+        kpts_px_BK2 = jnp.asarray(kpts_px_NK2[part], jnp.float32)
+        size_B2 = jnp.asarray(image_size_N2[part], jnp.float32)
+        pad = _LIFT_BATCH - len(kpts_px_BK2)
+        if pad and start:  # one compilation for every batch but a lone short one
+            kpts_px_BK2 = jnp.pad(kpts_px_BK2, ((0, pad), (0, 0), (0, 0)), mode="edge")
+            size_B2 = jnp.pad(size_B2, ((0, pad), (0, 0)), mode="edge")
+        lifted = np.asarray(lift_batch(params, others, kpts_px_BK2, size_B2))
+        poses.append(lifted[: len(kpts_px_NK2[part])])
+    return np.concatenate(poses)
+
+
+def report(
+    labels: Mapping[str, np.ndarray],
+    skeleton: str,
+    kpts_px_NK2: np.ndarray,
+    poses_m: Mapping[str, np.ndarray],
+) -> dict:
+    """The measures of one detector's keypoints and of their lifts.
+
+    Args:
+      labels: of the data set, see `PoseDataset.labels`.
+      poses_m: (N, K, 3) by lifter.
+
+    Returns:
+      {"samples", "pck", "pdj" (per cent), "mean" (mm over lifters), "lifters": {name: {"mpjpe",
+      "p_mpjpe" (mm, means over frames), "per_action": {action: mm}}}}
+    """
+    visible_NK = labels["joint_visible"].astype(bool)
+    true_px_NK2, true_m_NK3 = labels["joints_px"], labels["pose_m"]
+    by_box_NK = metrics.correct_by_box(kpts_px_NK2, true_px_NK2, labels["box_xyxy"], visible_NK)
+    by_torso_NK = metrics.correct_by_torso(kpts_px_NK2, true_px_NK2, skeleton, visible_NK)
+    lifters = {}
+    for name, pose_m_NK3 in poses_m.items():
+        error_mm_N = 1000 * np.asarray(metrics.mpjpe(pose_m_NK3, true_m_NK3))
+        aligned_mm_N = 1000 * np.asarray(metrics.p_mpjpe(pose_m_NK3, true_m_NK3))
+        lifters[name] = {
+            "mpjpe": float(error_mm_N.mean()),
+            "p_mpjpe": float(aligned_mm_N.mean()),
+            "per_action": metrics.per_action(error_mm_N, labels["action"]),
+        }
+    return {
+        "samples": len(kpts_px_NK2),
+        "pck": 100 * float(metrics.share(by_box_NK, visible_NK, axis=None)),
+        "pdj": 100 * float(metrics.share(by_torso_NK, visible_NK, axis=None)),
+        "mean": float(np.mean([row["mpjpe"] for row in lifters.values()])) if lifters else None,
+        "lifters": lifters,
+    }
+
+
+def evaluate(
+    detector: nnx.Module | None,
+    lifters: Mapping[str, nnx.Module],
+    dataset: PoseDataset,
+    **detection,
+) -> tuple[dict, np.ndarray, dict[str, np.ndarray]]:
+    """The report, the keypoints and the lifted poses; ground-truth 2D where `detector` is None."""
+    labels, skeleton = dataset.labels, dataset.skeleton.name
+    for name, lifter in lifters.items():
+        if lifter.spec.skeleton != skeleton:
+            raise LiftjaxError(
+                f"The lifter {name} is for {lifter.spec.skeleton}, {dataset.directory} has "
+                f"{skeleton} poses; train one on this data set."
+            )
+    if detector is None:
+        kpts_px_NK2 = labels["joints_px"]
+    else:
+        if detector.spec.num_joints != dataset.skeleton.num_joints:
+            raise LiftjaxError(
+                f"The detector gives {detector.spec.num_joints} joints, {dataset.directory} has "
+                f"{dataset.skeleton.num_joints} ({skeleton}); use a detector of that joint set."
+            )
+        kpts_px_NK2 = predict_2d(detector, dataset, **detection)
+    poses = {n: lift(lf, kpts_px_NK2, labels["image_size"]) for n, lf in lifters.items()}
+    return report(labels, skeleton, kpts_px_NK2, poses), kpts_px_NK2, poses
+
+
+def load_lifters(paths: Mapping[str, str]) -> dict[str, nnx.Module]:
+    """Trained lifters by name from their run directories."""
+    return {name: load_model(path, "lifter")[0] for name, path in paths.items()}
+
+
+def run(config: ConfigDict, workdir: str) -> dict:
+    """`evaluate`: the detector of `workdir` and ground truth on the recipe's evaluation split.
+
+    Prints the tables and leaves them in WORKDIR/evaluation.json.
+    """
+    detector, meta = load_model(workdir, "detector")
+    lifters = load_lifters(config.lifters.to_dict())
+    dataset = PoseDataset.open(config.data.dir, config.data.eval_split)
+    dataset = dataset.where(subjects=config.data.eval_subjects or None)
+    options = {
+        "batch_size": config.data.eval_batch_size,
+        "beta": config.loss.beta,
+        "normalizer": config.loss.normalizer,
+    }
+    rows = {
+        "gt": evaluate(None, lifters, dataset)[0],
+        meta["model"]["name"]: evaluate(detector, lifters, dataset, **options)[0],
+    }
+    print(format_report(rows, _protocol(config, dataset)))
+    path = epath.Path(workdir) / "evaluation.json"
+    path.write_text(json.dumps({"rows": rows, "step": meta["step"]}, indent=2) + "\n")
+    return rows
+
+
+def _protocol(config: ConfigDict, dataset: PoseDataset) -> str:
+    subjects = ", ".join(np.unique(dataset.labels["subject"]))
+    return (
+        f"{len(dataset)} samples of {subjects} (split {config.data.eval_split} of "
+        f"{config.data.dir}); MPJPE in mm, root-relative, mean over frames; P-MPJPE after "
+        "similarity alignment; PCK@0.2 of the box's longer side, PDJ@0.2 of the torso."
+    )
+
+
+def format_report(rows: Mapping[str, dict], protocol: str) -> str:
+    """Reports as two text tables: the measures, and MPJPE by action."""
+    lifters = list(next(iter(rows.values()))["lifters"])
+    head = [
+        "2D input",
+        *lifters,
+        "mean",
+        *(f"{name} (P)" for name in lifters),
+        "PCK@0.2",
+        "PDJ@0.2",
+    ]
+    body = [
+        [
+            row_name,
+            *(f"{row['lifters'][name]['mpjpe']:.1f}" for name in lifters),
+            f"{row['mean']:.1f}" if lifters else "-",
+            *(f"{row['lifters'][name]['p_mpjpe']:.1f}" for name in lifters),
+            f"{row['pck']:.2f}",
+            f"{row['pdj']:.2f}",
+        ]
+        for row_name, row in rows.items()
+    ]
+    parts = [protocol, text_table(head, body)]
+    if lifters:
+        actions = list(next(iter(rows.values()))["lifters"][lifters[0]]["per_action"])
+        by_action = [
+            [
+                f"{row_name}, {name}",
+                *(f"{row['lifters'][name]['per_action'][a]:.1f}" for a in actions),
+            ]
+            for row_name, row in rows.items()
+            for name in lifters
+        ]
+        parts.append(text_table(["MPJPE by action", *actions], by_action))
+    return "\n\n".join(parts)
+
+
+def text_table(head: list[str], body: list[list[str]]) -> str:
+    """A markdown table with aligned columns: text left, numbers right."""
+    widths = [max(len(row[i]) for row in [head, *body]) for i in range(len(head))]
+
+    def line(row):
+        cells = [row[0].ljust(widths[0])]
+        cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        return f"| {' | '.join(cells)} |"
+
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    return "\n".join([line(head), line(rule), *map(line, body)])

@@ -1,0 +1,119 @@
+"""Training a detector: FT-2D, or guided by one or several frozen lifters."""
+
+import jax
+from flax import nnx
+from ml_collections import ConfigDict
+
+from liftjax.data.pipeline import train_batches
+from liftjax.data.records import PoseDataset
+from liftjax.errors import LiftjaxError, unknown_name
+from liftjax.losses import LossWeights
+from liftjax.training.checkpoints import (
+    build_model,
+    checkpoint_spec,
+    load_model,
+    spec_difference,
+)
+from liftjax.training.loop import Task
+from liftjax.training.optim import make_optimizer, make_schedule
+from liftjax.training.state import PureModule
+from liftjax.training.step import Options, initial_guidance, make_step
+
+
+def build(config: ConfigDict) -> Task:
+    """The detector of `config.detector` on `config.data`, guided as `config.loss` says."""
+    dataset = PoseDataset.open(config.data.dir, config.data.split)
+    dataset = dataset.where(subjects=config.data.subjects or None)
+    detector, spec = _detector(config, dataset)
+    lifters = _lifters(config, dataset.skeleton.name)
+    pure, params, others = PureModule.split(detector)
+    split_lifters = [PureModule.split(lifter) for lifter in lifters.values()]
+    optimizer = make_optimizer(config.optim)
+    schedule = make_schedule(config.optim, config.steps)
+    options = Options(
+        normalizer=config.loss.normalizer,
+        top_k=min(config.loss.top_k, dataset.skeleton.num_joints),
+        dwa=config.loss.dwa,
+        lifter_dropout=config.loss.lifter_dropout,
+        balanced=config.loss.balance > 0,
+        mask_invisible_3d=config.loss.mask_invisible_3d,
+    )
+    step = make_step(pure, detector.spec, tuple(s[0] for s in split_lifters), optimizer, options)
+    constant = {
+        "weights": LossWeights(**config.loss.weights),
+        "beta": config.loss.beta,
+        "balance": config.loss.balance,
+    }
+    key = jax.random.key(config.seed)
+
+    def hyper(t: int) -> dict:
+        return constant | {"learning_rate": schedule(t), "key": jax.random.fold_in(key, t)}
+
+    return Task(
+        name=f"{config.detector.name} {config.loss.guidance}",
+        state={
+            "params": params,
+            "others": others,
+            "opt": optimizer.init(params),
+            "guidance": initial_guidance(len(lifters)),
+        },
+        frozen=tuple(s[1:] for s in split_lifters),
+        step=jax.jit(step, donate_argnums=0),
+        hyper=hyper,
+        batches=lambda start: train_batches(
+            dataset,
+            image_size=detector.spec.image_size,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            start_step=start,
+            num_workers=config.data.workers,
+            cache=config.data.cache,
+        ),
+        meta={"model": spec, "recipe": config.to_dict()},
+    )
+
+
+def _detector(config: ConfigDict, dataset: PoseDataset) -> tuple[nnx.Module, dict]:
+    """The network to start from and the spec that rebuilds it."""
+    spec = {
+        "kind": "detector",
+        "name": config.detector.name,
+        "num_joints": dataset.skeleton.num_joints,
+        "image_size": tuple(config.detector.image_size),
+        **config.detector.overrides.to_dict(),
+    }
+    if not config.detector.checkpoint:
+        return build_model(spec, config.seed), spec
+    detector, meta = load_model(config.detector.checkpoint, "detector")
+    found = checkpoint_spec(meta)
+    if found != spec:
+        raise LiftjaxError(
+            f"detector.checkpoint={config.detector.checkpoint} has another detector "
+            f"({spec_difference(found, spec)}); name it in config.detector or use another run."
+        )
+    return detector, spec
+
+
+def _lifters(config: ConfigDict, skeleton: str) -> dict[str, nnx.Module]:
+    """The frozen lifters by name, as many as the method of guidance wants."""
+    wanted = {"none": (0, 0), "single": (1, 1), "multi": (2, None)}
+    if config.loss.guidance not in wanted:
+        raise unknown_name("loss.guidance", config.loss.guidance, wanted)
+    least, most = wanted[config.loss.guidance]
+    paths = config.lifters.to_dict()
+    if most == 0:
+        return {}
+    if len(paths) < least or (most is not None and len(paths) > most):
+        count = "one lifter" if most == 1 else "at least two lifters"
+        raise LiftjaxError(
+            f"loss.guidance={config.loss.guidance} takes {count}, the recipe names "
+            f"{len(paths)}; give --config.lifters.NAME=RUN_DIRECTORY."
+        )
+    lifters = {name: load_model(path, "lifter")[0] for name, path in paths.items()}
+    for name, lifter in lifters.items():
+        if lifter.spec.skeleton != skeleton:
+            raise LiftjaxError(
+                f"lifters.{name} was trained on {lifter.spec.skeleton}, the data has {skeleton} "
+                "poses; train one on this data."
+            )
+    return lifters

@@ -1,0 +1,57 @@
+"""Modules as pure functions of flat dictionaries of arrays.
+
+A training step is compiled over ``{"layer1.0.conv1.kernel": array, ...}`` rather than over a
+module: flattening a plain dictionary costs the host far less each step than walking thousands of
+variables, and it is what the checkpoints store.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+from flax import nnx
+
+Arrays = dict[str, jax.Array]
+
+
+def flat_arrays(module: nnx.Module, kind=...) -> Arrays:
+    """The variables of `module` (of the type `kind`) by dotted path."""
+    state = nnx.to_flat_state(nnx.state(module, kind))
+    return {_dotted(path): variable[...] for path, variable in state}
+
+
+def _dotted(path: tuple) -> str:
+    return ".".join(map(str, path))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PureModule:
+    """What is static about a module: its graph, and the path and type of each variable."""
+
+    graphdef: Any
+    variables: dict[str, tuple[tuple, type]]
+
+    @classmethod
+    def split(cls, module: nnx.Module) -> tuple["PureModule", Arrays, Arrays]:
+        """The static part, the trained parameters, and all other variables of `module`."""
+        graphdef, state = nnx.split(module)
+        kinds = {_dotted(path): (path, type(v)) for path, v in nnx.to_flat_state(state)}
+        pure = cls(graphdef, kinds)
+        arrays = flat_arrays(module)
+        params = {k: v for k, v in arrays.items() if issubclass(kinds[k][1], nnx.Param)}
+        return pure, params, {k: v for k, v in arrays.items() if k not in params}
+
+    def merge(self, params: Arrays, others: Arrays) -> nnx.Module:
+        """A module around these arrays."""
+        arrays = params | others
+        flat = [(path, kind(arrays[name])) for name, (path, kind) in self.variables.items()]
+        return nnx.merge(self.graphdef, nnx.from_flat_state(flat))
+
+    def others(self, module: nnx.Module) -> Arrays:
+        """The untrained variables of a merged module, as the call has left them."""
+        arrays = flat_arrays(module)
+        return {
+            name: arrays[name]
+            for name, (_, kind) in self.variables.items()
+            if not issubclass(kind, nnx.Param)
+        }

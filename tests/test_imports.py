@@ -1,0 +1,74 @@
+"""The direction of imports: rooms to the left never import rooms to the right."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+LAYERS = [
+    {"errors"},
+    {"skeletons"},
+    {"geometry", "ops"},
+    {"nn"},
+    {"losses", "metrics", "data"},
+    {"detectors", "lifters", "torch_weights"},
+    {"registry"},
+    {"training", "visualize", "recipes"},
+    {"evaluation"},
+    {"experiments", "benchmark"},
+    {"cli", "xla_flags"},
+]
+RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
+FILES = sorted((ROOT / "liftjax").rglob("*.py"))
+
+
+def imported(path: Path) -> set[str]:
+    """Dotted names that a file imports, anywhere in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def room(path: Path) -> str:
+    return path.relative_to(ROOT / "liftjax").with_suffix("").parts[0]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_point_left(path):
+    if room(path) in ("__init__", "__main__"):
+        return
+    here = RANK[room(path)]
+    for name in imported(path):
+        parts = name.split(".")
+        if parts[0] == "liftjax" and len(parts) > 1 and parts[1] in RANK:
+            assert RANK[parts[1]] <= here, f"{path.name} imports {name}"
+
+
+def test_arrays_only_in_losses_and_metrics():
+    for file in ("losses.py", "metrics.py"):
+        allowed = ("jax", "numpy", "typing", "liftjax.errors", "liftjax.skeletons")
+        for name in imported(ROOT / "liftjax" / file):
+            assert name.startswith(allowed), f"{file} imports {name}"
+
+
+def test_data_knows_no_models_and_weights_need_no_torch():
+    for path in (ROOT / "liftjax" / "data").glob("*.py"):
+        assert not any(
+            "detectors" in n or "lifters" in n or "registry" in n for n in imported(path)
+        )
+    assert not any(n.startswith("torch") for n in imported(ROOT / "liftjax" / "torch_weights.py"))
+
+
+def test_data_prep_uses_only_the_record_and_the_geometry():
+    allowed = {"errors", "skeletons", "geometry", "data"}
+    for path in (ROOT / "data_prep").rglob("*.py"):
+        for name in imported(path):
+            parts = name.split(".")
+            if parts[0] == "liftjax":
+                assert parts[1] in allowed, f"{path.name} imports {name}"

@@ -1,0 +1,53 @@
+import pytest
+from ml_collections import ConfigDict
+
+from liftjax.errors import LiftjaxError
+from liftjax.recipes import load_recipe, recipe_names
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_builds_and_says_how_it_is_run(name):
+    config = load_recipe(name)
+    assert isinstance(config, ConfigDict)
+    module = __import__(f"configs.{name}", fromlist=[name])
+    for said in ("Command:", "Hardware:", "Time:", "Expected:"):
+        assert said in module.__doc__
+
+
+def test_overrides_reach_nested_keys_and_open_sections():
+    config = load_recipe(
+        "multi_model",
+        ["loss.beta=50", "detector.image_size=(128,96)", "lifters.mixste=runs/x", "seed=3"],
+    )
+    assert config.loss.beta == 50.0
+    assert isinstance(config.loss.beta, float)
+    assert config.detector.image_size == (128, 96)
+    assert config.lifters.mixste == "runs/x"
+    assert config.seed == 3
+
+
+def test_a_recipe_file_is_loaded_by_path(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from configs.ft2d import get_config as base\n\n"
+        "def get_config():\n    c = base()\n    c.steps = 7\n    return c\n"
+    )
+    assert load_recipe(str(path)).steps == 7
+
+
+@pytest.mark.parametrize(
+    ("recipe", "override", "message"),
+    [
+        ("ft2d", "loss.betta=50", "Unknown config key 'loss.betta'; did you mean 'loss.beta'"),
+        ("ft2d", "los.beta=50", "did you mean 'loss.beta'"),
+        ("ft2d", "loss.beta=fast", "config.loss.beta is a float"),
+        ("ft2d", "loss=3", "config.loss is a section"),
+        ("ft2d", "steps", "has no value"),
+        ("ft2d", "data.cache=1", "config.data.cache is a bool"),
+        ("ftd2", "seed=1", "Unknown recipe 'ftd2'; did you mean 'ft2d'"),
+        ("no/such.py", "seed=1", "No recipe file no/such.py"),
+    ],
+)
+def test_mistakes_are_named_with_the_cure(recipe, override, message):
+    with pytest.raises(LiftjaxError, match=message.replace("(", r"\(")):
+        load_recipe(recipe, [override])

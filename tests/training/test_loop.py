@@ -1,0 +1,96 @@
+import csv
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from liftjax.errors import LiftjaxError
+from liftjax.recipes import load_recipe
+from liftjax.training import lifter_task, loop
+from liftjax.training import run as training
+from liftjax.training.checkpoints import find_checkpoint, load_model, read_meta
+from tests.data.builders import make_dataset
+
+
+@pytest.fixture(scope="module")
+def poses(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("poses") / "set"
+    make_dataset(directory, count=20, with_picture=False, has_3d=True)
+    return directory
+
+
+def recipe(poses, *overrides):
+    common = (
+        f"data.dir={poses}", "data.split=train", "lifter.overrides.linear_size=8",
+        "lifter.overrides.num_stages=1", "batch_size=5", "log_every=2", "checkpoint_every=3",
+    )  # fmt: skip
+    return load_recipe("lifter", [*common, *overrides])
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(poses, tmp_path):
+    config = recipe(poses, "steps=6", "optim.schedule=constant")
+    whole = training.run(config, tmp_path / "whole")
+    training.run(recipe(poses, "steps=3", "optim.schedule=constant"), tmp_path / "parts")
+    resumed = training.run(config, tmp_path / "parts")
+    for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(resumed), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_finished_run_is_not_trained_again(poses, tmp_path, monkeypatch):
+    config = recipe(poses, "steps=2")
+    first = training.run(config, tmp_path / "run")
+    monkeypatch.setattr(loop, "_mean_of", lambda window: pytest.fail("trained again"))
+    again = training.run(config, tmp_path / "run")
+    for name, value in first["params"].items():
+        np.testing.assert_array_equal(value, again["params"][name])
+
+
+def test_the_run_directory_says_what_was_done(poses, tmp_path):
+    training.run(recipe(poses, "steps=4", "seed=3"), tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["seed"] == 3
+    assert "jax" in json.loads((tmp_path / "run" / "versions.json").read_text())
+    rows = list(csv.DictReader((tmp_path / "run" / "metrics.csv").read_text().splitlines()))
+    assert [row["step"] for row in rows] == ["2", "4"]
+    assert all(float(row["loss"]) > 0 for row in rows)
+    assert any((tmp_path / "run" / "tensorboard").iterdir())
+    assert read_meta(tmp_path / "run")["step"] == 4
+
+
+def test_a_trained_lifter_is_loaded_with_its_statistics(poses, tmp_path):
+    state = training.run(recipe(poses, "steps=2"), tmp_path / "run")
+    lifter, meta = load_model(tmp_path / "run", "lifter")
+    assert meta["model"]["name"] == "simple_baseline"
+    for name, value in loop.model_arrays(state).items():
+        path = lifter
+        for part in name.split("."):
+            path = path[int(part)] if part.isdigit() else getattr(path, part)
+        np.testing.assert_array_equal(path[...], value)
+    assert float(lifter.mean_2d[...].max()) > 40  # pixels of the toy set
+
+
+def test_a_checkpoint_of_another_model_is_refused_with_what_differs(poses, tmp_path):
+    training.run(recipe(poses, "steps=2"), tmp_path / "run")
+    with pytest.raises(LiftjaxError, match="linear_size is 8 there, 12 here"):
+        training.run(recipe(poses, "steps=4", "lifter.overrides.linear_size=12"), tmp_path / "run")
+    with pytest.raises(LiftjaxError, match=r"holds a lifter .*, not a detector"):
+        load_model(tmp_path / "run", "detector")
+    with pytest.raises(LiftjaxError, match="No checkpoint in"):
+        find_checkpoint(tmp_path / "elsewhere")
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(poses, tmp_path):
+    config = recipe(poses, "steps=4", "optim.learning_rate=1e30", "optim.name=sgd")
+    with pytest.raises(LiftjaxError, match=r"Step \d: .*loss.* not finite"):
+        training.run(config, tmp_path / "run")
+    assert not (tmp_path / "run" / "checkpoints" / "4").exists()
+
+
+def test_the_loss_falls(poses, tmp_path):
+    settings = "steps=60", "lifter.overrides.dropout=0.0", "optim.learning_rate=0.02"
+    task = lifter_task.build(recipe(poses, *settings, "optim.warmup_steps=0"))
+    state, batches, seen = task.state, task.batches(0), []
+    for step in range(60):
+        state, metrics = task.step(state, task.frozen, next(batches), task.hyper(step))
+        seen.append(float(metrics["loss"]))
+    assert np.mean(seen[-5:]) < 0.9 * np.mean(seen[:5])

@@ -1,0 +1,184 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from liftjax import geometry, losses
+from liftjax.detectors.spec import DetectorSpec, HeatmapOutput
+from liftjax.nn.layers import BatchNorm, Conv
+from liftjax.ops.soft_argmax import soft_argmax_2d
+from liftjax.registry import create_lifter
+from liftjax.training.state import PureModule
+from liftjax.training.step import Options, initial_guidance, loss_2d_per_joint, make_step
+
+BATCH, JOINTS = 3, 17
+
+
+class ToyDetector(nnx.Module):
+    """Two convolutions and a batch norm: compiles in a moment."""
+
+    def __init__(self, rngs):
+        self.spec = DetectorSpec("heatmap", JOINTS, (64, 64), stride=4, sigma=1.0)
+        self.stem = Conv(3, 8, (4, 4), strides=4, rngs=rngs)
+        self.norm = BatchNorm(8)
+        self.head = Conv(8, JOINTS, (3, 3), padding=1, rngs=rngs)
+
+    def __call__(self, images, train=False):
+        return HeatmapOutput(self.head(jax.nn.relu(self.norm(self.stem(images), train=train))))
+
+    def decode(self, out, beta, normalizer="softmax"):
+        return soft_argmax_2d(out.heatmaps, beta, normalizer) * self.spec.stride
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return ToyDetector(nnx.Rngs(0))
+
+
+@pytest.fixture(scope="module")
+def lifters():
+    sb = create_lifter("simple_baseline", rngs=nnx.Rngs(1), linear_size=16, num_stages=1)
+    vp = create_lifter("videopose3d", rngs=nnx.Rngs(2), channels=16)
+    ones = np.ones((JOINTS, 3), np.float32)
+    sb.set_statistics(50 * ones[:, :2], 20 * ones[:, :2], 0 * ones, 0.3 * ones)
+    return (sb, vp)
+
+
+@pytest.fixture(scope="module")
+def batch():
+    rng = np.random.default_rng(0)
+    crop_to_image = np.tile(np.array([[2.0, 0, 10], [0, 2.0, 20]], np.float32), (BATCH, 1, 1))
+    joints_crop = rng.uniform(8, 56, (BATCH, JOINTS, 2)).astype(np.float32)
+    return {
+        "image_u8": rng.integers(0, 256, (BATCH, 64, 64, 3), np.uint8),
+        "crop_to_image": crop_to_image,
+        "joints_px": geometry.apply_affine(crop_to_image, joints_crop),
+        "joint_visible": np.ones((BATCH, JOINTS), np.float32),
+        "pose_m": rng.normal(0, 0.3, (BATCH, JOINTS, 3)).astype(np.float32),
+        "has_3d": np.ones(BATCH, np.float32),
+        "image_size": np.full((BATCH, 2), 200, np.float32),
+    }
+
+
+def hyper(**changes):
+    values = {
+        "weights": losses.HEATMAP_WEIGHTS,
+        "beta": 10.0,
+        "balance": 0.0,
+        "learning_rate": 0.1,
+        "key": jax.random.key(0),
+    }
+    return values | changes
+
+
+def prepare(detector, lifters, options, optimizer=None):
+    """A step that leaves SGD's direction visible in the parameters, and its first state."""
+    pure, params, others = PureModule.split(detector)
+    split = [PureModule.split(lifter) for lifter in lifters]
+    optimizer = optimizer or optax.identity()
+    step = make_step(pure, detector.spec, tuple(s[0] for s in split), optimizer, options)
+    state = {
+        "params": params,
+        "others": others,
+        "opt": optimizer.init(params),
+        "guidance": initial_guidance(len(lifters)),
+    }
+    return jax.jit(step), state, tuple(s[1:] for s in split)
+
+
+def gradients(old, new, learning_rate=0.1):
+    return jax.tree.map(lambda a, b: (a - b) / learning_rate, old["params"], new["params"])
+
+
+def assert_same(got, expected, tolerance=2e-5):
+    """The largest difference, relative to the largest value, over all leaves."""
+    largest = max(float(jnp.abs(v).max()) for v in expected.values())
+    for name, value in expected.items():
+        worst = float(jnp.abs(got[name] - value).max())
+        assert worst <= tolerance * largest, f"{name}: {worst} of {largest}"
+
+
+def whole_loss(detector, lifters, batch, weights, beta, top_k=10):
+    """The guided loss as one function of the parameters, written without the two legs."""
+    pure, params, others = PureModule.split(detector)
+
+    def loss(params):
+        module = pure.merge(params, others)
+        out = module(module.spec.normalize(batch["image_u8"]), train=True)
+        loss_2d_BK = loss_2d_per_joint(out, module.spec, batch)
+        if not lifters:
+            return weights.l_2d * loss_2d_BK.mean()
+        kpts_px = geometry.apply_affine(batch["crop_to_image"], module.decode(out, beta))
+        poses = [m.lift(kpts_px[:, None], batch["image_size"])[:, 0] for m in lifters]
+        uniform = jnp.full(len(lifters), 1 / len(lifters))
+        return losses.multi_model_loss(
+            loss_2d_BK, jnp.stack(poses), batch["pose_m"], uniform, weights, top_k=top_k
+        )[0]
+
+    return params, loss
+
+
+def test_ft2d_takes_the_gradient_of_the_2d_loss(detector, batch):
+    step, state, frozen = prepare(detector, (), Options())
+    new, metrics = step(state, frozen, batch, hyper())
+    params, loss = whole_loss(detector, (), batch, losses.HEATMAP_WEIGHTS, 10.0)
+    value, expected = jax.jit(jax.value_and_grad(loss))(params)
+    np.testing.assert_allclose(metrics["loss"], value, rtol=1e-6)
+    assert_same(gradients(state, new), expected)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_two_legs_add_up_to_the_gradient_of_the_whole_loss(detector, lifters, batch, count):
+    step, state, frozen = prepare(detector, lifters[:count], Options())
+    new, metrics = step(state, frozen, batch, hyper())
+    params, loss = whole_loss(detector, lifters[:count], batch, losses.HEATMAP_WEIGHTS, 10.0)
+    value, expected = jax.jit(jax.value_and_grad(loss))(params)
+    np.testing.assert_allclose(metrics["loss"], value, rtol=1e-5)
+    assert_same(gradients(state, new), expected, tolerance=1e-4)
+
+
+def test_balanced_guidance_holds_the_ratio_of_the_gradient_norms(detector, lifters, batch):
+    step, state, frozen = prepare(detector, lifters, Options(balanced=True))
+    _, metrics = step(state, frozen, batch, hyper(balance=0.5))
+    np.testing.assert_allclose(metrics["guidance_scale"] * metrics["grad_ratio"], 0.5, rtol=1e-4)
+
+
+def test_balance_does_not_depend_on_the_scale_of_the_3d_weights(detector, lifters, batch):
+    step, state, frozen = prepare(detector, lifters, Options(balanced=True))
+    weights = losses.HEATMAP_WEIGHTS
+    scaled = weights._replace(
+        l_xy=7 * weights.l_xy,
+        l_z=7 * weights.l_z,
+        l_local=7 * weights.l_local,
+        l_global=7 * weights.l_global,
+    )
+    once, _ = step(state, frozen, batch, hyper(balance=1.0))
+    again, _ = step(state, frozen, batch, hyper(balance=1.0, weights=scaled))
+    assert_same(again["params"], once["params"], tolerance=1e-5)
+
+
+def test_settings_are_traced_not_compiled(detector, lifters, batch):
+    step, state, frozen = prepare(detector, lifters, Options())
+    for beta, rate in ((10.0, 0.1), (100.0, 0.01)):
+        weights = losses.HEATMAP_WEIGHTS._replace(l_xy=rate)
+        step(state, frozen, batch, hyper(beta=beta, learning_rate=rate, weights=weights))
+    assert step._cache_size() == 1
+
+
+def test_dwa_looks_at_the_two_steps_before(detector, lifters, batch):
+    step, state, frozen = prepare(detector, lifters, Options())
+    first, metrics = step(state, frozen, batch, hyper())
+    history = first["guidance"]["dwa_history"]
+    np.testing.assert_allclose(history[0], 1.0)
+    np.testing.assert_allclose(history[1], [metrics["mse_0"], metrics["mse_1"]], rtol=1e-6)
+
+
+def test_samples_without_3d_still_train_in_2d(detector, lifters, batch):
+    step, state, frozen = prepare(detector, lifters, Options())
+    flat = batch | {"has_3d": np.zeros(BATCH, np.float32)}
+    new, metrics = step(state, frozen, flat, hyper())
+    assert float(metrics["xy"]) == 0.0
+    assert float(metrics["loss"]) > 0.0
+    assert all(bool(jnp.isfinite(v).all()) for v in new["params"].values())
