@@ -1,22 +1,33 @@
-"""liftjax: 2D pose detectors trained to be good inputs of 2D-to-3D lifters, in JAX and Flax."""
+"""liftjax: 2D pose detectors trained to be good inputs of 2D-to-3D lifters, in JAX and Flax.
 
-from liftjax import losses, metrics, skeletons, torch_weights
-from liftjax.errors import LiftjaxError
-from liftjax.ops.soft_argmax import soft_argmax_1d, soft_argmax_2d
-from liftjax.registry import create_detector, create_lifter, list_detectors, list_lifters
+The public names are imported when first used, so that the command line answers at once.
+"""
+
+import importlib
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "LiftjaxError",
-    "create_detector",
-    "create_lifter",
-    "list_detectors",
-    "list_lifters",
-    "losses",
-    "metrics",
-    "skeletons",
-    "soft_argmax_1d",
-    "soft_argmax_2d",
-    "torch_weights",
-]
+_HOMES = {
+    "LiftjaxError": "errors",
+    "create_detector": "registry",
+    "create_lifter": "registry",
+    "list_detectors": "registry",
+    "list_lifters": "registry",
+    "soft_argmax_1d": "ops.soft_argmax",
+    "soft_argmax_2d": "ops.soft_argmax",
+}
+_MODULES = ("geometry", "losses", "metrics", "skeletons", "torch_weights")
+
+__all__ = [*sorted(_HOMES), *_MODULES]
+
+
+def __getattr__(name: str):
+    if name in _MODULES:
+        return importlib.import_module(f"liftjax.{name}")
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"liftjax.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'liftjax' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,161 @@
+"""`benchmark`: every stage of a training step, in one run, as times and ratios."""
+
+import json
+import time
+from typing import Any
+
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from etils import epath
+from flax import nnx
+
+from liftjax import geometry, losses
+from liftjax.benchmark.timing import Timing, interleaved
+from liftjax.errors import LiftjaxError
+from liftjax.evaluation import text_table
+from liftjax.ops import soft_argmax
+from liftjax.registry import create_detector, create_lifter, list_lifters
+from liftjax.training.loop import versions
+from liftjax.training.state import PureModule
+from liftjax.training.step import Options, initial_guidance, make_step
+
+
+def run(detector: str, batch_size: int, repeats: int, out: str | None) -> dict:
+    """Prints the table; writes it with machine and versions to `out` (JSON) if given."""
+    if batch_size < 1 or repeats < 1:
+        raise LiftjaxError("--batch-size and --repeats are whole numbers of at least 1.")
+    module = create_detector(detector, rngs=nnx.Rngs(0))
+    batch = random_batch(module.spec, batch_size)
+    calls, compile_s = _steps(module, batch)
+    calls |= _soft_argmax(module.spec, batch_size)
+    calls["decode JPEG and crop (host, one core)"] = _decoding(module.spec.image_size, batch_size)
+    timings = interleaved(calls, repeats)
+    results = {
+        "detector": detector,
+        "image_size": module.spec.image_size,
+        "batch_size": batch_size,
+        "repeats": repeats,
+        "seconds": {name: timing._asdict() for name, timing in timings.items()},
+        "compile_s": compile_s,
+        "versions": versions(),
+    }
+    print(_table(results, timings))
+    if out:
+        path = epath.Path(out)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(results, indent=2) + "\n")
+    return results
+
+
+def random_batch(spec, batch_size: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """A batch of noise in the shapes of `liftjax.data.pipeline`."""
+    rng = np.random.default_rng(seed)
+    height, width = spec.image_size
+    crop_to_image = np.tile(np.array([[2.0, 0, 50], [0, 2.0, 80]], np.float32), (batch_size, 1, 1))
+    joints_crop = rng.uniform(0, (width, height), (batch_size, spec.num_joints, 2))
+    return {
+        "image_u8": rng.integers(0, 256, (batch_size, height, width, 3), np.uint8),
+        "crop_to_image": crop_to_image,
+        "joints_px": geometry.apply_affine(crop_to_image, joints_crop.astype(np.float32)),
+        "joint_visible": np.ones((batch_size, spec.num_joints), np.float32),
+        "pose_m": rng.normal(0, 0.3, (batch_size, spec.num_joints, 3)).astype(np.float32),
+        "has_3d": np.ones(batch_size, np.float32),
+        "image_size": np.full((batch_size, 2), 1000, np.float32),
+    }
+
+
+def _steps(module: nnx.Module, batch: dict) -> tuple[dict, dict[str, float]]:
+    """Forward pass and training steps with none, one and four lifters, and compile seconds."""
+    pure, params, others = PureModule.split(module)
+    spec = module.spec
+    optimizer = optax.scale_by_adam()
+    hyper = {
+        "weights": losses.HEATMAP_WEIGHTS if spec.kind == "heatmap" else losses.SIMCC_WEIGHTS,
+        "beta": 100.0,
+        "balance": 0.0,
+        "learning_rate": 1e-3,
+        "key": jax.random.key(0),
+    }
+    batch = jax.device_put(batch)
+
+    def forward(params, others, image_u8):
+        return pure.merge(params, others)(spec.normalize(image_u8))
+
+    calls, compile_s = {}, {}
+
+    def add(name: str, function, *arguments: Any) -> None:
+        begun = time.perf_counter()
+        compiled = jax.jit(function).lower(*arguments).compile()
+        compile_s[name] = time.perf_counter() - begun
+        calls[name] = lambda: compiled(*arguments)
+
+    add("forward", forward, params, others, batch["image_u8"])
+    all_lifters = [PureModule.split(create_lifter(n, rngs=nnx.Rngs(0))) for n in list_lifters()]
+    names = {0: "FT-2D step", 1: "guided step, 1 lifter", 4: "guided step, 4 lifters"}
+    for count, name in names.items():
+        chosen = all_lifters[:count]
+        step = make_step(pure, spec, tuple(c[0] for c in chosen), optimizer, Options())
+        state = {
+            "params": params,
+            "others": others,
+            "opt": optimizer.init(params),
+            "guidance": initial_guidance(count),
+        }
+        add(name, step, state, tuple(c[1:] for c in chosen), batch, hyper)
+    return calls, compile_s
+
+
+def _soft_argmax(spec, batch_size: int) -> dict:
+    """Value and gradient of the fused soft-argmax and of its plain twin."""
+    values = np.random.default_rng(0).normal(size=(batch_size, *spec.output_size, spec.num_joints))
+    heat_BHWK = jnp.asarray(values, jnp.float32)
+    versions_2d = {"fused": soft_argmax.soft_argmax_2d, "plain": soft_argmax.soft_argmax_2d_plain}
+
+    def value_and_gradient(function):
+        graded = jax.jit(jax.value_and_grad(lambda heat: function(heat, 100.0).sum()))
+        return lambda: graded(heat_BHWK)
+
+    return {
+        f"soft-argmax forward + backward, {name}": value_and_gradient(function)
+        for name, function in versions_2d.items()
+    }
+
+
+def _decoding(image_size: tuple[int, int], batch_size: int):
+    height, width = image_size
+    noise = np.random.default_rng(0).integers(0, 256, (16, 12, 3), np.uint8)
+    picture = cv2.resize(noise, (width * 5 // 4, height * 5 // 4))
+    encoded = cv2.imencode(".jpg", picture)[1]
+    affine = np.array([[0.8, 0, 0], [0, 0.8, 0]])
+
+    def decode():
+        for _ in range(batch_size):
+            image = cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB)
+            cv2.warpAffine(image, affine, (width, height), flags=cv2.INTER_LINEAR)
+
+    return decode
+
+
+def _table(results: dict, timings: dict[str, Timing]) -> str:
+    reference = timings["FT-2D step"].median
+    body = [
+        [
+            name,
+            f"{1000 * t.median:.1f}",
+            f"{1000 * t.least:.1f}-{1000 * t.most:.1f}",
+            f"{t.median / reference:.3f}",
+            f"{results['batch_size'] / t.median:.0f}",
+            f"{results['compile_s'][name]:.1f}" if name in results["compile_s"] else "",
+        ]
+        for name, t in timings.items()
+    ]
+    height, width = results["image_size"]
+    title = (
+        f"{results['detector']}, {height}x{width}, batch {results['batch_size']}, float32, on "
+        f"{', '.join(results['versions']['devices'])}; medians of {results['repeats']} runs in turn"
+    )
+    head = ["stage", "ms", "range", "of FT-2D", "images/s", "compile s"]
+    return f"{title}\n\n{text_table(head, body)}"

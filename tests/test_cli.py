@@ -1,0 +1,47 @@
+"""The command line at its door: help, overrides, errors of one line."""
+
+import subprocess
+import sys
+
+import pytest
+
+from liftjax.cli import main
+
+
+@pytest.mark.parametrize("command", ["demo", "train", "evaluate", "benchmark"])
+def test_every_command_has_help_with_an_example(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--help"])
+    assert stop.value.code == 0
+    assert f"python -m liftjax {command}" in capsys.readouterr().out
+
+
+def test_help_does_not_wait_for_jax():
+    code = "import sys, liftjax.cli; print('jax' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["train", "--config", "ft2d", "--config.loss.betta=1"], "did you mean 'loss.beta'"),
+        (["train", "--config", "ftd2"], "did you mean 'ft2d'"),
+        (["train", "--config", "ft2d"], "No data set in"),
+        (["evaluate", "--config", "ft2d"], "No checkpoint in"),
+        (["train", "--config", "single_model", "--config.task=detektor"], "did you mean"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_two(arguments, said, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main([*arguments, "--workdir", str(tmp_path / "run")]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert said in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_overrides_where_there_is_no_recipe_are_refused(capsys):
+    assert main(["demo", "--config.seed=1"]) == 2
+    assert "demo takes no --config.KEY=VALUE" in capsys.readouterr().err
