@@ -1,0 +1,234 @@
+"""The data set of synthetic people: rendered pictures with exact labels, as many as wanted.
+
+`python -m data_prep synthetic --out DIR` writes three splits: "train" and "test" (five people and
+two others), and "poses", labels without pictures for training lifters.
+"""
+
+import argparse
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import jax
+import numpy as np
+
+from data_prep.synthetic import body, labels
+from data_prep.synthetic.labels import Moment
+from data_prep.synthetic.render import Scene, View, render_batch
+from data_prep.synthetic.scene import Difficulty, Setting, random_setting
+from data_prep.synthetic.sheet import contact_sheet
+from data_prep.synthetic.solids import Boxes
+from data_prep.writer import write_dataset
+from liftjax.data.schema import Record
+from liftjax.errors import LiftjaxError
+
+JPEG_QUALITY = 92
+_BATCH = 32
+_LABELS_AT_ONCE = 1024
+
+
+def records(
+    seed: int,
+    split: str,
+    count: int,
+    crop_size: tuple[int, int],
+    *,
+    start: int = 0,
+    difficulty: Difficulty = Difficulty(),  # noqa: B008 (frozen)
+) -> Iterator[Record]:
+    """Records `start` to `start + count` of a split; "poses" come without pictures.
+
+    Args:
+      seed, split: what the records are a function of, with their index and the settings below.
+      crop_size: (height, width) of the pictures.
+      difficulty: how often furniture hides a part, or clothes match the wall.
+    """
+    batch = _LABELS_AT_ONCE if split == "poses" else min(_BATCH, max(count, 1))
+    waiting = None
+    for first in range(start, start + count, batch):
+        indices = range(first, min(first + batch, start + count))
+        moments = [labels.moment(split, i) for i in indices]
+        poses = [labels.pose_of(seed, split, m) for m in moments]
+        points_m = np.stack([points for points, _ in poses])
+        labelled = labels.label(moments, points_m, crop_size)
+        if split == "poses":
+            yield from labelled
+            continue
+        settings = [
+            setting_of(seed, split, i, m, *pose, difficulty)
+            for i, m, pose in zip(indices, moments, poses, strict=True)
+        ]
+        # The device draws this batch while the one before it is compressed and written.
+        pictures = _render(labelled, moments, points_m, settings, crop_size, batch)
+        if waiting:
+            yield from _with_pictures(*waiting)
+        waiting = labelled, pictures
+    if waiting:
+        yield from _with_pictures(*waiting)
+
+
+def setting_of(
+    seed: int, split: str, index: int, at: Moment, points_m, chair, difficulty: Difficulty
+) -> Setting:
+    """The room around record `index` of a split."""
+    rng = labels.generator(seed, split, "setting", index)
+    return random_setting(rng, at.subject, points_m, chair, at.camera.position, difficulty)
+
+
+def _render(labelled, moments, points_m, settings, crop_size, batch) -> jax.Array:
+    """Pictures (batch, H, W, 3), computed in the background; the last ones fill up the batch."""
+    dressed = body.dress(points_m, [m.subject for m in moments], [s.outfit for s in settings])
+    scenes = Scene(
+        cones=dressed.cones,
+        cone_size=dressed.sizes,
+        cone_looks=dressed.looks,
+        cone_folds=dressed.folds,
+        boxes=Boxes(np.stack([s.box_to_local for s in settings])),
+        view=_stack([_view(record) for record in labelled]),
+        light=_stack([s.light for s in settings]),
+        film=_stack([s.film for s in settings]),
+        **{
+            name: np.stack([getattr(s, name) for s in settings])
+            for name in ("box_size", "box_looks", "room_to_local", "room_size", "room_looks")
+        },
+    )
+    missing = batch - len(labelled)
+    scenes = jax.tree.map(lambda a: np.concatenate([a, np.repeat(a[-1:], missing, axis=0)]), scenes)
+    together = 1 if jax.default_backend() == "cpu" else batch
+    return render_batch(scenes, tuple(crop_size), together)
+
+
+def _stack(trees):
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
+
+
+def _view(record: Record) -> View:
+    arrays = (
+        record.camera_K, record.camera_R, record.camera_t, record.camera_distortion,
+        record.image_size, record.stored_to_image,
+    )  # fmt: skip
+    return View(*(np.asarray(a, np.float32) for a in arrays))
+
+
+def _with_pictures(labelled: list[Record], pictures: jax.Array) -> Iterator[Record]:
+    for record, picture in zip(labelled, np.asarray(pictures), strict=False):
+        quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+        done, jpeg = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), quality)
+        if not done:
+            raise LiftjaxError(f"{record.name}: the picture could not be encoded as JPEG.")
+        yield dataclasses.replace(record, image=jpeg.tobytes())
+
+
+@dataclasses.dataclass(frozen=True)
+class _Counted:
+    """Records to come, and how many: lets a progress bar tell the time left."""
+
+    seed: int
+    split: str
+    count: int
+    crop_size: tuple[int, int]
+    difficulty: Difficulty
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[Record]:
+        return records(
+            self.seed, self.split, self.count, self.crop_size, difficulty=self.difficulty
+        )
+
+
+def build(
+    out_dir,
+    *,
+    seed: int = 0,
+    num_train: int = 6000,
+    num_test: int = 1500,
+    num_poses: int = 40000,
+    crop_size: tuple[int, int] = (160, 120),
+    difficulty: Difficulty = Difficulty(),  # noqa: B008 (frozen)
+) -> None:
+    """Writes the data set; a split of no records is left out.
+
+    Args:
+      out_dir: directory to make or to replace, all or nothing.
+      seed: the same seed gives the same data set.
+      num_train, num_test, num_poses: records of each split.
+      crop_size: (height, width) of the stored pictures.
+      difficulty: how often furniture hides a part, or clothes match the wall.
+    """
+    counts = {"train": num_train, "test": num_test, "poses": num_poses}
+    _check(seed, counts, crop_size, difficulty)
+    splits = {
+        split: _Counted(seed, split, count, tuple(crop_size), difficulty)
+        for split, count in counts.items()
+        if count
+    }
+    metadata = {
+        "source": "synthetic people",
+        "seed": seed,
+        "crop_size": list(crop_size),
+        "difficulty": dataclasses.asdict(difficulty),
+        "jpeg_quality": JPEG_QUALITY,
+    }
+    write_dataset(out_dir, "synthetic_people", splits, metadata)
+
+
+def _check(seed, counts, crop_size, difficulty) -> None:
+    if seed < 0:
+        raise LiftjaxError(f"The seed is {seed}; it must be 0 or greater.")
+    if min(counts.values()) < 0 or not any(counts.values()):
+        raise LiftjaxError(
+            f"Records wanted: {counts}; give a positive number for at least one split."
+        )
+    if min(crop_size) < 16:
+        raise LiftjaxError(f"Pictures of {crop_size} (height, width) pixels; 16 is the least.")
+    for name, share in dataclasses.asdict(difficulty).items():
+        if not 0 <= share <= 1:
+            raise LiftjaxError(f"The share --{name} is {share}; it must lie between 0 and 1.")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `python -m data_prep synthetic`."""
+    usual = Difficulty()
+    parser.add_argument("--out", type=Path, required=True, help="directory of the data set")
+    parser.add_argument("--seed", type=int, default=0, help="another seed, another data set")
+    parser.add_argument("--train", type=int, default=6000, metavar="N", help="training pictures")
+    parser.add_argument("--test", type=int, default=1500, metavar="N", help="test pictures")
+    parser.add_argument(
+        "--poses", type=int, default=40000, metavar="N", help="poses without a picture, for lifters"
+    )
+    parser.add_argument("--height", type=int, default=160, help="of the stored pictures (pixels)")
+    parser.add_argument("--width", type=int, default=120)
+    parser.add_argument(
+        "--occluded", type=float, default=usual.occluded, metavar="SHARE",
+        help="of pictures with furniture in front of the person",
+    )  # fmt: skip
+    parser.add_argument(
+        "--camouflage", type=float, default=usual.camouflage, metavar="SHARE",
+        help="of pictures whose person wears the colours of the wall",
+    )  # fmt: skip
+    parser.add_argument(
+        "--sheet", type=Path, metavar="FILE.png", help="also save some pictures with their joints"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Builds the data set that parsed arguments describe."""
+    crop_size = (args.height, args.width)
+    difficulty = Difficulty(occluded=args.occluded, camouflage=args.camouflage)
+    build(
+        args.out,
+        seed=args.seed,
+        num_train=args.train,
+        num_test=args.test,
+        num_poses=args.poses,
+        crop_size=crop_size,
+        difficulty=difficulty,
+    )
+    print(f"Wrote {args.out}")
+    if args.sheet:
+        shown = records(args.seed, "train", _BATCH, crop_size, difficulty=difficulty)
+        contact_sheet(shown, args.sheet)
+        print(f"Wrote {args.sheet}")

@@ -1,0 +1,129 @@
+"""Which pose and camera each record has, and its labels: all of it without a picture.
+
+A record is a function of (seed, split, index), so a data set has no end and any part of it can be
+made again. Counting up the index goes round the cameras first, then actions, then subjects, so
+that every beginning of a split is balanced.
+"""
+
+import dataclasses
+import functools
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from data_prep.synthetic.cameras import CAMERAS, Camera
+from data_prep.synthetic.motions import ACTIONS, Chair, Poses, sample_poses
+from data_prep.synthetic.subjects import SUBJECTS, TEST_SUBJECTS, TRAIN_SUBJECTS, Subject
+from liftjax import geometry
+from liftjax.data.schema import Record
+from liftjax.errors import unknown_name
+from liftjax.skeletons import HUMAN36M
+
+SPLITS = {"train": TRAIN_SUBJECTS, "test": TEST_SUBJECTS, "poses": TRAIN_SUBJECTS}
+"""Subjects of each split. "poses" are labels without pictures, for training lifters."""
+
+STORED_SCALE = 1.25 * 1.1
+"""Side of the stored region over the box's: a detector's usual context, and a margin."""
+
+_FLOOR_HALF_SIZE_M = 1.1  # keeps people inside all four pictures
+_POSES_AT_ONCE = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Moment:
+    """Who does what in front of which camera; `number` counts the poses of (subject, action)."""
+
+    subject: Subject
+    action: str
+    camera: Camera
+    number: int
+
+
+def generator(seed: int, *names: str | int) -> np.random.Generator:
+    """A random generator for the thing with these names."""
+    words = [n if isinstance(n, int) else zlib.crc32(n.encode()) for n in names]
+    return np.random.default_rng([seed, *words])
+
+
+def moment(split: str, index: int) -> Moment:
+    """What record `index` of a split shows."""
+    if split not in SPLITS:
+        raise unknown_name("split", split, SPLITS)
+    subjects, cameras = SPLITS[split], list(CAMERAS.values())
+    turn, camera = divmod(index, len(cameras))
+    cycle, action = divmod(turn, len(ACTIONS))
+    subject = SUBJECTS[subjects[(action + cycle) % len(subjects)]]
+    number = cycle // len(subjects) * len(cameras) + camera
+    return Moment(subject, ACTIONS[action], cameras[camera], number)
+
+
+@functools.lru_cache(maxsize=128)
+def _poses(seed: int, split: str, subject: str, action: str, block: int) -> Poses:
+    rng = generator(seed, split, subject, action, block)
+    return sample_poses(SUBJECTS[subject], action, rng, _POSES_AT_ONCE, _FLOOR_HALF_SIZE_M)
+
+
+def pose_of(seed: int, split: str, at: Moment) -> tuple[np.ndarray, Chair | None]:
+    """World points (P, 3) of a moment, and the chair."""
+    block, row = divmod(at.number, _POSES_AT_ONCE)
+    poses = _poses(seed, split, at.subject.name, at.action, block)
+    return poses.points_m[row], poses.props[row]
+
+
+def label(
+    moments: Sequence[Moment], points_m: np.ndarray, crop_size: tuple[int, int]
+) -> list[Record]:
+    """Records, as yet without pictures, of B moments.
+
+    Args:
+      points_m: (B, P, 3) world points, of which the first 17 are the labelled joints.
+      crop_size: (height, width) of the stored picture.
+    """
+    cameras = [m.camera for m in moments]
+    K, R, t, distortion = (
+        np.stack([getattr(c, name) for c in cameras]) for name in ("K", "R", "t", "distortion")
+    )
+    sizes = np.array([c.image_size for c in cameras])
+    cam = geometry.world_to_camera(points_m[:, : HUMAN36M.num_joints], R, t)
+    px = geometry.project(cam, K, distortion)
+    visible = ((px >= -0.5) & (px <= sizes[:, None] - 0.5)).all(axis=-1)
+    root = cam[:, HUMAN36M.root_index]
+    boxes = geometry.box_from_joints(px, sizes)
+    centers, regions = geometry.crop_region(boxes, crop_size[1] / crop_size[0], STORED_SCALE)
+    stored_to_image = _stored_affines(centers, regions[:, 0], crop_size)
+    return [
+        Record(
+            image=b"",
+            stored_to_image=stored_to_image[i],
+            image_size=sizes[i],
+            box_xyxy=boxes[i],
+            joints_px=px[i],
+            joint_visible=visible[i],
+            pose_m=cam[i] - root[i],
+            root_m=root[i],
+            has_3d=True,
+            camera_K=K[i],
+            camera_R=R[i],
+            camera_t=t[i],
+            camera_distortion=distortion[i],
+            distortion_model="opencv",
+            skeleton=HUMAN36M.name,
+            subject=m.subject.name,
+            action=m.action,
+            camera=m.camera.name,
+            frame=m.number,
+        )
+        for i, m in enumerate(moments)
+    ]
+
+
+def _stored_affines(centers: np.ndarray, widths: np.ndarray, crop_size) -> np.ndarray:
+    """(B, 2, 3) from stored to original pixels: the middle of the stored picture, at
+    ((width - 1) / 2, (height - 1) / 2), is the region's centre."""
+    height, width = crop_size
+    scale = widths / width
+    offset = centers - scale[:, None] * (np.array([width, height]) - 1) / 2
+    zero = np.zeros_like(scale)
+    rows = [[scale, zero, offset[:, 0]], [zero, scale, offset[:, 1]]]
+    return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
