@@ -1,0 +1,127 @@
+"""What all lifters share: the contract of input, output and frames, and the way to metres.
+
+Array names: B clips, T frames, K joints. `px` is pixels of the original image (x, y), `m` metres
+in camera axes with the root joint at the origin, `x` and `raw` the network's own scales.
+"""
+
+import dataclasses
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from liftjax import geometry
+from liftjax.errors import LiftjaxError
+from liftjax.skeletons import check_joints, get_skeleton
+
+
+@dataclasses.dataclass(frozen=True)
+class LifterSpec:
+    """Contract of a lifter.
+
+    Attributes:
+      skeleton: joint set of input and output.
+      num_frames: frames of a clip, as the lifter was configured.
+      receptive_field: input frames that one output frame depends on.
+      frames: the clip lengths T that a call takes and the frames it gives back. 'any': T, each
+        frame lifted alone; 'exact': T = num_frames; 'sliding': T >= receptive_field gives
+        T - receptive_field + 1.
+      input: 'screen' is x / w * 2 - 1 and y / w * 2 - h / w; 'zscore' standardises pixels per
+        joint and axis with the training set's mean and deviation.
+      output: 'metres', or 'zscore' of metres.
+    """
+
+    skeleton: str
+    num_frames: int = 1
+    receptive_field: int = 1
+    frames: Literal["any", "exact", "sliding"] = "any"
+    input: Literal["screen", "zscore"] = "screen"
+    output: Literal["metres", "zscore"] = "metres"
+
+    def __post_init__(self):
+        get_skeleton(self.skeleton)
+        if self.num_frames < 1:
+            raise LiftjaxError(f"A lifter needs num_frames >= 1, not {self.num_frames}.")
+
+    @property
+    def num_joints(self) -> int:
+        return get_skeleton(self.skeleton).num_joints
+
+    def check(self, x_BTK2) -> None:
+        """Raises unless `x_BTK2` is a batch of clips that the lifter takes."""
+        if x_BTK2.ndim != 4 or x_BTK2.shape[-1] != 2:
+            raise LiftjaxError(
+                f"A lifter takes (clips, frames, joints, 2), not {tuple(x_BTK2.shape)}; "
+                "a single frame needs a frame axis of length 1."
+            )
+        check_joints(x_BTK2, self.skeleton, what="2D pose")
+        frames = x_BTK2.shape[1]
+        if self.frames == "exact" and frames != self.num_frames:
+            raise LiftjaxError(
+                f"The clip has {frames} frames, but this lifter takes exactly {self.num_frames}; "
+                "cut the sequence into such clips or build it with another num_frames."
+            )
+        if frames < self.receptive_field:
+            raise LiftjaxError(
+                f"The clip has {frames} frames, fewer than the lifter's receptive field of "
+                f"{self.receptive_field}; repeat its first and last frames."
+            )
+
+
+class Lifter(nnx.Module):
+    """A network from 2D to 3D poses; subclasses define `network` and, if need be, the scales."""
+
+    def __init__(self, spec: LifterSpec):
+        self.spec = spec
+
+    def network(self, x_BTK2: jax.Array, train: bool, rngs: nnx.Rngs | None) -> jax.Array:
+        """The upstream network; `rngs` is None where nothing is to be dropped."""
+        raise NotImplementedError
+
+    def __call__(
+        self, x_BTK2: jax.Array, train: bool = False, rngs: nnx.Rngs | None = None
+    ) -> jax.Array:
+        """Normalised 2D poses (B, T, K, 2) to upstream's output (B, T', K, 3).
+
+        Args:
+          train: batch norm uses and updates batch statistics.
+          rngs: in training, random numbers for dropout; nothing is dropped without.
+
+        Raises:
+          LiftjaxError: wrong number of joints, frames or axes.
+        """
+        x_BTK2 = _at_least_float32(x_BTK2)
+        self.spec.check(x_BTK2)
+        return self.network(x_BTK2, train, rngs if train else None)
+
+    def lift(
+        self,
+        kpts_px_BTK2: jax.Array,
+        image_size_B2: jax.Array,
+        train: bool = False,
+        rngs: nnx.Rngs | None = None,
+    ) -> jax.Array:
+        """Pixels of the original image to root-relative metres (B, T', K, 3).
+
+        `image_size_B2` is (width, height) of each clip's image.
+        """
+        raw_BTK3 = self(self.normalize(kpts_px_BTK2, image_size_B2), train, rngs)
+        return self.to_metres(raw_BTK3)
+
+    def normalize(self, kpts_px_BTK2: jax.Array, image_size_B2: jax.Array) -> jax.Array:
+        """Pixels as the input the network was made for."""
+        return geometry.normalize_screen(_at_least_float32(kpts_px_BTK2), image_size_B2)
+
+    def to_metres(self, raw_BTK3: jax.Array) -> jax.Array:
+        """The network's output in metres."""
+        return raw_BTK3
+
+    def target(self, pose_m_BTK3: jax.Array) -> jax.Array:
+        """The output that a perfect network would give for a true pose."""
+        return _at_least_float32(pose_m_BTK3)
+
+
+def _at_least_float32(array) -> jax.Array:
+    array = jnp.asarray(array)
+    return array.astype(jnp.promote_types(array.dtype, jnp.float32))
