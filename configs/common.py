@@ -29,7 +29,13 @@ def base() -> ConfigDict:
                 "overrides": {},  # other sizes than the preset's
                 "checkpoint": "",  # start from this run; empty: fresh weights
             },
-            "lifter": {"name": "", "num_frames": 1, "overrides": {}, "loss": "mpjpe"},
+            "lifter": {
+                "name": "",
+                "num_frames": 1,
+                "overrides": {},
+                "loss": "mpjpe",  # or 'mse'
+                "checkpoint": "",
+            },
             "lifters": {},  # frozen lifters that guide, by name: their run directories
             "loss": loss(),
             "optim": {

@@ -95,7 +95,7 @@ def _render(labelled, moments, points_m, settings, crop_size, batch) -> jax.Arra
     )
     missing = batch - len(labelled)
     scenes = jax.tree.map(lambda a: np.concatenate([a, np.repeat(a[-1:], missing, axis=0)]), scenes)
-    together = 1 if jax.default_backend() == "cpu" else batch
+    together = None if jax.default_backend() == "cpu" else batch
     return render_batch(scenes, tuple(crop_size), together)
 
 

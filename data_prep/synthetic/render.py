@@ -306,13 +306,15 @@ def render(scene: Scene, crop_size: tuple[int, int]) -> jax.Array:
 
 
 @functools.partial(jax.jit, static_argnames=("crop_size", "together"))
-def render_batch(scenes: Scene, crop_size: tuple[int, int], together: int = 1) -> jax.Array:
+def render_batch(
+    scenes: Scene, crop_size: tuple[int, int], together: int | None = None
+) -> jax.Array:
     """Pictures (B, H, W, 3) uint8 of B scenes.
 
     Args:
       scenes: a Scene whose leaves have a leading axis B.
       crop_size: (height, width).
-      together: scenes that are vectorised over at once. One at a time keeps a CPU's working set in
-        its cache; a GPU wants many.
+      together: scenes that are vectorised over at once. One at a time (None) keeps a CPU's working
+        set in its cache; a GPU wants many.
     """
     return jax.lax.map(lambda scene: render(scene, crop_size), scenes, batch_size=together)

@@ -28,6 +28,11 @@ _PATTERN_SCALE_M = {
 }  # fmt: skip
 
 
+# Share of pictures in which subjects wear their own colours: few people in few clothes would teach
+# a detector to look for the clothes.
+_OWN_CLOTHES = 0.5
+
+
 @dataclasses.dataclass(frozen=True)
 class Difficulty:
     """How often a picture has one of its two troubles.
@@ -209,13 +214,15 @@ def _jitter(rng, color, amount=0.15):
 
 
 def _dress(rng, subject: Subject, wall: np.ndarray | None) -> Outfit:
-    """The subject's clothes, a little varied; in the colours of a wall's look if one is given."""
+    """The subject's clothes or others, a little varied; or in the colours of a wall's look."""
+    own = rng.uniform() < _OWN_CLOTHES
+    shirt_color = _jitter(rng, subject.shirt) if own else _color(rng, (0.03, 0.7), (0, 1))
+    trousers_color = _jitter(rng, subject.trousers) if own else _color(rng, (0.02, 0.4), (0, 0.7))
     if wall is None:
-        shirt_color, trousers_color = _jitter(rng, subject.shirt), _jitter(rng, subject.trousers)
         shirt = _random_look(rng, _SHIRT_PATTERNS, shirt_color)
     else:
         shirt_color = _jitter(rng, wall[3:6], 0.04)
-        trousers_color = shirt_color if rng.uniform() < 0.5 else _jitter(rng, subject.trousers)
+        trousers_color = shirt_color if rng.uniform() < 0.5 else trousers_color
         shirt = look(wall[0], shirt_color, wall[6:9], wall[1], wall[2])
     if Pattern(int(shirt[0])) is not Pattern.PLAIN and wall is None:
         shirt[1] = rng.uniform(0.03, 0.09)
@@ -252,9 +259,11 @@ def random_setting(
     room_half = np.array([*rng.uniform(4.0, 4.6, 2), rng.uniform(2.5, 3.2) / 2])
     rows = np.diag(1 / room_half)
     room_to_local = np.concatenate([rows, [[0], [0], [-1]]], axis=1)
-    wall_color = _color(rng, (0.15, 0.75), (0.0, 0.45))
+    wall_color = _color(rng, (0.15, 0.75), (0.0, 0.4))
     walls = [_random_look(rng, _WALL_PATTERNS, _jitter(rng, wall_color, 0.2)) for _ in range(4)]
-    floor = _random_look(rng, _FLOOR_PATTERNS, _color(rng, (0.08, 0.5), (0.0, 0.5)))
+    wood = np.array([1.25, 0.95, 0.65])
+    floor_color = _color(rng, (0.08, 0.5), (0.0, 0.3)) * (wood if rng.uniform() < 0.5 else 1)
+    floor = _random_look(rng, _FLOOR_PATTERNS, floor_color)
     ceiling = look(Pattern.PLAIN, np.full(3, rng.uniform(0.5, 0.85)))
 
     person = points_m[:, :2].mean(axis=0)

@@ -15,7 +15,7 @@ from flax import nnx
 
 from liftjax import registry
 from liftjax.errors import LiftjaxError
-from liftjax.training.state import Arrays, PureModule, flat_arrays
+from liftjax.training.state import Arrays, assign, flat_arrays
 
 FORMAT = 1
 FOLDER = "checkpoints"
@@ -142,6 +142,21 @@ def load_model(path: str | epath.Path, kind: str) -> tuple[nnx.Module, dict]:
     arrays = flat_arrays(module)
     with ocp.StandardCheckpointer() as checkpointer:
         restored = checkpointer.restore(folder / "model", _abstract(arrays))
-    pure, params, others = PureModule.split(module)
-    params, others = ({k: restored[k] for k in part} for part in (params, others))
-    return pure.merge(params, others), meta
+    assign(module, restored)
+    return module, meta
+
+
+def load_same_model(path: str | epath.Path, spec: dict) -> nnx.Module:
+    """The network stored at `path`, to go on from.
+
+    Raises:
+      LiftjaxError: it is not the network that `spec` describes; says what differs.
+    """
+    model, meta = load_model(path, spec["kind"])
+    found = checkpoint_spec(meta)
+    if found != spec:
+        raise LiftjaxError(
+            f"{path} holds another {spec['kind']} ({spec_difference(found, spec)}); "
+            "describe that one in the recipe, or start from another checkpoint."
+        )
+    return model

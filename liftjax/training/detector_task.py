@@ -8,12 +8,7 @@ from liftjax.data.pipeline import train_batches
 from liftjax.data.records import PoseDataset
 from liftjax.errors import LiftjaxError, unknown_name
 from liftjax.losses import LossWeights
-from liftjax.training.checkpoints import (
-    build_model,
-    checkpoint_spec,
-    load_model,
-    spec_difference,
-)
+from liftjax.training.checkpoints import build_model, load_model, load_same_model
 from liftjax.training.loop import Task
 from liftjax.training.optim import make_optimizer, make_schedule
 from liftjax.training.state import PureModule
@@ -84,14 +79,7 @@ def _detector(config: ConfigDict, dataset: PoseDataset) -> tuple[nnx.Module, dic
     }
     if not config.detector.checkpoint:
         return build_model(spec, config.seed), spec
-    detector, meta = load_model(config.detector.checkpoint, "detector")
-    found = checkpoint_spec(meta)
-    if found != spec:
-        raise LiftjaxError(
-            f"detector.checkpoint={config.detector.checkpoint} has another detector "
-            f"({spec_difference(found, spec)}); name it in config.detector or use another run."
-        )
-    return detector, spec
+    return load_same_model(config.detector.checkpoint, spec), spec
 
 
 def _lifters(config: ConfigDict, skeleton: str) -> dict[str, nnx.Module]:

@@ -10,7 +10,7 @@ from liftjax.data.pipeline import train_batches
 from liftjax.data.records import PoseDataset
 from liftjax.errors import LiftjaxError, unknown_name
 from liftjax.metrics import mpjpe
-from liftjax.training.checkpoints import build_model
+from liftjax.training.checkpoints import build_model, load_same_model
 from liftjax.training.loop import Task
 from liftjax.training.optim import make_optimizer, make_schedule
 from liftjax.training.state import PureModule
@@ -21,9 +21,12 @@ def build(config: ConfigDict) -> Task:
     dataset = PoseDataset.open(config.data.dir, config.data.split)
     dataset = dataset.where(subjects=config.data.subjects or None)
     spec = model_spec(config, dataset.skeleton.name)
-    lifter = build_model(spec, config.seed)
-    if hasattr(lifter, "set_statistics"):
-        lifter.set_statistics(*dataset.statistics())
+    if config.lifter.checkpoint:
+        lifter = load_same_model(config.lifter.checkpoint, spec)
+    else:
+        lifter = build_model(spec, config.seed)
+        if hasattr(lifter, "set_statistics"):
+            lifter.set_statistics(*dataset.statistics())
     pure, params, others = PureModule.split(lifter)
     optimizer = make_optimizer(config.optim)
     schedule = make_schedule(config.optim, config.steps)

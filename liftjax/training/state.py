@@ -20,6 +20,12 @@ def flat_arrays(module: nnx.Module, kind=...) -> Arrays:
     return {_dotted(path): variable[...] for path, variable in state}
 
 
+def assign(module: nnx.Module, arrays: Arrays) -> None:
+    """Sets the variables of `module` in place, which keeps the order of its attributes."""
+    for path, variable in nnx.to_flat_state(nnx.state(module)):
+        variable[...] = arrays[_dotted(path)]
+
+
 def _dotted(path: tuple) -> str:
     return ".".join(map(str, path))
 
