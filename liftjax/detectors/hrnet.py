@@ -1,0 +1,304 @@
+"""HRNet for pose estimation (Sun et al., "Deep High-Resolution Representation Learning for
+Human Pose Estimation", CVPR 2019), any width.
+
+A stem takes the image to a quarter of its size. Four stages follow; stage s works on s branches,
+each with half the resolution and twice the channels of the one before. A branch is a chain of
+residual blocks, and after it every branch receives the sum of all of them, resized (the "fuse").
+A 1x1 convolution of the finest branch gives one heatmap a joint.
+
+Attribute paths are the keys of upstream's state_dict. An upstream `nn.Sequential` of a convolution
+and its batch norm is an `nnx.List` here, called through `_conv_bn`.
+
+Legend: B batch, H W height and width, C channels, K joints.
+"""
+
+import itertools
+from collections.abc import Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from liftjax.detectors.spec import DetectorSpec, HeatmapOutput
+from liftjax.errors import LiftjaxError
+from liftjax.nn.layers import BatchNorm, Conv
+from liftjax.ops.soft_argmax import soft_argmax_2d
+
+STRIDE = 4  # image pixels per heatmap pixel
+_COARSEST = 32  # image pixels per pixel of the fourth branch
+
+# Constructor arguments of the named sizes. The first two are the paper's; the others train on a CPU
+# (0.7 and 0.2 million parameters). Per second of training, one block a branch beats two.
+_CPU_SIZE = {"image_size": (128, 96), "stem_blocks": 1, "modules": (1, 1, 1), "blocks": 1}
+PRESETS = {
+    "hrnet_w32": {"width": 32},
+    "hrnet_w48": {"width": 48},
+    "hrnet_small": {"width": 16, "stem_width": 16, **_CPU_SIZE},
+    "hrnet_tiny": {"width": 8, "stem_width": 8, **_CPU_SIZE},
+}
+
+_conv = partial(Conv, use_bias=False, kernel_init=jax.nn.initializers.normal(0.001))
+
+
+def _conv_layer(c_in: int, c_out: int, size: int, stride: int = 1, *, rngs) -> Conv:
+    """Square convolution that keeps the map size at stride 1 and halves it at stride 2."""
+    return _conv(c_in, c_out, (size, size), strides=stride, padding=size // 2, rngs=rngs)
+
+
+def _pair(c_in, c_out, size, stride=1, *, norm, rngs) -> nnx.List:
+    """A convolution and its batch norm."""
+    return nnx.List([_conv_layer(c_in, c_out, size, stride, rngs=rngs), norm(c_out)])
+
+
+def _conv_bn(pair: Sequence, x: jax.Array, train: bool) -> jax.Array:
+    conv, bn = pair
+    return bn(conv(x), train=train)
+
+
+class BasicBlock(nnx.Module):
+    """Two 3x3 convolutions and a shortcut; keeps size and channels."""
+
+    def __init__(self, channels: int, *, norm, rngs: nnx.Rngs):
+        self.conv1 = _conv_layer(channels, channels, 3, rngs=rngs)
+        self.bn1 = norm(channels)
+        self.conv2 = _conv_layer(channels, channels, 3, rngs=rngs)
+        self.bn2 = norm(channels)
+
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        y = jax.nn.relu(self.bn1(self.conv1(x), train=train))
+        return jax.nn.relu(self.bn2(self.conv2(y), train=train) + x)
+
+
+class Bottleneck(nnx.Module):
+    """1x1, 3x3 and 1x1 convolutions to four times `channels`, and a shortcut."""
+
+    expansion = 4
+
+    def __init__(self, c_in: int, channels: int, *, norm, rngs: nnx.Rngs):
+        c_out = channels * self.expansion
+        self.conv1 = _conv_layer(c_in, channels, 1, rngs=rngs)
+        self.bn1 = norm(channels)
+        self.conv2 = _conv_layer(channels, channels, 3, rngs=rngs)
+        self.bn2 = norm(channels)
+        self.conv3 = _conv_layer(channels, c_out, 1, rngs=rngs)
+        self.bn3 = norm(c_out)
+        self.downsample = None if c_in == c_out else _pair(c_in, c_out, 1, norm=norm, rngs=rngs)
+
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        shortcut = x if self.downsample is None else _conv_bn(self.downsample, x, train)
+        y = jax.nn.relu(self.bn1(self.conv1(x), train=train))
+        y = jax.nn.relu(self.bn2(self.conv2(y), train=train))
+        return jax.nn.relu(self.bn3(self.conv3(y), train=train) + shortcut)
+
+
+def _chain(blocks: Sequence[nnx.Module], x: jax.Array, train: bool, scan: bool) -> jax.Array:
+    """Runs identical blocks one after the other, as one `lax.scan` if asked.
+
+    The scan compiles the block once instead of len(blocks) times. It also keeps XLA:CPU from
+    fusing the whole residual chain into each of its consumers in the backward pass.
+    """
+    if not scan or len(blocks) < 2:
+        for block in blocks:
+            x = block(x, train)
+        return x
+    graph = nnx.graphdef(blocks[0])
+    states = [nnx.to_pure_dict(nnx.state(block)) for block in blocks]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+
+    def step(x, state):
+        block = nnx.merge(graph, state)
+        x = block(x, train)
+        return x, nnx.to_pure_dict(nnx.state(block, nnx.BatchStat)) if train else None
+
+    x, statistics = jax.lax.scan(step, x, stacked)
+    if train:
+        for i, block in enumerate(blocks):
+            nnx.update(block, jax.tree.map(lambda leaf, i=i: leaf[i], statistics))
+    return x
+
+
+def _upsample(x: jax.Array, factor: int) -> jax.Array:
+    """Nearest-neighbour enlargement of (B, H, W, C)."""
+    b, h, w, c = x.shape
+    wide = jnp.broadcast_to(x.reshape(b, h, 1, w, 1, c), (b, h, factor, w, factor, c))
+    return wide.reshape(b, h * factor, w * factor, c)
+
+
+class HighResolutionModule(nnx.Module):
+    """Parallel branches of basic blocks, then the exchange between them.
+
+    `fuse_layers[i][j]` takes branch j to the size of branch i: a 1x1 convolution and enlargement
+    from a coarser one, a row of stride-2 convolutions from a finer one, None from itself.
+    """
+
+    def __init__(self, channels, blocks, outputs, *, scan_blocks, norm, rngs: nnx.Rngs):
+        self.scan_blocks = scan_blocks
+        self.branches = nnx.List(
+            nnx.List(BasicBlock(c, norm=norm, rngs=rngs) for _ in range(blocks)) for c in channels
+        )
+        self.fuse_layers = nnx.List(
+            nnx.List(
+                self._fuse_layer(channels, i, j, norm=norm, rngs=rngs) for j in range(len(channels))
+            )
+            for i in range(outputs)
+        )
+
+    @staticmethod
+    def _fuse_layer(channels, i, j, *, norm, rngs):
+        if j == i:
+            return None
+        if j > i:
+            return _pair(channels[j], channels[i], 1, norm=norm, rngs=rngs)
+        widths = [channels[j]] * (i - j) + [channels[i]]
+        return nnx.List(
+            _pair(c_in, c_out, 3, 2, norm=norm, rngs=rngs)
+            for c_in, c_out in itertools.pairwise(widths)
+        )
+
+    def __call__(self, xs: Sequence[jax.Array], train: bool = False) -> list[jax.Array]:
+        xs = [
+            _chain(blocks, x, train, self.scan_blocks)
+            for blocks, x in zip(self.branches, xs, strict=True)
+        ]
+        return [
+            jax.nn.relu(sum(self._resized(layers[j], i, j, xs[j], train) for j in range(len(xs))))
+            for i, layers in enumerate(self.fuse_layers)
+        ]
+
+    @staticmethod
+    def _resized(layer, i: int, j: int, x: jax.Array, train: bool) -> jax.Array:
+        if j == i:
+            return x
+        if j > i:
+            return _upsample(_conv_bn(layer, x, train), 2 ** (j - i))
+        for pair in layer[:-1]:
+            x = jax.nn.relu(_conv_bn(pair, x, train))
+        return _conv_bn(layer[-1], x, train)
+
+
+class HRNet(nnx.Module):
+    """Top-down heatmap detector.
+
+    Args:
+      num_joints: heatmaps to give.
+      image_size: (height, width) of the crop, multiples of 32.
+      width: channels of the finest branch; each coarser one has twice as many.
+      stem_width: channels of the stem and of the first stage's bottlenecks.
+      stem_blocks: bottlenecks of the first stage.
+      modules: exchanges in stages two, three and four.
+      blocks: basic blocks of a branch between two exchanges.
+      sigma: of the target Gaussians, heatmap pixels; by default upstream's 3 at 384x288, in
+        proportion.
+      scan_blocks: run equal blocks in a row as one loop (same numbers, other compilation).
+      axis_name: mapped axis over which batch norm's statistics are shared, if any.
+
+    Raises:
+      LiftjaxError: the image size is not a multiple of 32.
+    """
+
+    def __init__(
+        self,
+        num_joints: int,
+        image_size: tuple[int, int] = (384, 288),
+        *,
+        width: int = 32,
+        stem_width: int = 64,
+        stem_blocks: int = 4,
+        modules: tuple[int, int, int] = (1, 4, 3),
+        blocks: int = 4,
+        sigma: float | None = None,
+        scan_blocks: bool = True,
+        axis_name: str | None = None,
+        rngs: nnx.Rngs,
+    ):
+        height, image_width = image_size
+        if height % _COARSEST or image_width % _COARSEST or min(image_size) <= 0:
+            raise LiftjaxError(
+                f"HRNet image size {height}x{image_width} (height x width) does not divide by "
+                f"{_COARSEST}; round both to multiples of {_COARSEST}."
+            )
+        self.spec = DetectorSpec(
+            kind="heatmap",
+            num_joints=num_joints,
+            image_size=(height, image_width),
+            stride=STRIDE,
+            sigma=3 * height / 384 if sigma is None else sigma,
+        )
+        self.scan_blocks = scan_blocks
+        kw = {"norm": partial(BatchNorm, axis_name=axis_name), "rngs": rngs}
+
+        self.conv1 = _conv_layer(3, stem_width, 3, 2, rngs=rngs)
+        self.bn1 = kw["norm"](stem_width)
+        self.conv2 = _conv_layer(stem_width, stem_width, 3, 2, rngs=rngs)
+        self.bn2 = kw["norm"](stem_width)
+        wide = stem_width * Bottleneck.expansion
+        self.layer1 = nnx.List(
+            Bottleneck(wide if i else stem_width, stem_width, **kw) for i in range(stem_blocks)
+        )
+        channels = [width * 2**i for i in range(4)]
+        self.transition1 = _transition([wide], channels[:2], **kw)
+        self.stage2 = _stage(modules[0], channels[:2], blocks, 2, scan_blocks, **kw)
+        self.transition2 = _transition(channels[:2], channels[:3], **kw)
+        self.stage3 = _stage(modules[1], channels[:3], blocks, 3, scan_blocks, **kw)
+        self.transition3 = _transition(channels[:3], channels, **kw)
+        self.stage4 = _stage(modules[2], channels, blocks, 1, scan_blocks, **kw)
+        self.final_layer = _conv(width, num_joints, (1, 1), use_bias=True, rngs=rngs)
+
+    def __call__(self, images_BHWC: jax.Array, train: bool = False) -> HeatmapOutput:
+        """Heatmaps of normalised images; computed in the images' precision.
+
+        Training mode normalises with the batch's statistics and moves the running ones.
+        """
+        x = jax.nn.relu(self.bn1(self.conv1(images_BHWC), train=train))
+        x = jax.nn.relu(self.bn2(self.conv2(x), train=train))
+        x = self.layer1[0](x, train)
+        xs = [_chain(self.layer1[1:], x, train, self.scan_blocks)]
+        for transition, stage in (
+            (self.transition1, self.stage2),
+            (self.transition2, self.stage3),
+            (self.transition3, self.stage4),
+        ):
+            xs = _widen(transition, xs, train)
+            for module in stage:
+                xs = module(xs, train)
+        heat_BHWK = self.final_layer(xs[0])
+        return HeatmapOutput(heat_BHWK.astype(jnp.promote_types(heat_BHWK.dtype, jnp.float32)))
+
+    def decode(
+        self, out: HeatmapOutput, beta: float = 100.0, normalizer: str = "softmax"
+    ) -> jax.Array:
+        """Joints (B, K, 2) in crop pixels (x, y), by soft-argmax."""
+        return soft_argmax_2d(out.heatmaps, beta, normalizer) * self.spec.stride
+
+
+def _stage(modules, channels, blocks, outputs, scan_blocks, *, norm, rngs) -> nnx.List:
+    """`modules` exchanges; the last one gives the `outputs` finest branches only."""
+    counts = [len(channels)] * (modules - 1) + [outputs]
+    return nnx.List(
+        HighResolutionModule(channels, blocks, count, scan_blocks=scan_blocks, norm=norm, rngs=rngs)
+        for count in counts
+    )
+
+
+def _transition(before, after, *, norm, rngs) -> nnx.List:
+    """Layers from the branches of one stage to those of the next, which has one more.
+
+    None where a branch goes on unchanged. The new one halves the last with a row of (here always
+    one) stride-2 convolutions.
+    """
+    layers = [
+        None if old == new else _pair(old, new, 3, norm=norm, rngs=rngs)
+        for old, new in zip(before, after[:-1], strict=True)
+    ]
+    coarser = nnx.List([_pair(before[-1], after[-1], 3, 2, norm=norm, rngs=rngs)])
+    return nnx.List([*layers, coarser])
+
+
+def _widen(transition, xs: Sequence[jax.Array], train: bool) -> list[jax.Array]:
+    """Applies `_transition`'s layers."""
+    kept = [
+        x if layer is None else jax.nn.relu(_conv_bn(layer, x, train))
+        for layer, x in zip(transition[:-1], xs, strict=True)
+    ]
+    return [*kept, jax.nn.relu(_conv_bn(transition[-1][0], xs[-1], train))]

@@ -1,0 +1,63 @@
+"""What callers need to know about a detector without knowing its network.
+
+Legend: B batch, H W image or map size, K joints, X Y bins of a SimCC vector.
+"""
+
+import dataclasses
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class HeatmapOutput(NamedTuple):
+    """One map a joint; never below float32."""
+
+    heatmaps: jax.Array  # (B, H, W, K)
+
+
+class SimCCOutput(NamedTuple):
+    """One vector of logits along x and one along y a joint; never below float32."""
+
+    x: jax.Array  # (B, K, X)
+    y: jax.Array  # (B, K, Y)
+
+
+@dataclasses.dataclass(frozen=True)
+class DetectorSpec:
+    """The input a detector takes and the output it gives.
+
+    Attributes:
+      kind: 'heatmap' (`HeatmapOutput`) or 'simcc' (`SimCCOutput`).
+      num_joints: joints per person.
+      image_size: (height, width) of the crop, pixels.
+      stride: crop pixels per map pixel or SimCC bin; crop pixel = index x stride.
+      sigma: standard deviation of the training target, in map pixels (one number) or SimCC bins
+        (one each for x and y).
+      mean, std: of the colours (R, G, B), on a scale of 0 to 1.
+    """
+
+    kind: Literal["heatmap", "simcc"]
+    num_joints: int
+    image_size: tuple[int, int]
+    stride: float
+    sigma: float | tuple[float, float]
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    @property
+    def output_size(self) -> tuple[int, int]:
+        """(height, width) of the heatmap, or the number of SimCC bins along y and x."""
+        height, width = self.image_size
+        return round(height / self.stride), round(width / self.stride)
+
+    def normalize(self, image_u8_BHWC: jax.Array, dtype=jnp.float32) -> jax.Array:
+        """Colours 0..255 to the zero-mean, unit-variance input of the network."""
+        scale = jnp.asarray([1 / (255 * s) for s in self.std], dtype).reshape(1, 1, 1, 3)
+        shift = jnp.asarray(
+            [-m / s for m, s in zip(self.mean, self.std, strict=True)], dtype
+        ).reshape(1, 1, 1, 3)
+        return image_u8_BHWC.astype(dtype) * scale + shift

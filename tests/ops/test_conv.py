@@ -1,0 +1,84 @@
+"""The convolution and its hand-written derivative against XLA's own."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from liftjax.ops.conv import conv, conv_plain
+
+
+def _random(seed, *shape):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
+def _value_and_gradients(function, x, kernel, weights):
+    def run(x, kernel):
+        y, vjp = jax.vjp(function, x, kernel)
+        return (y, *vjp(jnp.resize(weights, y.shape)))
+
+    return jax.jit(run)(x, kernel)
+
+
+def _assert_same(x, kernel, strides, padding, dilation, groups=1):
+    weights = _random(2, 1009)
+    got, want = (
+        _value_and_gradients(
+            lambda x, k, f=f: f(x, k, strides, padding, dilation, groups), x, kernel, weights
+        )
+        for f in (conv, conv_plain)
+    )
+    for a, b in zip(got, want, strict=True):
+        assert a.shape == b.shape
+        np.testing.assert_allclose(a, b, atol=2e-5 * float(jnp.abs(b).max()), rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("size", "stride", "padding", "dilation"),
+    [
+        case
+        for case in itertools.product((1, 2, 3), (1, 2, 3), (0, 1, 2), (1, 2))
+        if not (case[0] == 1 and case[3] > 1)
+    ],
+)
+def test_equals_xla_on_an_uneven_map(size, stride, padding, dilation):
+    x, kernel = _random(0, 2, 9, 6, 3), _random(1, size, size, 3, 4)
+    _assert_same(x, kernel, (stride,) * 2, (padding,) * 2, (dilation,) * 2)
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_equals_xla_with_another_geometry_on_each_axis(axes):
+    x, kernel = _random(0, 2, *(11, 8, 7)[:axes], 3), _random(1, *(3, 2, 4)[:axes], 3, 5)
+    _assert_same(x, kernel, (2, 1, 3)[:axes], (0, 1, 2)[:axes], (1, 3, 2)[:axes])
+
+
+@pytest.mark.parametrize("groups", [2, 4])
+def test_equals_xla_with_groups(groups):
+    x, kernel = _random(0, 2, 8, 6, 4), _random(1, 3, 3, 4 // groups, 8)
+    _assert_same(x, kernel, (1, 1), (1, 1), (1, 1), groups)
+
+
+def test_equals_xla_inside_a_loop():
+    x, kernels = _random(0, 2, 8, 6, 4), 0.2 * _random(1, 3, 3, 3, 4, 4)
+
+    def chain(function):
+        def loss(x, kernels):
+            def step(x, k):
+                return jnp.tanh(function(x, k, (1, 1), (1, 1), (1, 1))), None
+
+            return jax.lax.scan(step, x, kernels)[0].sum()
+
+        return jax.jit(jax.grad(loss, (0, 1)))(x, kernels)
+
+    for a, b in zip(chain(conv), chain(conv_plain), strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-5 * float(jnp.abs(b).max()))
+
+
+def test_keeps_float64():
+    with jax.enable_x64(True):
+        x = jnp.asarray(np.ones((1, 5, 5, 2)), jnp.float64)
+        kernel = jnp.asarray(np.ones((3, 3, 2, 2)), jnp.float64)
+        gradients = jax.grad(lambda *a: conv(*a, (1, 1), (1, 1), (1, 1)).sum(), (0, 1))(x, kernel)
+        assert [g.dtype for g in gradients] == [jnp.float64] * 2
