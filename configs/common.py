@@ -77,5 +77,5 @@ def loss() -> dict:
         # output is this multiple of the 2D terms'. 0: the weights above as they stand.
         "balance": 0.0,
         "mask_invisible_3d": False,
-        "quarter_pixel_shift": False,
+        "quarter_pixel_shift": False,  # the released configs' step after soft-argmax
     }

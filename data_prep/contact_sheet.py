@@ -36,7 +36,7 @@ def _tile(record: Record) -> np.ndarray:
     for xy, visible in zip(joints, record.joint_visible, strict=True):
         color = (255, 255, 255) if visible else (0, 0, 0)
         cv2.circle(tile, tuple(np.rint(xy).astype(int).tolist()), 3, color, -1, cv2.LINE_AA)
-    label = f"{record.camera} frame {record.frame}"
+    label = f"{record.action} {record.camera} {record.frame}"
     cv2.putText(tile, label, (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1)
     return tile
 

@@ -13,7 +13,7 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +40,7 @@ def write_dataset(
     name: str,
     splits: Mapping[str, Iterable[Record]],
     metadata: dict,
-    files: Mapping[str, bytes | Callable[[], bytes]] | None = None,
+    files: Mapping[str, bytes] | None = None,
 ) -> None:
     """Writes every split and replaces what data set `out_dir` held, all or nothing.
 
@@ -49,7 +49,7 @@ def write_dataset(
       name: of the data set, in snake_case.
       splits: split name -> records, which may be a generator; all of one skeleton.
       metadata: anything JSON can hold (seed, source, ...), stored with counts and statistics.
-      files: further files to lie beside the records, by name; functions are called at the end.
+      files: further files to lie beside the records, by name.
 
     Raises:
       LiftjaxError: a bad record, a disk that is full or not writable, a directory that holds
@@ -74,7 +74,7 @@ def write_dataset(
         }
         _write_json(directory, document)
         for file, content in (files or {}).items():
-            (directory / file).write_bytes(content() if callable(content) else content)
+            (directory / file).write_bytes(content)
 
 
 def check_replaceable(out_dir) -> None:

@@ -32,6 +32,7 @@ def predict_2d(
     batch_size: int = 64,
     beta: float = 100.0,
     normalizer: str = "softmax",
+    quarter_pixel: bool = False,
     cache: bool = False,
 ) -> np.ndarray:
     """Keypoints (N, K, 2) of every record, in pixels of the original image."""
@@ -41,7 +42,7 @@ def predict_2d(
     def predict(params, others, image_u8_BHWC, crop_to_image_B23):
         module = pure.merge(params, others)
         out = module(module.spec.normalize(image_u8_BHWC))
-        kpts_crop_BK2 = module.decode(out, beta, normalizer)
+        kpts_crop_BK2 = module.decode(out, beta, normalizer, quarter_pixel)
         return geometry.apply_affine(crop_to_image_B23, kpts_crop_BK2)
 
     kpts_px_NK2 = np.empty((len(dataset), detector.spec.num_joints, 2), np.float32)
@@ -162,6 +163,7 @@ def run(config: ConfigDict, workdir: str) -> dict:
         "batch_size": config.data.eval_batch_size,
         "beta": config.loss.beta,
         "normalizer": config.loss.normalizer,
+        "quarter_pixel": config.loss.quarter_pixel_shift,
     }
     rows = {
         "gt": evaluate(None, lifters, dataset)[0],

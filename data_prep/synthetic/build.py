@@ -13,11 +13,11 @@ import cv2
 import jax
 import numpy as np
 
+from data_prep.contact_sheet import contact_sheet
 from data_prep.synthetic import body, labels
 from data_prep.synthetic.labels import Moment
 from data_prep.synthetic.render import Scene, View, render_batch
 from data_prep.synthetic.scene import Difficulty, Setting, random_setting
-from data_prep.synthetic.sheet import contact_sheet
 from data_prep.synthetic.solids import Boxes
 from data_prep.writer import write_dataset
 from liftjax.data.schema import Record
@@ -229,6 +229,7 @@ def run(args: argparse.Namespace) -> None:
     )
     print(f"Wrote {args.out}")
     if args.sheet:
-        shown = records(args.seed, "train", _BATCH, crop_size, difficulty=difficulty)
-        contact_sheet(shown, args.sheet)
+        shown = list(records(args.seed, "train", _BATCH, crop_size, difficulty=difficulty))
+        args.sheet.parent.mkdir(parents=True, exist_ok=True)
+        args.sheet.write_bytes(contact_sheet(shown, columns=8))
         print(f"Wrote {args.sheet}")

@@ -19,6 +19,7 @@ from data_prep.synthetic.textures import wave
 from liftjax import geometry
 
 _SUBPIXELS = ((-0.25, -0.25), (0.25, -0.25), (-0.25, 0.25), (0.25, 0.25))  # x, y
+_LIGHT_OFFSETS = ((1, 1, 0.5), (-1, 1, -0.5), (1, -1, -0.5), (-1, -1, 0.5))  # radii of the light
 _SHADOW_BIAS_M = 3e-3
 _FOLD_AMPLITUDE = 0.12  # of bumps in cloth, relative to the normal
 _KEY_DISTANCE_M = 3.0  # at which a light has its nominal strength
@@ -110,15 +111,18 @@ def stored_pixels(view: View, crop_size: tuple[int, int]) -> jax.Array:
     return geometry.apply_affine(view.stored_to_image, jnp.asarray(grid, jnp.float32))
 
 
-def camera_rays(view: View, px_HW2: jax.Array) -> tuple[Vector, Vector]:
-    """Origin (scalars) and unit directions (4 H W,) of four rays a pixel, in the world.
+def sight_lines(view: View, px_HW2: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """x / z, y / z (H, W, 2) in camera axes at pixels, and its changes one pixel right and down.
 
     The lens is inverted at the pixels; within a pixel its inverse is linear to 1e-4 pixels.
     """
     xy = geometry.pixel_rays(px_HW2, view.K, view.distortion)
-    rightward, downward = jnp.gradient(xy, axis=1), jnp.gradient(xy, axis=0)
-    xy = jnp.stack([xy + dx * rightward + dy * downward for dx, dy in _SUBPIXELS])
-    x, y = xy[..., 0].reshape(-1), xy[..., 1].reshape(-1)
+    return xy, jnp.gradient(xy, axis=1), jnp.gradient(xy, axis=0)
+
+
+def camera_rays(view: View, xy_N2: jax.Array) -> tuple[Vector, Vector]:
+    """Origin (scalars) and unit directions (N,) in the world of rays given in camera axes."""
+    x, y = xy_N2[:, 0], xy_N2[:, 1]
     R, t = view.R, view.t
     origin = tuple(-(R[0, i] * t[0] + R[1, i] * t[1] + R[2, i] * t[2]) for i in range(3))
     direction = tuple(R[0, i] * x + R[1, i] * y + R[2, i] for i in range(3))
@@ -264,11 +268,15 @@ def shade(scene: Scene, p: Vector, surface: Surface, light: Vector, lit: jax.Arr
     )
 
 
-def _light_positions(light: Light, rays_per_pixel: int) -> Vector:
-    """A point of the light for each of the four rays of a pixel, repeated over the pixels."""
-    offsets = np.array([(1, 1, 0.5), (-1, 1, -0.5), (1, -1, -0.5), (-1, -1, 0.5)], np.float32)
-    points = light.position[None] + light.radius * offsets
-    return tuple(jnp.repeat(points[:, i], rays_per_pixel) for i in range(3))
+def radiance(scene: Scene, o: Vector, d: Vector, light: Vector) -> jax.Array:
+    """Linear RGB (3, N) that comes back along rays, lit from the point `light`."""
+    d = _once(scene, d)
+    hit = _once(scene, trace(scene, o, d))
+    p = solids.along(o, hit.t, d)
+    surface = _once(scene, surface_at(scene, p, hit.row))
+    # Starting on the viewer's side of the surface keeps a solid from shading its own lit side.
+    lit = lit_share(scene, solids.along(o, hit.t - _SHADOW_BIAS_M, d), light)
+    return jnp.stack(shade(scene, p, surface, light, lit))
 
 
 def develop(film: Film, rgb_HW3: jax.Array) -> jax.Array:
@@ -289,20 +297,21 @@ def develop(film: Film, rgb_HW3: jax.Array) -> jax.Array:
 def render(scene: Scene, crop_size: tuple[int, int]) -> jax.Array:
     """The stored picture (H, W, 3) uint8 RGB of one scene; black outside the original image."""
     px_HW2 = stored_pixels(scene.view, crop_size)
-    o, d = camera_rays(scene.view, px_HW2)
-    d = _once(scene, d)
-    hit = _once(scene, trace(scene, o, d))
-    p = solids.along(o, hit.t, d)
-    surface = _once(scene, surface_at(scene, p, hit.row))
-    light = _light_positions(scene.light, px_HW2[..., 0].size)
-    # Starting on the viewer's side of the surface keeps a solid from shading its own lit side.
-    lit = lit_share(scene, solids.along(o, hit.t - _SHADOW_BIAS_M, d), light)
-    rgb = jnp.stack(shade(scene, p, surface, light, lit))
-    rgb = rgb.reshape(3, len(_SUBPIXELS), *crop_size).mean(axis=1)
+    xy, rightward, downward = _once(scene, sight_lines(scene.view, px_HW2))
+
+    def add_ray(total, ray):
+        (dx, dy), light_offset = ray
+        o, d = camera_rays(scene.view, (xy + dx * rightward + dy * downward).reshape(-1, 2))
+        light = tuple(scene.light.position + scene.light.radius * light_offset)
+        return total + radiance(scene, o, d, light), None
+
+    # One ray of every pixel at a time: so many still fit a processor's cache.
+    black = jnp.zeros((3, px_HW2[..., 0].size))
+    total, _ = jax.lax.scan(add_ray, black, (jnp.array(_SUBPIXELS), jnp.array(_LIGHT_OFFSETS)))
+    rgb = jnp.moveaxis(total.reshape(3, *crop_size) / len(_SUBPIXELS), 0, -1)
     limit = scene.view.image_size.astype(jnp.float32) - 0.5
-    inside = ((px_HW2 >= -0.5) & (px_HW2 <= limit.reshape(1, 1, 2))).all(axis=-1)
-    rgb = _once(scene, jnp.where(inside[None], rgb, 0.0))
-    return develop(scene.film, jnp.moveaxis(rgb, 0, -1))
+    inside = ((px_HW2 >= -0.5) & (px_HW2 <= limit.reshape(1, 1, 2))).all(axis=-1, keepdims=True)
+    return develop(scene.film, _once(scene, jnp.where(inside, rgb, 0.0)))
 
 
 @functools.partial(jax.jit, static_argnames=("crop_size", "together"))

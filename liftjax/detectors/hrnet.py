@@ -23,6 +23,7 @@ from flax import nnx
 from liftjax.detectors.spec import DetectorSpec, HeatmapOutput
 from liftjax.errors import LiftjaxError
 from liftjax.nn.layers import BatchNorm, Conv
+from liftjax.ops.quarter_pixel import quarter_pixel_shift
 from liftjax.ops.soft_argmax import soft_argmax_2d
 
 STRIDE = 4  # image pixels per heatmap pixel
@@ -266,10 +267,20 @@ class HRNet(nnx.Module):
         return HeatmapOutput(heat_BHWK.astype(jnp.promote_types(heat_BHWK.dtype, jnp.float32)))
 
     def decode(
-        self, out: HeatmapOutput, beta: float = 100.0, normalizer: str = "softmax"
+        self,
+        out: HeatmapOutput,
+        beta: float | jax.Array = 100.0,
+        normalizer: str = "softmax",
+        quarter_pixel: bool = False,
     ) -> jax.Array:
-        """Joints (B, K, 2) in crop pixels (x, y), by soft-argmax."""
-        return soft_argmax_2d(out.heatmaps, beta, normalizer) * self.spec.stride
+        """Joints (B, K, 2) in crop pixels (x, y), by soft-argmax.
+
+        `quarter_pixel` adds the released programs' shift (see `ops.quarter_pixel`).
+        """
+        kpts_heat_BK2 = soft_argmax_2d(out.heatmaps, beta, normalizer)
+        if quarter_pixel:
+            kpts_heat_BK2 = quarter_pixel_shift(kpts_heat_BK2, out.heatmaps)
+        return kpts_heat_BK2 * self.spec.stride
 
 
 def _stage(modules, channels, blocks, outputs, scan_blocks, *, norm, rngs) -> nnx.List:

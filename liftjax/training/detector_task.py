@@ -27,6 +27,7 @@ def build(config: ConfigDict) -> Task:
     schedule = make_schedule(config.optim, config.steps)
     options = Options(
         normalizer=config.loss.normalizer,
+        quarter_pixel_shift=config.loss.quarter_pixel_shift,
         top_k=min(config.loss.top_k, dataset.skeleton.num_joints),
         dwa=config.loss.dwa,
         lifter_dropout=config.loss.lifter_dropout,

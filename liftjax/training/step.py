@@ -32,6 +32,7 @@ class Options:
     """What is compiled into a step; the numbers are traced arguments (see :func:`make_step`)."""
 
     normalizer: str = "softmax"
+    quarter_pixel_shift: bool = False
     top_k: int = 10
     dwa: bool = True
     lifter_dropout: bool = False
@@ -108,7 +109,7 @@ def _guided(out, decode, spec, lifters, frozen, guidance, batch, hyper, options)
     """Gradient of the guided loss at the detector's output, new guidance state, metrics."""
 
     def lift(out):
-        kpts_crop_BK2 = decode(out, hyper["beta"], options.normalizer)
+        kpts_crop_BK2 = decode(out, hyper["beta"], options.normalizer, options.quarter_pixel_shift)
         kpts_px_BK2 = geometry.apply_affine(batch["crop_to_image"], kpts_crop_BK2)
         return lift_all(lifters, frozen, kpts_px_BK2, batch["image_size"])
 

@@ -28,7 +28,7 @@ class ToyDetector(nnx.Module):
     def __call__(self, images, train=False):
         return HeatmapOutput(self.head(jax.nn.relu(self.norm(self.stem(images), train=train))))
 
-    def decode(self, out, beta, normalizer="softmax"):
+    def decode(self, out, beta, normalizer="softmax", quarter_pixel=False):
         return soft_argmax_2d(out.heatmaps, beta, normalizer) * self.spec.stride
 
 

@@ -1,0 +1,60 @@
+"""The demo from end to end at its tiny scale: everything real, nothing claimed."""
+
+import json
+
+import numpy as np
+import pytest
+
+from liftjax.cli import main
+from liftjax.experiments import demo
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("demo")
+    assert main(["demo", "--scale", "tiny", "--workdir", str(directory), "--steps", "4"]) == 0
+    return directory
+
+
+def test_the_table_has_every_row_and_column(workdir):
+    table = json.loads((workdir / "table.json").read_text())
+    assert list(table["rows"]) == ["gt", "ft2d", "single", "multi"]
+    for name, row in table["rows"].items():
+        assert set(row) == {*demo.LIFTERS, "mean", "pck"}
+        assert row["mean"] == pytest.approx(np.mean([row[lifter] for lifter in demo.LIFTERS]))
+        assert 0 <= row["pck"] <= 100
+        assert row["pck"] == 100 if name == "gt" else row["mean"] > table["rows"]["gt"]["mean"]
+    assert (table["seed"], table["steps"]) == (0, 4)
+    assert "| multi-model" in (workdir / "table.md").read_text()
+
+
+def test_the_figure_is_a_picture(workdir):
+    assert (workdir / "figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_every_method_started_from_the_same_detector(workdir):
+    for method in demo.METHODS:
+        config = json.loads((workdir / method / "config.json").read_text())
+        assert config["detector"]["checkpoint"] == str(workdir / "base")
+        assert config["steps"] == 4
+
+
+def test_running_it_again_repeats_the_table_without_training(workdir):
+    before = json.loads((workdir / "table.json").read_text())
+    files = sorted((workdir / "multi" / "checkpoints").rglob("*"))
+    stamps = [f.stat().st_mtime_ns for f in files]
+    assert main(["demo", "--scale", "tiny", "--workdir", str(workdir), "--steps", "4"]) == 0
+    assert json.loads((workdir / "table.json").read_text())["rows"] == before["rows"]
+    assert [f.stat().st_mtime_ns for f in files] == stamps
+
+
+def test_another_seed_in_the_same_directory_is_refused(workdir, capsys):
+    arguments = ["demo", "--scale", "tiny", "--workdir", str(workdir), "--seed", "1"]
+    assert main(arguments) == 2
+    assert "give a new --workdir" in capsys.readouterr().err
+
+
+def test_guided_training_logs_its_terms_and_the_gradient_ratio(workdir):
+    header = (workdir / "multi" / "metrics.csv").read_text().splitlines()[0].split(",")
+    for column in ("loss_2d", "ohklm", "xy", "z", "local_consistency", "grad_ratio", "data_wait"):
+        assert column in header
