@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
+from data_prep.contact_sheet import contact_sheet
 from data_prep.synthetic import build
-from data_prep.synthetic.sheet import contact_sheet
 from liftjax.data.records import PoseDataset
 from liftjax.errors import LiftjaxError
 
@@ -45,9 +45,10 @@ def test_built_data_set_opens(tmp_path):
     assert set(test.labels["subject"]) <= {"S9", "S11"}
 
 
-def test_contact_sheet(tmp_path):
-    contact_sheet(build.records(0, "train", 2, CROP), tmp_path / "sheet.png", columns=3, scale=2)
-    assert cv2.imread(str(tmp_path / "sheet.png")).shape == (2 * CROP[0], 6 * CROP[1], 3)
+def test_contact_sheet():
+    png = contact_sheet(list(build.records(0, "train", 2, CROP)), columns=3)
+    picture = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
+    assert picture.shape == (360, 3 * 288, 3)
 
 
 @pytest.mark.parametrize(
