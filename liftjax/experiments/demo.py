@@ -48,11 +48,12 @@ STORED_SIZE = (144, 108)  # with the margin around the crop
 SETTINGS = {
     "log_every": 20,
     "loss.beta": 30.0,
-    "loss.balance": 0.0,
+    "loss.balance": 1.0,
     "optim.schedule": "cosine",
     "optim.warmup_steps": 50,
     "optim.clip_norm": 1.0,
 }
+BASE_SETTINGS = {"optim.learning_rate": 2e-3}  # of the detector that all methods start from
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,8 +72,8 @@ class Scale:
 
 SCALES = {
     "tiny": Scale(96, 40, 400, "hrnet_tiny", 40, 20, 8, batch_size=8),
-    "default": Scale(4000, 1000, 40_000, "hrnet_small", 1500, 900, 500),
-    "large": Scale(12_000, 2000, 100_000, "hrnet_small", 6000, 6000, 3000),
+    "default": Scale(4000, 1000, 40_000, "hrnet_small", 2000, 900, 400),
+    "large": Scale(16_000, 2000, 100_000, "hrnet_small", 8000, 6000, 2000),
 }
 
 
@@ -99,12 +100,12 @@ def run(
     _claim(root, {"scale": scale, "seed": seed, **dataclasses.asdict(size)})
     stage = Stage(root, _synthetic_data(root, size, seed), "poses", seed, size.batch_size)
     lifters = _train_lifters(stage, size.lifter_steps)
-    _train_detector(stage, "base", "ft2d", size.base_steps, size)
+    _train_detector(stage, "base", "ft2d", size.base_steps, size, BASE_SETTINGS)
     if data == "multicam":
         stage, start = stage.on(root / "multicam", _recording(root), "train"), stage
         lifters = _train_lifters(stage, size.lifter_steps // 4, start.root / "lifters")
-        base = {"detector.checkpoint": str(start.root / "base")}
-        _train_detector(stage, "base", "ft2d", size.guided_steps, size, base)
+        first = {"detector.checkpoint": str(start.root / "base")}
+        _train_detector(stage, "base", "ft2d", size.guided_steps, size, first)
     for method, names in METHODS.items():
         overrides = {"detector.checkpoint": str(stage.root / "base")}
         overrides |= {f"lifters.{name}": lifters[name] for name in names}

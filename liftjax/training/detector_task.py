@@ -14,6 +14,8 @@ from liftjax.training.optim import make_optimizer, make_schedule
 from liftjax.training.state import PureModule
 from liftjax.training.step import Options, initial_guidance, make_step
 
+METHODS = {"none": "FT-2D", "single": "single-model", "multi": "multi-model"}
+
 
 def build(config: ConfigDict) -> Task:
     """The detector of `config.detector` on `config.data`, guided as `config.loss` says."""
@@ -46,7 +48,7 @@ def build(config: ConfigDict) -> Task:
         return constant | {"learning_rate": schedule(t), "key": jax.random.fold_in(key, t)}
 
     return Task(
-        name=f"{config.detector.name} {config.loss.guidance}",
+        name=f"{config.detector.name}, {METHODS[config.loss.guidance]}",
         state={
             "params": params,
             "others": others,
