@@ -16,6 +16,7 @@ from liftjax.data.schema import Record
 from liftjax.errors import LiftjaxError
 
 TRAIN_SHARE = 0.65  # of the frames, from the beginning
+CACHE = "~/.cache/liftjax"  # where downloads go
 _SHEET_FRAMES = 8
 
 
@@ -28,20 +29,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", required=True, help="directory of the data set")
     parser.add_argument("--wheel", help=f"{demo_recording.WHEEL} on disk, instead of a download")
-    parser.add_argument(
-        "--cache", default="~/.cache/liftjax", help="where downloads go; default: %(default)s"
-    )
+    parser.add_argument("--cache", default=CACHE, help="where downloads go; default: %(default)s")
 
 
 def run(args: argparse.Namespace) -> None:
-    check_replaceable(args.out)
-    wheel = args.wheel or demo_recording.fetch(args.cache)
+    build_demo_recording(args.out, args.wheel, args.cache)
+
+
+def build_demo_recording(out, wheel: str | None = None, cache: str = CACHE) -> dict:
+    """Fetches the demo recording, unless `wheel` has it, and builds its data set in `out`."""
+    check_replaceable(out)
+    wheel = wheel or demo_recording.fetch(cache)
     with tempfile.TemporaryDirectory() as folder:
         license_text = demo_recording.unpack(wheel, folder)
         metadata = {"source": demo_recording.PACKAGE, "license": "BSD-3-Clause"}
         files = {"LICENSE-pose2sim.txt": license_text.encode()}
         try:
-            build(demo_recording.read(folder), args.out, metadata, files)
+            return build(demo_recording.read(folder), out, metadata, files)
         except LiftjaxError as error:  # the temporary folder would tell the user nothing
             raise LiftjaxError(str(error).replace(folder, str(wheel))) from error
 

@@ -42,6 +42,7 @@ LIFTER_SETTINGS = {"optim.learning_rate": 2e-3, "optim.warmup_steps": 50}
 METHODS = {"ft2d": (), "single": ("simple_baseline",), "multi": tuple(LIFTERS)}
 RECIPES = {"ft2d": "ft2d", "single": "single_model", "multi": "multi_model"}
 TITLES = {"gt": "GT 2D", "ft2d": "FT-2D", "single": "single-model (SB)", "multi": "multi-model"}
+RESULTS = ("table.json", "table.md", "figure.png")
 IMAGE_SIZE = (128, 96)
 STORED_SIZE = (144, 108)  # with the margin around the crop
 # How the demo departs from the recipes; chosen on S8, held out of training, never on S9 and S11.
@@ -87,6 +88,8 @@ def run(
 ) -> dict:
     """Runs the demo in `workdir`, resuming what is there; returns the contents of table.json.
 
+    Each data set has a directory of its own in `workdir`; the results of this run lie on top.
+
     Args:
       data: "synthetic" people, or "multicam": the real recording, for which the detector and the
         lifters start from the synthetic ones.
@@ -94,37 +97,43 @@ def run(
       steps: guided steps, instead of the scale's.
     """
     begun = time.perf_counter()
-    root, size = epath.Path(workdir), SCALES[scale]
+    workdir, size = epath.Path(workdir), SCALES[scale]
     if steps is not None:
         size = dataclasses.replace(size, guided_steps=steps)
-    _claim(root, {"scale": scale, "seed": seed, **dataclasses.asdict(size)})
-    stage = Stage(root, _synthetic_data(root, size, seed), "poses", seed, size.batch_size)
+    _claim(workdir, {"scale": scale, "seed": seed, **dataclasses.asdict(size)})
+    stage = Stage(workdir / "synthetic", "poses", seed, size)
+    _synthetic_data(stage)
     lifters = _train_lifters(stage, size.lifter_steps)
-    _train_detector(stage, "base", "ft2d", size.base_steps, size, BASE_SETTINGS)
+    _train_detector(stage, "base", "ft2d", size.base_steps, BASE_SETTINGS)
     if data == "multicam":
-        stage, start = stage.on(root / "multicam", _recording(root), "train"), stage
+        stage, start = Stage(workdir / "multicam", "train", seed, size), stage
+        _recording(stage)
         lifters = _train_lifters(stage, size.lifter_steps // 4, start.root / "lifters")
         first = {"detector.checkpoint": str(start.root / "base")}
-        _train_detector(stage, "base", "ft2d", size.guided_steps, size, first)
+        _train_detector(stage, "base", "ft2d", size.guided_steps, first)
     for method, names in METHODS.items():
         overrides = {"detector.checkpoint": str(stage.root / "base")}
         overrides |= {f"lifters.{name}": lifters[name] for name in names}
-        _train_detector(stage, method, RECIPES[method], size.guided_steps, size, overrides)
-    return _report(stage, lifters, size, begun)
+        _train_detector(stage, method, RECIPES[method], size.guided_steps, overrides)
+    table = _report(stage, lifters, begun)
+    for name in RESULTS:
+        (stage.root / name).copy(workdir / name, overwrite=True)
+    print(f"\n{(workdir / 'table.md').read_text()}\nPicture: {workdir / 'figure.png'}")
+    return table
 
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """Where one part of the demo works: run directories under `root`, data in `data`."""
+    """The demo on one data set: its data, runs and results under `root`."""
 
     root: epath.Path
-    data: epath.Path
     lifter_split: str
     seed: int
-    batch_size: int
+    size: Scale
 
-    def on(self, root, data, lifter_split) -> "Stage":
-        return dataclasses.replace(self, root=root, data=data, lifter_split=lifter_split)
+    @property
+    def data(self) -> epath.Path:
+        return self.root / "data"
 
 
 def _claim(root: epath.Path, settings: dict) -> None:
@@ -139,31 +148,25 @@ def _claim(root: epath.Path, settings: dict) -> None:
     path.write_text(json.dumps(settings, indent=2) + "\n")
 
 
-def _synthetic_data(root: epath.Path, size: Scale, seed: int) -> epath.Path:
+def _synthetic_data(stage: Stage) -> None:
     from data_prep.synthetic import build
 
-    directory = root / "synthetic"
-    if not directory.exists():
+    if not stage.data.exists():
         build.build(
-            directory,
-            seed=seed,
-            num_train=size.train,
-            num_test=size.test,
-            num_poses=size.poses,
+            stage.data,
+            seed=stage.seed,
+            num_train=stage.size.train,
+            num_test=stage.size.test,
+            num_poses=stage.size.poses,
             crop_size=STORED_SIZE,
         )
-    return directory
 
 
-def _recording(root: epath.Path) -> epath.Path:
-    from data_prep.__main__ import main as data_prep
+def _recording(stage: Stage) -> None:
+    from data_prep.multicam import build
 
-    directory = root / "multicam" / "data"
-    if not directory.exists():
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        if data_prep(["multicam", "--demo-recording", "--out", str(directory)]):
-            raise LiftjaxError(f"The recording could not be prepared in {directory} (see above).")
-    return directory
+    if not stage.data.exists():
+        build.build_demo_recording(stage.data)
 
 
 def _train_lifters(stage: Stage, steps: int, start: epath.Path | None = None) -> dict[str, str]:
@@ -183,18 +186,18 @@ def _train_lifters(stage: Stage, steps: int, start: epath.Path | None = None) ->
     return runs
 
 
-def _train_detector(stage: Stage, name, recipe, steps, size: Scale, overrides=None) -> None:
+def _train_detector(stage: Stage, name: str, recipe: str, steps: int, overrides: dict) -> None:
     config = load_recipe(recipe)
     config.data.dir, config.seed, config.steps = str(stage.data), stage.seed, steps
-    config.batch_size, config.checkpoint_every = size.batch_size, steps
-    config.detector.name, config.detector.image_size = size.detector, IMAGE_SIZE
-    for key, value in (SETTINGS | (overrides or {})).items():
+    config.batch_size, config.checkpoint_every = stage.size.batch_size, steps
+    config.detector.name, config.detector.image_size = stage.size.detector, IMAGE_SIZE
+    for key, value in (SETTINGS | overrides).items():
         set_value(config, key, value)
     training.run(config, str(stage.root / name))
 
 
-def _report(stage: Stage, lifter_runs, size: Scale, begun: float) -> dict:
-    """Evaluates every method on the test subjects; writes table.json, table.md, figure.png."""
+def _report(stage: Stage, lifter_runs: dict[str, str], begun: float) -> dict:
+    """Evaluates every method on the test split; writes table.json, table.md and figure.png."""
     root, dataset = stage.root, PoseDataset.open(stage.data, "test")
     lifters = evaluation.load_lifters(lifter_runs)
     rows, keypoints, poses = {"gt": evaluation.evaluate(None, lifters, dataset)[0]}, {}, {}
@@ -213,17 +216,15 @@ def _report(stage: Stage, lifter_runs, size: Scale, begun: float) -> dict:
             for name, row in rows.items()
         },
         "seed": stage.seed,
-        "steps": size.guided_steps,
-        "base_steps": size.base_steps,
+        "steps": stage.size.guided_steps,
+        "base_steps": stage.size.base_steps,
         "samples": len(dataset),
         "seconds": round(time.perf_counter() - begun),
         "reports": rows,
     }
     (root / "table.json").write_text(json.dumps(table, indent=2) + "\n")
-    text = format_table(table, list(lifters))
-    (root / "table.md").write_text(text + "\n")
+    (root / "table.md").write_text(format_table(table, list(lifters)) + "\n")
     _figure(root / "figure.png", dataset, keypoints, poses)
-    print(f"\n{text}\n\n{root / 'figure.png'}, {root / 'table.md'}, {root / 'table.json'}")
     return table
 
 
