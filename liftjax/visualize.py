@@ -77,8 +77,8 @@ def comparison_figure(
                 1000
                 * np.linalg.norm(sample.pose_m_K3[method] - sample.true_pose_m_K3, axis=-1).mean()
             )
-            flat.set_title(f"{method}: {sample.title}", fontsize=8)
-            solid.set_title(f"{error_mm:.0f} mm", fontsize=9, pad=-2)
+            flat.set_title(sample.title, fontsize=8)
+            solid.set_title(f"{method}: {error_mm:.0f} mm", fontsize=9, pad=-2)
     figure.suptitle(caption, fontsize=10)
     path = epath.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
