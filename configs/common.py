@@ -20,8 +20,8 @@ def base() -> ConfigDict:
                 "eval_split": "test",
                 "eval_subjects": (),
                 "eval_batch_size": 64,
-                "workers": 0,
                 "cache": True,  # decoded crops stay in memory
+                "workers": 0,  # processes that decode where there is no cache
             },
             "detector": {
                 "name": "hrnet_w32",
@@ -44,12 +44,12 @@ def base() -> ConfigDict:
                 "b1": 0.9,
                 "b2": 0.999,
                 "eps": 1e-8,
-                "weight_decay": 0.0,
+                "weight_decay": 0.0,  # of adamw; the others have none
                 "clip_norm": 0.0,  # 0: no clipping of the gradient's global norm
                 "schedule": "step",
                 "warmup_steps": 0,
                 "decay_rate": 0.67,
-                "decay_steps": 1000,
+                "decay_every": 0.125,  # of the run; the paper's 5 of 40 epochs
             },
         }
     )

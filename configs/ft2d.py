@@ -1,9 +1,10 @@
 """FT-2D, the baseline: a detector trained on 2D labels alone.
 
-Command:   python -m liftjax train --config ft2d --workdir runs/ft2d --config.data.dir=data/synthetic
+Command:   python -m liftjax train --config ft2d --workdir runs/ft2d
 Hardware:  one accelerator at HRNet-W32, 384x288; the demo trains a small HRNet on two CPU cores.
 Time:      see the demo; 40 epochs as in the paper are `steps = 40 * samples / 64`.
-Expected:  the starting point and the yardstick of single_model and multi_model.
+Expected:  the starting point of single_model and multi_model; trained on from there for as many
+           steps as they are (--config.detector.checkpoint), their yardstick.
 """
 
 from configs.common import base

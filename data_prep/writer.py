@@ -94,7 +94,10 @@ def check_replaceable(out_dir) -> None:
 def _replacing(out_dir: Path) -> Iterator[Path]:
     """A hidden directory beside `out_dir` that takes its place if the block succeeds."""
     partial = out_dir.with_name(f".{out_dir.name}.partial")
+    aside = _aside(out_dir)
     try:
+        if aside.exists() and not out_dir.exists():  # killed between the two renames of a swap
+            os.rename(aside, out_dir)
         shutil.rmtree(partial, ignore_errors=True)  # left by a killed run
         partial.mkdir(parents=True)
         yield partial
@@ -110,9 +113,13 @@ def _replacing(out_dir: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def _aside(target: Path) -> Path:
+    return target.with_name(f".{target.name}.old")
+
+
 def _swap(new: Path, target: Path) -> None:
     """Renames `new` to `target`; an old target stands aside until that has worked."""
-    old = target.with_name(f".{target.name}.old")
+    old = _aside(target)
     shutil.rmtree(old, ignore_errors=True)
     if target.exists():
         os.rename(target, old)

@@ -29,8 +29,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except LiftjaxError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
-        print("\nStopped; the same command goes on from the last checkpoint.", file=sys.stderr)
+        print(
+            "\nStopped; training goes on from its last checkpoint when run again.", file=sys.stderr
+        )
         return 130
     return 0
 
@@ -93,12 +98,13 @@ def _add_evaluate(commands) -> None:
         from liftjax import evaluation
         from liftjax.recipes import load_recipe
 
-        evaluation.run(load_recipe(args.config, args.overrides), args.workdir)
+        recipe = args.config or f"{args.workdir}/config.json"
+        evaluation.run(load_recipe(recipe, args.overrides), args.workdir)
 
     text = "MPJPE, P-MPJPE, PCK@0.2 and PDJ@0.2 of a trained detector through lifters."
-    example = "python -m liftjax evaluate --config multi_model --workdir runs/multi"
+    example = "python -m liftjax evaluate --workdir runs/multi --config.data.eval_split=test"
     parser = _command(commands, "evaluate", run, text, example)
-    parser.add_argument("--config", required=True, help="recipe: a name, or a Python file")
+    parser.add_argument("--config", help="recipe: a name or a file; default: the run's own")
     parser.add_argument("--workdir", required=True, help="run directory of the detector")
 
 

@@ -19,7 +19,7 @@ from liftjax import geometry, metrics
 from liftjax.data.pipeline import evaluation_batches
 from liftjax.data.records import PoseDataset
 from liftjax.errors import LiftjaxError
-from liftjax.training.checkpoints import load_model
+from liftjax.training.checkpoints import load_lifters, load_model
 from liftjax.training.state import PureModule
 
 _LIFT_BATCH = 512
@@ -89,7 +89,7 @@ def report(
     """The measures of one detector's keypoints and of their lifts.
 
     Args:
-      labels: of the data set, see `PoseDataset.labels`.
+      labels: of the data set, see `PoseDataset.labels`; records without 3D count in 2D only.
       poses_m: (N, K, 3) by lifter.
 
     Returns:
@@ -97,17 +97,18 @@ def report(
       "p_mpjpe" (mm, means over frames), "per_action": {action: mm}}}}
     """
     visible_NK = labels["joint_visible"].astype(bool)
-    true_px_NK2, true_m_NK3 = labels["joints_px"], labels["pose_m"]
+    true_px_NK2, has_3d_N = labels["joints_px"], labels["has_3d"].astype(bool)
+    true_m_NK3, actions_N = labels["pose_m"][has_3d_N], labels["action"][has_3d_N]
     by_box_NK = metrics.correct_by_box(kpts_px_NK2, true_px_NK2, labels["box_xyxy"], visible_NK)
     by_torso_NK = metrics.correct_by_torso(kpts_px_NK2, true_px_NK2, skeleton, visible_NK)
     lifters = {}
     for name, pose_m_NK3 in poses_m.items():
-        error_mm_N = 1000 * np.asarray(metrics.mpjpe(pose_m_NK3, true_m_NK3))
-        aligned_mm_N = 1000 * np.asarray(metrics.p_mpjpe(pose_m_NK3, true_m_NK3))
+        error_mm_N = 1000 * np.asarray(metrics.mpjpe(pose_m_NK3[has_3d_N], true_m_NK3))
+        aligned_mm_N = 1000 * np.asarray(metrics.p_mpjpe(pose_m_NK3[has_3d_N], true_m_NK3))
         lifters[name] = {
             "mpjpe": float(error_mm_N.mean()),
             "p_mpjpe": float(aligned_mm_N.mean()),
-            "per_action": metrics.per_action(error_mm_N, labels["action"]),
+            "per_action": metrics.per_action(error_mm_N, actions_N),
         }
     return {
         "samples": len(kpts_px_NK2),
@@ -126,12 +127,6 @@ def evaluate(
 ) -> tuple[dict, np.ndarray, dict[str, np.ndarray]]:
     """The report, the keypoints and the lifted poses; ground-truth 2D where `detector` is None."""
     labels, skeleton = dataset.labels, dataset.skeleton.name
-    for name, lifter in lifters.items():
-        if lifter.spec.skeleton != skeleton:
-            raise LiftjaxError(
-                f"The lifter {name} is for {lifter.spec.skeleton}, {dataset.directory} has "
-                f"{skeleton} poses; train one on this data set."
-            )
     if detector is None:
         kpts_px_NK2 = labels["joints_px"]
     else:
@@ -140,14 +135,9 @@ def evaluate(
                 f"The detector gives {detector.spec.num_joints} joints, {dataset.directory} has "
                 f"{dataset.skeleton.num_joints} ({skeleton}); use a detector of that joint set."
             )
-        kpts_px_NK2 = predict_2d(detector, dataset, **detection)
+        kpts_px_NK2 = predict_2d(detector, dataset.with_pictures(), **detection)
     poses = {n: lift(lf, kpts_px_NK2, labels["image_size"]) for n, lf in lifters.items()}
     return report(labels, skeleton, kpts_px_NK2, poses), kpts_px_NK2, poses
-
-
-def load_lifters(paths: Mapping[str, str]) -> dict[str, nnx.Module]:
-    """Trained lifters by name from their run directories."""
-    return {name: load_model(path, "lifter")[0] for name, path in paths.items()}
 
 
 def run(config: ConfigDict, workdir: str) -> dict:
@@ -156,9 +146,11 @@ def run(config: ConfigDict, workdir: str) -> dict:
     Prints the tables and leaves them in WORKDIR/evaluation.json.
     """
     detector, meta = load_model(workdir, "detector")
-    lifters = load_lifters(config.lifters.to_dict())
     dataset = PoseDataset.open(config.data.dir, config.data.eval_split)
     dataset = dataset.where(subjects=config.data.eval_subjects or None)
+    lifters = load_lifters(config.lifters.to_dict(), dataset.skeleton.name)
+    if not lifters:
+        print("No lifters named (--config.lifters.NAME=RUN_DIRECTORY): 2D measures only.")
     options = {
         "batch_size": config.data.eval_batch_size,
         "beta": config.loss.beta,

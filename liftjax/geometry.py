@@ -178,6 +178,16 @@ def box_from_joints(joints_px, image_size, visible=None, padding=0.075):
     return xp.trunc(xp.concatenate(corners, axis=-1))
 
 
+def inside_image(px, image_size):
+    """Whether points (..., K, 2) lie on the image's pixels: (..., K) bool.
+
+    A pixel reaches half its side beyond its centre, the integer coordinate.
+    """
+    xp = _namespace(px, image_size)
+    size = xp.asarray(image_size)[..., None, :]
+    return ((px >= -0.5) & (px <= size - 0.5)).all(axis=-1)
+
+
 def crop_region(box_xyxy, aspect, box_scale=1.25):
     """Centre (..., 2) and size (..., 2) of the region that a crop of a box shows.
 

@@ -3,6 +3,7 @@
 import ast
 import difflib
 import importlib.util
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,18 +19,20 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> ConfigDict:
     """The recipe's `get_config()` with `overrides` ("loss.beta=50") applied.
 
     Args:
-      name_or_path: a Python file, or the name of one of the package `configs`.
+      name_or_path: the name of one of the package `configs`, a Python file with `get_config`, or
+        the config.json of a run.
 
     Raises:
       LiftjaxError: no such recipe or key (the message names the nearest), or a value of
         another type.
     """
-    config = _module(name_or_path).get_config().lock()
+    config = _read(name_or_path).lock()
     for override in overrides:
         key, separator, text = override.partition("=")
         if not separator:
             raise LiftjaxError(f"Override {override!r} has no value; write {key}=VALUE.")
-        set_value(config, key, _parse(text))
+        as_text = key.startswith("lifters.") or isinstance(_get(config, key), str)
+        set_value(config, key, text if as_text else _parse(text))
     return config
 
 
@@ -46,8 +49,8 @@ def set_value(config: ConfigDict, key: str, value) -> None:
     old = section.get(leaf)
     if isinstance(old, float) and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
-    if isinstance(old, tuple):
-        value = tuple(value) if isinstance(value, list | tuple) else (value,)
+    if isinstance(value, list) or (isinstance(old, tuple) and not isinstance(value, tuple)):
+        value = tuple(value) if isinstance(value, list) else (value,)
     if isinstance(old, ConfigDict) or (old is not None and type(value) is not type(old)):
         raise LiftjaxError(
             f"config.{key} is {_kind(old)}, for example {old!r}; {value!r} is {_kind(value)}."
@@ -64,20 +67,46 @@ def recipe_names() -> list[str]:
     return sorted(p.stem for p in folder.glob("*.py") if p.stem not in ("__init__", "common"))
 
 
-def _module(name_or_path: str):
+def _read(name_or_path: str) -> ConfigDict:
     path = Path(name_or_path)
-    if path.suffix == ".py":
-        if not path.is_file():
-            raise LiftjaxError(
-                f"No recipe file {path}; known by name: {', '.join(recipe_names())}."
-            )
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
-    if name_or_path not in recipe_names():
-        raise unknown_name("recipe", name_or_path, recipe_names())
-    return importlib.import_module(f"configs.{name_or_path}")
+    if path.suffix in (".py", ".json") and not path.is_file():
+        raise LiftjaxError(f"No recipe file {path}; known by name: {', '.join(recipe_names())}.")
+    if path.suffix == ".json":
+        try:
+            return ConfigDict(_tuples(json.loads(path.read_text())))
+        except ValueError as error:
+            raise LiftjaxError(f"{path} is not the config.json of a run: {error}") from error
+    module = _module(path) if path.suffix == ".py" else _named(name_or_path)
+    if not hasattr(module, "get_config"):
+        raise LiftjaxError(f"{path} has no get_config(); a recipe defines one.")
+    return module.get_config()
+
+
+def _tuples(value):
+    """JSON's lists as the tuples they were."""
+    if isinstance(value, dict):
+        return {k: _tuples(v) for k, v in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def _get(config: ConfigDict, key: str):
+    """The value at a dotted key; None where there is none."""
+    for part in key.split("."):
+        config = config.get(part) if isinstance(config, ConfigDict) else None
+    return config
+
+
+def _module(path: Path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _named(name: str):
+    if name not in recipe_names():
+        raise unknown_name("recipe", name, recipe_names())
+    return importlib.import_module(f"configs.{name}")
 
 
 def _parse(text: str):

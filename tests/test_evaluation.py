@@ -62,6 +62,7 @@ def test_report_of_hand_made_predictions():
         "joint_visible": np.ones((3, 17), bool),
         "joints_px": np.zeros((3, 17, 2)),
         "pose_m": pose,
+        "has_3d": np.ones(3, bool),
         "box_xyxy": np.tile([0.0, 0, 100, 50], (3, 1)),
         "action": np.array(["Walking", "Walking", "Sitting"]),
     }
@@ -92,7 +93,7 @@ def test_a_wrong_joint_count_is_refused(dataset):
     with pytest.raises(LiftjaxError, match=r"gives 15 joints, .* has 17"):
         evaluation.evaluate(BrightestPixel(15), {}, dataset)
     panoptic = create_lifter("videopose3d", skeleton="panoptic", rngs=nnx.Rngs(0), channels=8)
-    with pytest.raises(LiftjaxError, match="is for panoptic"):
+    with pytest.raises(LiftjaxError, match="panoptic has 15"):
         evaluation.evaluate(None, {"vp": panoptic}, dataset)
 
 

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 from ml_collections import ConfigDict
 
@@ -51,3 +53,17 @@ def test_a_recipe_file_is_loaded_by_path(tmp_path):
 def test_mistakes_are_named_with_the_cure(recipe, override, message):
     with pytest.raises(LiftjaxError, match=message.replace("(", r"\(")):
         load_recipe(recipe, [override])
+
+
+def test_a_run_is_a_recipe(tmp_path):
+    config = load_recipe("multi_model", ["detector.overrides.modules=[1,1,1]", "seed=5"])
+    assert config.detector.overrides.modules == (1, 1, 1)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(config.to_dict()))
+    assert load_recipe(str(path)).to_dict() == config.to_dict()
+
+
+def test_names_stay_text_even_where_they_look_like_numbers():
+    config = load_recipe("single_model", ["lifters.mixste=2024", "detector.checkpoint=7"])
+    assert config.lifters.mixste == "2024"
+    assert config.detector.checkpoint == "7"

@@ -15,7 +15,7 @@ from data_prep.writer import check_replaceable, write_dataset
 from liftjax.data.schema import Record
 from liftjax.errors import LiftjaxError
 
-TRAIN_SHARE = 0.65  # of the frames, from the beginning
+TRAIN_SHARE, TEST_SHARE = 0.6, 0.3  # of the frames, from both ends; those between are left out
 CACHE = "~/.cache/liftjax"  # where downloads go
 _SHEET_FRAMES = 8
 
@@ -55,15 +55,15 @@ def build(recording: Recording, out, metadata: dict, files: dict[str, bytes]) ->
     poses = reconstruct(recording)
     report = check(recording, poses)
     total = len(poses.frames)
-    train = max(1, min(total - 1, round(TRAIN_SHARE * total)))
-    last_train = poses.frames[train - 1]
+    train, test = (max(1, round(share * total)) for share in (TRAIN_SHARE, TEST_SHARE))
+    last_train, first_test = poses.frames[train - 1], poses.frames[-test]
     records = list(make_records(recording, poses))
     write_dataset(
         out,
         "multicam",
         {
             "train": (r for r in records if r.frame <= last_train),
-            "test": (r for r in records if r.frame > last_train),
+            "test": (r for r in records if r.frame >= first_test),
         },
         {**metadata, "last_train_frame": int(last_train)},
         {
@@ -73,7 +73,7 @@ def build(recording: Recording, out, metadata: dict, files: dict[str, bytes]) ->
         },
     )
     print(format_report(report))
-    print(f"Wrote {Path(out)}: {train} train and {total - train} test frames of each camera.")
+    print(f"Wrote {Path(out)}: {train} train and {test} test frames of each camera.")
     return report
 
 

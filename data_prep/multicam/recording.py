@@ -179,7 +179,7 @@ def _record(recording, poses, c: int, row: int, frame: np.ndarray, to_video) -> 
     pose = geometry.world_to_camera(poses.world_m[row], camera.R, camera.t)
     joints_px = geometry.project(pose, camera.K, camera.distortion)
     size = np.array(camera.image_size)
-    inside = ((joints_px >= 0) & (joints_px <= size - 1)).all(axis=-1)
+    inside = geometry.inside_image(joints_px, size)
     box = geometry.box_from_joints(joints_px, size)
     image, stored_to_video = _stored_picture(frame, box, to_video)
     return Record(

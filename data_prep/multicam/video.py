@@ -8,7 +8,7 @@ import numpy as np
 
 from liftjax.errors import LiftjaxError
 
-# The decoder's own words on a broken file come before ours, and many times; read once, at import.
+# The decoder's own words on a broken file would come before ours, and many times.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 import cv2
 

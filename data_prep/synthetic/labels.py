@@ -87,7 +87,7 @@ def label(
     sizes = np.array([c.image_size for c in cameras])
     cam = geometry.world_to_camera(points_m[:, : HUMAN36M.num_joints], R, t)
     px = geometry.project(cam, K, distortion)
-    visible = ((px >= -0.5) & (px <= sizes[:, None] - 0.5)).all(axis=-1)
+    visible = geometry.inside_image(px, sizes)
     root = cam[:, HUMAN36M.root_index]
     boxes = geometry.box_from_joints(px, sizes)
     centers, regions = geometry.crop_region(boxes, crop_size[1] / crop_size[0], STORED_SCALE)

@@ -132,6 +132,7 @@ def _decoding(image_size: tuple[int, int], batch_size: int):
     affine = np.array([[0.8, 0, 0], [0, 0.8, 0]])
 
     def decode():
+        cv2.setNumThreads(1)
         for _ in range(batch_size):
             image = cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB)
             cv2.warpAffine(image, affine, (width, height), flags=cv2.INTER_LINEAR)

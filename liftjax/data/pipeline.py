@@ -121,7 +121,7 @@ def _check_memory(needed: int) -> None:
     if needed > 0.8 * total:
         raise LiftjaxError(
             f"The crops need {needed / 1e9:.1f} GB and this machine has {total / 1e9:.1f} GB; "
-            "read them without the cache."
+            "read them without it (--config.data.cache=False)."
         )
 
 

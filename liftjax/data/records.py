@@ -107,6 +107,15 @@ class PoseDataset:
             )
         return self.select(keep)
 
+    def with_pictures(self) -> "PoseDataset":
+        """These records, all of which must have a picture."""
+        if not self.labels["has_image"].all():
+            raise LiftjaxError(
+                f"{self.directory}: split {self.split} has poses without pictures, which a "
+                "detector needs; name another split, such as train."
+            )
+        return self
+
     def name(self, i: int) -> str:
         """What messages call record `i`."""
         subject, action, camera, frame = (

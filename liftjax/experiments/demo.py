@@ -16,7 +16,8 @@ from liftjax.data.records import PoseDataset
 from liftjax.errors import LiftjaxError
 from liftjax.recipes import load_recipe, set_value
 from liftjax.training import run as training
-from liftjax.training.checkpoints import load_model
+from liftjax.training.checkpoints import load_lifters, load_model
+from liftjax.training.loop import write_whole
 
 # Small lifters that learn in half a minute each on two CPU cores.
 LIFTERS = {
@@ -99,6 +100,8 @@ def run(
     """
     begun = time.perf_counter()
     workdir, size = epath.Path(workdir), SCALES[scale]
+    if seed < 0 or (steps is not None and steps < 1):
+        raise LiftjaxError("--seed is at least 0 and --steps at least 1.")
     if steps is not None:
         size = dataclasses.replace(size, guided_steps=steps)
     _claim(workdir, {"scale": scale, "seed": seed, **dataclasses.asdict(size)})
@@ -116,10 +119,12 @@ def run(
         overrides = {"detector.checkpoint": str(stage.root / "base")}
         overrides |= {f"lifters.{name}": lifters[name] for name in names}
         _train_detector(stage, method, RECIPES[method], size.guided_steps, overrides)
-    table = _report(stage, lifters, begun)
+    table = _report(stage, lifters)
     for name in RESULTS:
         (stage.root / name).copy(workdir / name, overwrite=True)
-    print(f"\n{(workdir / 'table.md').read_text()}\nPicture: {workdir / 'figure.png'}")
+    minutes = (time.perf_counter() - begun) / 60
+    print(f"\n{(workdir / 'table.md').read_text()}")
+    print(f"{minutes:.1f} minutes. Picture: {workdir / 'figure.png'}")
     return table
 
 
@@ -146,7 +151,7 @@ def _claim(root: epath.Path, settings: dict) -> None:
             "or the same --scale, --seed and --steps."
         )
     root.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(settings, indent=2) + "\n")
+    write_whole(path, json.dumps(settings, indent=2))
 
 
 def _synthetic_data(stage: Stage) -> None:
@@ -197,10 +202,10 @@ def _train_detector(stage: Stage, name: str, recipe: str, steps: int, overrides:
     training.run(config, str(stage.root / name))
 
 
-def _report(stage: Stage, lifter_runs: dict[str, str], begun: float) -> dict:
+def _report(stage: Stage, lifter_runs: dict[str, str]) -> dict:
     """Evaluates every method on the test split; writes table.json, table.md and figure.png."""
     root, dataset = stage.root, PoseDataset.open(stage.data, "test")
-    lifters = evaluation.load_lifters(lifter_runs)
+    lifters = load_lifters(lifter_runs, dataset.skeleton.name)
     rows, keypoints, poses = {"gt": evaluation.evaluate(None, lifters, dataset)[0]}, {}, {}
     for method in METHODS:
         detector, _ = load_model(root / method, "detector")
@@ -220,7 +225,6 @@ def _report(stage: Stage, lifter_runs: dict[str, str], begun: float) -> dict:
         "steps": stage.size.guided_steps,
         "base_steps": stage.size.base_steps,
         "samples": len(dataset),
-        "seconds": round(time.perf_counter() - begun),
         "reports": rows,
     }
     (root / "table.json").write_text(json.dumps(table, indent=2) + "\n")

@@ -5,6 +5,7 @@ A checkpoint holds three items: `model` (every variable of the trained network, 
 keywords, the recipe, the step). The position in the data follows from the step.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -53,7 +54,7 @@ class Checkpoints:
         """The model and training state of `step`, in the structure of the given ones.
 
         Raises:
-          LiftjaxError: the checkpoint is of another network.
+          LiftjaxError: the checkpoint is of another network, or of other settings.
         """
         saved = self._manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))
         found = checkpoint_spec(saved["meta"])
@@ -62,6 +63,12 @@ class Checkpoints:
                 f"{self.directory / str(step)} is a checkpoint of another model "
                 f"({spec_difference(found, meta['model'])}); use a new --workdir, or the recipe "
                 "that wrote it."
+            )
+        found, wanted = (_settings(m["recipe"]) for m in (saved["meta"], meta))
+        if found != wanted:
+            raise LiftjaxError(
+                f"{self.directory.parent} was trained with other settings "
+                f"({spec_difference(found, wanted)}); use a new --workdir."
             )
         restored = self._manager.restore(
             step,
@@ -80,6 +87,22 @@ class Checkpoints:
 
 def _abstract(tree):
     return jax.tree.map(ocp.utils.to_shape_dtype_struct, tree)
+
+
+# What may change between a run and its resumption: none of it changes a step.
+_FREE = ("log_every", "checkpoint_every", "data.workers", "data.cache", "data.eval_split",
+         "data.eval_subjects", "data.eval_batch_size", "steps")  # fmt: skip
+
+
+def _settings(recipe: dict) -> dict:
+    """Dotted keys of a recipe that a resumed run must share; JSON has made lists of tuples."""
+    flat = {}
+    for key, value in recipe.items():
+        if isinstance(value, dict):
+            flat |= {f"{key}.{k}": v for k, v in _settings(value).items()}
+        else:
+            flat[key] = tuple(value) if isinstance(value, list) else value
+    return {key: value for key, value in flat.items() if key not in _FREE}
 
 
 def checkpoint_spec(meta: dict) -> dict:
@@ -134,14 +157,23 @@ def load_model(path: str | epath.Path, kind: str) -> tuple[nnx.Module, dict]:
       LiftjaxError: no checkpoint there, or one of another kind of network.
     """
     folder, meta = find_checkpoint(path), read_meta(path)
+    if meta["format"] > FORMAT:
+        raise LiftjaxError(
+            f"{folder} was written by a newer liftjax (format {meta['format']}, this one reads "
+            f"{FORMAT}): update liftjax."
+        )
     if meta["model"]["kind"] != kind:
         raise LiftjaxError(
             f"{folder} holds a {meta['model']['kind']} ({meta['model']['name']}), not a {kind}."
         )
     module = build_model(checkpoint_spec(meta))
     arrays = flat_arrays(module)
-    with ocp.StandardCheckpointer() as checkpointer:
-        restored = checkpointer.restore(folder / "model", _abstract(arrays))
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            restored = checkpointer.restore(folder / "model", _abstract(arrays))
+    except (ValueError, KeyError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise LiftjaxError(f"{folder / 'model'} is damaged or incomplete: {reason}") from error
     assign(module, restored)
     return module, meta
 
@@ -160,3 +192,15 @@ def load_same_model(path: str | epath.Path, spec: dict) -> nnx.Module:
             "describe that one in the recipe, or start from another checkpoint."
         )
     return model
+
+
+def load_lifters(paths: Mapping[str, str], skeleton: str) -> dict[str, nnx.Module]:
+    """Trained lifters by name from their run directories; all must be for `skeleton`."""
+    lifters = {name: load_model(path, "lifter")[0] for name, path in paths.items()}
+    for name, lifter in lifters.items():
+        if lifter.spec.skeleton != skeleton:
+            raise LiftjaxError(
+                f"The lifter {name} in {paths[name]} is for {lifter.spec.skeleton}, the data has "
+                f"{skeleton} poses; train one on this data."
+            )
+    return lifters

@@ -8,7 +8,7 @@ from liftjax.data.pipeline import train_batches
 from liftjax.data.records import PoseDataset
 from liftjax.errors import LiftjaxError, unknown_name
 from liftjax.losses import LossWeights
-from liftjax.training.checkpoints import build_model, load_model, load_same_model
+from liftjax.training.checkpoints import build_model, load_lifters, load_same_model
 from liftjax.training.loop import Task
 from liftjax.training.optim import make_optimizer, make_schedule
 from liftjax.training.state import PureModule
@@ -20,7 +20,7 @@ METHODS = {"none": "FT-2D", "single": "single-model", "multi": "multi-model"}
 def build(config: ConfigDict) -> Task:
     """The detector of `config.detector` on `config.data`, guided as `config.loss` says."""
     dataset = PoseDataset.open(config.data.dir, config.data.split)
-    dataset = dataset.where(subjects=config.data.subjects or None)
+    dataset = dataset.where(subjects=config.data.subjects or None).with_pictures()
     detector, spec = _detector(config, dataset)
     lifters = _lifters(config, dataset.skeleton.name)
     pure, params, others = PureModule.split(detector)
@@ -35,10 +35,14 @@ def build(config: ConfigDict) -> Task:
         lifter_dropout=config.loss.lifter_dropout,
         balanced=config.loss.balance > 0,
         mask_invisible_3d=config.loss.mask_invisible_3d,
+        lifter_names=tuple(lifters),
     )
     step = make_step(pure, detector.spec, tuple(s[0] for s in split_lifters), optimizer, options)
+    weights = LossWeights(**config.loss.weights)
+    if config.loss.guidance == "single":
+        weights = weights._replace(l_single=1.0, l_local=0.0, l_global=0.0)
     constant = {
-        "weights": LossWeights(**config.loss.weights),
+        "weights": weights,
         "beta": config.loss.beta,
         "balance": config.loss.balance,
     }
@@ -100,11 +104,4 @@ def _lifters(config: ConfigDict, skeleton: str) -> dict[str, nnx.Module]:
             f"loss.guidance={config.loss.guidance} takes {count}, the recipe names "
             f"{len(paths)}; give --config.lifters.NAME=RUN_DIRECTORY."
         )
-    lifters = {name: load_model(path, "lifter")[0] for name, path in paths.items()}
-    for name, lifter in lifters.items():
-        if lifter.spec.skeleton != skeleton:
-            raise LiftjaxError(
-                f"lifters.{name} was trained on {lifter.spec.skeleton}, the data has {skeleton} "
-                "poses; train one on this data."
-            )
-    return lifters
+    return load_lifters(paths, skeleton)

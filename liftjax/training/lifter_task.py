@@ -12,7 +12,7 @@ from liftjax.errors import LiftjaxError, unknown_name
 from liftjax.metrics import mpjpe
 from liftjax.training.checkpoints import build_model, load_same_model
 from liftjax.training.loop import Task
-from liftjax.training.optim import make_optimizer, make_schedule
+from liftjax.training.optim import apply_gradients, make_optimizer, make_schedule
 from liftjax.training.state import PureModule
 
 
@@ -20,6 +20,7 @@ def build(config: ConfigDict) -> Task:
     """The lifter of `config.lifter`, trained on the poses of `config.data`."""
     dataset = PoseDataset.open(config.data.dir, config.data.split)
     dataset = dataset.where(subjects=config.data.subjects or None)
+    dataset = dataset.select(dataset.labels["has_3d"])
     spec = model_spec(config, dataset.skeleton.name)
     if config.lifter.checkpoint:
         lifter = load_same_model(config.lifter.checkpoint, spec)
@@ -66,7 +67,7 @@ def model_spec(config: ConfigDict, skeleton: str) -> dict:
 
 def make_step(pure: PureModule, optimizer: optax.GradientTransformation, loss: str):
     """The pure training step; `loss` is 'mpjpe' (mean distance) or 'mse', in the raw scale."""
-    losses = {"mpjpe": lambda raw, true: mpjpe(raw, true).mean(), "mse": _mean_squared}
+    losses = {"mpjpe": _mean_distance, "mse": _mean_squared}
     if loss not in losses:
         raise unknown_name("lifter.loss", loss, losses)
 
@@ -85,17 +86,24 @@ def make_step(pure: PureModule, optimizer: optax.GradientTransformation, loss: s
         (value, (error_m, others)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
             state["params"]
         )
-        updates, opt = optimizer.update(grads, state["opt"], state["params"])
-        updates = jax.tree.map(lambda u: -hyper["learning_rate"] * u, updates)
+        params, opt = apply_gradients(
+            optimizer, grads, state["opt"], state["params"], hyper["learning_rate"]
+        )
         metrics = {
             "loss": value,
             "mpjpe_mm": 1000 * error_m,
             "grad_norm": optax.tree.norm(grads),
         }
-        new = {"params": optax.apply_updates(state["params"], updates), "others": others}
-        return new | {"opt": opt}, metrics
+        return {"params": params, "others": others, "opt": opt}, metrics
 
     return step
+
+
+def _mean_distance(raw: jax.Array, true: jax.Array) -> jax.Array:
+    """MPJPE with gradient 0, rather than NaN, where a joint is exactly right (such as a root)."""
+    squared = jnp.square(raw - true).sum(axis=-1)
+    apart = squared > 0
+    return jnp.where(apart, jnp.sqrt(jnp.where(apart, squared, 1)), 0).mean()
 
 
 def _mean_squared(raw: jax.Array, true: jax.Array) -> jax.Array:

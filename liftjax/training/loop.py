@@ -3,6 +3,7 @@
 What is trained is a :class:`Task`; the loop knows only that its step takes a state and a batch.
 """
 
+import contextlib
 import csv
 import dataclasses
 import json
@@ -16,6 +17,7 @@ import numpy as np
 from etils import epath
 from tqdm import tqdm
 
+import liftjax
 from liftjax.errors import LiftjaxError
 from liftjax.training.checkpoints import Checkpoints
 from liftjax.training.state import Arrays
@@ -62,13 +64,16 @@ def train(task: Task, *, workdir: str, steps: int, log_every: int, checkpoint_ev
     checkpoints = Checkpoints(workdir)
     try:
         state, start = _restore(task, checkpoints)
-        _write_json(workdir / "config.json", task.meta.get("recipe", {}))
-        _write_json(workdir / "versions.json", versions())
-        with Log(workdir, start) as log:
-            state = _run(task, state, start, steps, log, log_every, checkpoint_every, checkpoints)
+        if start >= steps:
+            return state
+        write_whole(workdir / "config.json", json.dumps(task.meta["recipe"], indent=2))
+        write_whole(workdir / "versions.json", json.dumps(versions(), indent=2))
+        with Log(workdir, start) as log, contextlib.closing(_closable(task.batches(start))) as data:
+            return _run(
+                task, state, start, steps, data, log, log_every, checkpoint_every, checkpoints
+            )
     finally:
         checkpoints.close()
-    return state
 
 
 def _restore(task: Task, checkpoints: Checkpoints) -> tuple[dict, int]:
@@ -81,10 +86,12 @@ def _restore(task: Task, checkpoints: Checkpoints) -> tuple[dict, int]:
     return split | training, step
 
 
-def _run(task, state, start, steps, log, log_every, checkpoint_every, checkpoints) -> dict:
-    if start >= steps:
-        return state
-    batches = task.batches(start)
+def _closable(batches: Iterator) -> Iterator:
+    """The batches as a generator, whose close() also stops what reads ahead."""
+    yield from batches
+
+
+def _run(task, state, start, steps, batches, log, log_every, checkpoint_every, checkpoints) -> dict:
     window, waited, begun = [], 0.0, time.perf_counter()
     with tqdm(total=steps, initial=start, desc=task.name, unit="step", smoothing=0.05) as bar:
         for step in range(start, steps):
@@ -105,11 +112,10 @@ def _run(task, state, start, steps, log, log_every, checkpoint_every, checkpoint
                 bar.set_postfix_str(_summary(values))
                 window, waited, begun = [], 0.0, time.perf_counter()
             if done % checkpoint_every == 0 or done == steps:
+                if window:
+                    _check_finite(_mean_of(window), done)
                 training = {k: v for k, v in state.items() if k not in ("params", "others")}
                 checkpoints.save(done, model_arrays(state), training, task.meta)
-    close = getattr(batches, "close", None)
-    if close is not None:
-        close()
     return state
 
 
@@ -150,7 +156,7 @@ class Log:
         if self._start and self._path.exists():
             rows = list(csv.DictReader(self._path.read_text().splitlines()))
             self._rows = [row for row in rows if int(row["step"]) <= self._start]
-        self._events = SummaryWriter(str(self._workdir / "tensorboard"), purge_step=self._start)
+        self._events = SummaryWriter(str(self._workdir / "tensorboard"), purge_step=self._start + 1)
         return self
 
     def write(self, step: int, values: dict[str, float]) -> None:
@@ -159,7 +165,7 @@ class Log:
         columns = list(dict.fromkeys(key for row in self._rows for key in row))
         lines = [",".join(columns)]
         lines += [",".join(str(row.get(c, "")) for c in columns) for row in self._rows]
-        self._path.write_text("\n".join(lines) + "\n")
+        write_whole(self._path, "\n".join(lines))
         for key, value in values.items():
             self._events.add_scalar(key, value, step)
 
@@ -171,8 +177,12 @@ def versions() -> dict[str, Any]:
     """What a run was made with."""
     from importlib.metadata import version
 
-    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+    packages = (
+        "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy",
+        "opencv-python-headless", "tensorflow-datasets",
+    )  # fmt: skip
     return {
+        "liftjax": liftjax.__version__,
         "python": platform.python_version(),
         "machine": platform.platform(),
         "devices": [str(device) for device in jax.devices()],
@@ -180,5 +190,8 @@ def versions() -> dict[str, Any]:
     }
 
 
-def _write_json(path: epath.Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2, default=str) + "\n")
+def write_whole(path: epath.Path, text: str) -> None:
+    """Writes a file so that a reader, or a restart, finds the old text or the new one."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(text + "\n")
+    partial.replace(path)

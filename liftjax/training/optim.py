@@ -2,11 +2,14 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
+import jax
 import optax
 from ml_collections import ConfigDict
 
 from liftjax.errors import unknown_name
+from liftjax.training.state import Arrays
 
 Schedule = Callable[[int], float]
 
@@ -31,6 +34,14 @@ def make_optimizer(optim: ConfigDict) -> optax.GradientTransformation:
     return optax.chain(clip, scalers[optim.name]())
 
 
+def apply_gradients(
+    optimizer: optax.GradientTransformation, grads: Arrays, opt: Any, params: Arrays, rate: Any
+) -> tuple[Arrays, Any]:
+    """New parameters and optimizer state after one step at the learning rate `rate`."""
+    updates, opt = optimizer.update(grads, opt, params)
+    return optax.apply_updates(params, jax.tree.map(lambda u: -rate * u, updates)), opt
+
+
 def make_schedule(optim: ConfigDict, steps: int) -> Schedule:
     """Learning rate by step: linear warm-up, then constant, cosine to zero, or a step decay."""
 
@@ -41,7 +52,7 @@ def make_schedule(optim: ConfigDict, steps: int) -> Schedule:
     shapes = {
         "constant": lambda step: 1.0,
         "cosine": decay,
-        "step": lambda step: optim.decay_rate ** (step // optim.decay_steps),
+        "step": lambda step: optim.decay_rate ** int(step / (steps * optim.decay_every) + 1e-9),
     }
     if optim.schedule not in shapes:
         raise unknown_name("optim.schedule", optim.schedule, shapes)

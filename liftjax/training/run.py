@@ -1,8 +1,10 @@
 """`train`: builds the task that a recipe names and runs the loop on it."""
 
+from pathlib import Path
+
 from ml_collections import ConfigDict
 
-from liftjax.errors import unknown_name
+from liftjax.errors import LiftjaxError, unknown_name
 from liftjax.training import detector_task, lifter_task, loop
 
 TASKS = {"detector": detector_task.build, "lifter": lifter_task.build}
@@ -10,8 +12,9 @@ TASKS = {"detector": detector_task.build, "lifter": lifter_task.build}
 
 def run(config: ConfigDict, workdir: str) -> dict:
     """Trains (or resumes) the recipe in `workdir`; returns the final state."""
-    if config.task not in TASKS:
-        raise unknown_name("config.task", config.task, TASKS)
+    check(config)
+    if "://" not in str(workdir) and Path(workdir).is_file():
+        raise LiftjaxError(f"--workdir {workdir} is a file; give a directory.")
     return loop.train(
         TASKS[config.task](config),
         workdir=workdir,
@@ -19,3 +22,25 @@ def run(config: ConfigDict, workdir: str) -> dict:
         log_every=config.log_every,
         checkpoint_every=config.checkpoint_every,
     )
+
+
+def check(config: ConfigDict) -> None:
+    """Raises a LiftjaxError that names the first key whose value makes no sense."""
+    if config.task not in TASKS:
+        raise unknown_name("config.task", config.task, TASKS)
+    whole = {"steps": config.steps, "batch_size": config.batch_size, "log_every": config.log_every}
+    whole |= {"checkpoint_every": config.checkpoint_every, "loss.top_k": config.loss.top_k}
+    for key, value in whole.items():
+        if value < 1:
+            raise LiftjaxError(f"config.{key} is {value}; it must be at least 1.")
+    positive = {"loss.beta": config.loss.beta, "optim.decay_every": config.optim.decay_every}
+    for key, value in positive.items():
+        if not value > 0:
+            raise LiftjaxError(f"config.{key} is {value}; it must be above 0.")
+    if config.loss.balance < 0:
+        raise LiftjaxError(f"config.loss.balance is {config.loss.balance}; 0 switches it off.")
+    size = config.detector.image_size
+    if len(size) != 2 or not all(isinstance(n, int) and n > 0 for n in size):
+        raise LiftjaxError(
+            f"config.detector.image_size is {size}; give height and width, such as (384, 288)."
+        )

@@ -20,9 +20,11 @@ import optax
 from liftjax import geometry, losses
 from liftjax.data import targets
 from liftjax.detectors.spec import DetectorSpec
+from liftjax.training.optim import apply_gradients
 from liftjax.training.state import Arrays, PureModule
 
 _RATIO_MEMORY = 0.95  # of the running mean of the gradient ratio: about 20 steps
+_SMALL = 1e-30
 
 Step = Callable[[dict, tuple, dict, dict], tuple[dict, dict]]
 
@@ -38,6 +40,7 @@ class Options:
     lifter_dropout: bool = False
     balanced: bool = False
     mask_invisible_3d: bool = False
+    lifter_names: tuple[str, ...] = ()  # of the per-lifter metrics
 
 
 def initial_guidance(num_lifters: int) -> dict[str, jax.Array]:
@@ -85,9 +88,9 @@ def make_step(
             grad_out, metrics = _ft2d(out, spec, batch, hyper["weights"])
             guidance = state["guidance"]
         (grads,) = pull_back(grad_out)
-        updates, opt = optimizer.update(grads, state["opt"], state["params"])
-        updates = jax.tree.map(lambda u: -hyper["learning_rate"] * u, updates)
-        params = optax.apply_updates(state["params"], updates)
+        params, opt = apply_gradients(
+            optimizer, grads, state["opt"], state["params"], hyper["learning_rate"]
+        )
         state = {"params": params, "others": others, "opt": opt, "guidance": guidance}
         return state, metrics | {"grad_norm": optax.tree.norm(grads)}
 
@@ -138,12 +141,14 @@ def _guided(out, decode, spec, lifters, frozen, guidance, batch, hyper, options)
     guidance = _remember(guidance, terms.mse_M, norm_2d, norm_3d)
     scale = jnp.ones(())
     if options.balanced:
-        scale = hyper["balance"] * jnp.exp(-guidance["log_ratio"] / guidance["log_ratio_weight"])
+        weight = jnp.maximum(guidance["log_ratio_weight"], _SMALL)
+        scale = hyper["balance"] * jnp.exp(-guidance["log_ratio"] / weight)
     metrics = {
         "loss": part_2d + scale * part_3d,
-        "grad_ratio": norm_3d / norm_2d,
-        "guidance_scale": scale,
-        **_term_metrics(terms),
+        # As it acts, and as the weights alone would have it.
+        "grad_ratio": scale * _ratio(norm_3d, norm_2d),
+        "grad_ratio_unscaled": _ratio(norm_3d, norm_2d),
+        **_term_metrics(terms, options.lifter_names),
     }
     grad = jax.tree.map(lambda a, b: a + scale * b, grad_2d, grad_3d)
     return grad, guidance, metrics
@@ -188,17 +193,24 @@ def _lifter_weights(history_2M, num_lifters, key, options) -> jax.Array:
     return weights_M
 
 
+def _ratio(norm_3d, norm_2d):
+    return norm_3d / jnp.maximum(norm_2d, _SMALL)
+
+
 def _remember(guidance, mse_M, norm_2d, norm_3d):
-    log_ratio = jnp.log(norm_3d + 1e-30) - jnp.log(norm_2d + 1e-30)
-    fresh = 1 - _RATIO_MEMORY
+    """The guidance state after a step; a batch without 2D or without 3D labels has no ratio."""
+    has_both = (norm_2d > 0) & (norm_3d > 0)
+    log_ratio = jnp.log(jnp.where(has_both, norm_3d, 1)) - jnp.log(jnp.where(has_both, norm_2d, 1))
+    kept = jnp.where(has_both, _RATIO_MEMORY, 1.0)
     return {
         "dwa_history": losses.update_dwa_history(guidance["dwa_history"], mse_M),
-        "log_ratio": _RATIO_MEMORY * guidance["log_ratio"] + fresh * log_ratio,
-        "log_ratio_weight": _RATIO_MEMORY * guidance["log_ratio_weight"] + fresh,
+        "log_ratio": kept * guidance["log_ratio"] + (1 - kept) * log_ratio,
+        "log_ratio_weight": kept * guidance["log_ratio_weight"] + (1 - kept),
     }
 
 
-def _term_metrics(terms: losses.LossTerms) -> dict[str, jax.Array]:
+def _term_metrics(terms: losses.LossTerms, names: tuple[str, ...]) -> dict[str, jax.Array]:
+    names = names or tuple(map(str, range(terms.mse_M.shape[0])))
     scalars = {k: v for k, v in terms._asdict().items() if not k.endswith("_M")}
-    per_lifter = {f"mse_{m}": terms.mse_M[m] for m in range(terms.mse_M.shape[0])}
+    per_lifter = {f"mse_{name}": terms.mse_M[m] for m, name in enumerate(names)}
     return scalars | per_lifter

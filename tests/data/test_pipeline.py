@@ -145,5 +145,5 @@ def test_a_broken_picture_is_one_clear_error(tmp_path, num_workers):
 
 
 def test_crops_larger_than_the_memory_are_refused(dataset):
-    with pytest.raises(LiftjaxError, match="without the cache"):
+    with pytest.raises(LiftjaxError, match=r"data\.cache=False"):
         train_batches(dataset, (10**6, 10**6), 2, seed=0, cache=True)

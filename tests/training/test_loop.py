@@ -1,5 +1,6 @@
 import csv
 import json
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -81,7 +82,7 @@ def test_a_checkpoint_of_another_model_is_refused_with_what_differs(poses, tmp_p
 
 def test_a_loss_that_is_not_finite_stops_the_run(poses, tmp_path):
     config = recipe(poses, "steps=4", "optim.learning_rate=1e30", "optim.name=sgd")
-    with pytest.raises(LiftjaxError, match=r"Step \d: .*loss.* not finite"):
+    with pytest.raises(LiftjaxError, match=r"Step \d: .*mpjpe_mm.* not finite"):
         training.run(config, tmp_path / "run")
     assert not (tmp_path / "run" / "checkpoints" / "4").exists()
 
@@ -94,3 +95,44 @@ def test_the_loss_falls(poses, tmp_path):
         state, metrics = task.step(state, task.frozen, next(batches), task.hyper(step))
         seen.append(float(metrics["loss"]))
     assert np.mean(seen[-5:]) < 0.9 * np.mean(seen[:5])
+
+
+def test_resuming_with_other_settings_is_refused_and_says_which(poses, tmp_path):
+    training.run(recipe(poses, "steps=2"), tmp_path / "run")
+    with pytest.raises(LiftjaxError, match=r"other settings .*seed is 0 there, 1 here"):
+        training.run(recipe(poses, "steps=4", "seed=1"), tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["seed"] == 0
+
+
+def test_a_checkpoint_is_never_saved_with_nan(poses, tmp_path):
+    settings = "optim.learning_rate=1e30", "optim.name=sgd", "log_every=4", "checkpoint_every=3"
+    with pytest.raises(LiftjaxError, match="not finite"):
+        training.run(recipe(poses, "steps=8", *settings), tmp_path / "run")
+    assert not (tmp_path / "run" / "checkpoints" / "3").exists()
+
+
+def test_a_damaged_checkpoint_is_named(poses, tmp_path):
+    training.run(recipe(poses, "steps=2"), tmp_path / "run")
+    model = Path(find_checkpoint(tmp_path / "run")) / "model"
+    for file in list(model.rglob("*")):
+        if file.is_file():
+            file.unlink()
+    with pytest.raises(LiftjaxError, match="model is damaged or incomplete"):
+        load_model(tmp_path / "run", "lifter")
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("steps=0", "config.steps is 0; it must be at least 1"),
+        ("log_every=0", "config.log_every is 0"),
+        ("loss.top_k=0", "config.loss.top_k is 0"),
+        ("loss.balance=-1", "config.loss.balance is -1"),
+        ("optim.decay_every=0", "config.optim.decay_every is 0"),
+        ("detector.image_size=64", "give height and width"),
+    ],
+)
+def test_values_that_make_no_sense_are_named(poses, tmp_path, override, said):
+    with pytest.raises(LiftjaxError, match=said):
+        training.run(recipe(poses, override), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

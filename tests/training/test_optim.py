@@ -16,7 +16,7 @@ def optim(**changes):
 
 
 def test_step_decay_multiplies_by_the_rate_every_so_many_steps():
-    schedule = make_schedule(optim(decay_rate=0.5, decay_steps=10, learning_rate=0.8), steps=100)
+    schedule = make_schedule(optim(decay_rate=0.5, decay_every=0.1, learning_rate=0.8), steps=100)
     assert [schedule(t) for t in (0, 9, 10, 25)] == pytest.approx([0.8, 0.8, 0.4, 0.2])
 
 
