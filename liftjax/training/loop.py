@@ -66,6 +66,9 @@ def train(task: Task, *, workdir: str, steps: int, log_every: int, checkpoint_ev
         state, start = _restore(task, checkpoints)
         if start >= steps:
             return state
+        # All on one footing: arrays from a checkpoint are tied to a device and fresh ones are not,
+        # and the step would be compiled a second time for what it returns.
+        state = jax.device_put(state, jax.devices()[0])
         write_whole(workdir / "config.json", json.dumps(task.meta["recipe"], indent=2))
         write_whole(workdir / "versions.json", json.dumps(versions(), indent=2))
         with Log(workdir, start) as log, contextlib.closing(_closable(task.batches(start))) as data:

@@ -136,3 +136,11 @@ def test_values_that_make_no_sense_are_named(poses, tmp_path, override, said):
     with pytest.raises(LiftjaxError, match=said):
         training.run(recipe(poses, override), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_starts_from_a_checkpoint_compiles_its_step_once(poses, tmp_path):
+    training.run(recipe(poses, "steps=2"), tmp_path / "first")
+    start = f"lifter.checkpoint={tmp_path / 'first'}"
+    task = lifter_task.build(recipe(poses, "steps=3", start))
+    loop.train(task, workdir=tmp_path / "next", steps=3, log_every=1, checkpoint_every=3)
+    assert task.step._cache_size() == 1
