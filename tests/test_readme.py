@@ -20,7 +20,7 @@ SMALL = {
     "train --config lifter": [*TRAINING, "--config.lifter.overrides.{size}"],
     "train --config ft2d": [*TRAINING, *DETECTOR],
     "train --config multi_model": [*TRAINING, *DETECTOR],
-    "evaluate --config multi_model": [],
+    "evaluate --workdir": [],
     "benchmark": ["--detector=hrnet_tiny", "--repeats=1", "--batch-size=1"],
 }
 LIFTER_SIZE = {"mixste": "embed_dim=16", "iganet": "channels=16"}
