@@ -5,6 +5,7 @@ set before jax starts.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -23,6 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {args.command} takes no {PREFIX}KEY=VALUE.", file=sys.stderr)
         return 2
     args.overrides = overrides
+    if hasattr(args, "workdir"):  # the shell leaves the ~ of --workdir=~/runs alone
+        args.workdir = os.path.expanduser(args.workdir)
     xla_flags.configure()
     try:
         args.run(args)

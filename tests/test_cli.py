@@ -45,3 +45,9 @@ def test_bad_input_is_one_line_and_status_two(arguments, said, tmp_path, capsys,
 def test_overrides_where_there_is_no_recipe_are_refused(capsys):
     assert main(["demo", "--config.seed=1"]) == 2
     assert "demo takes no --config.KEY=VALUE" in capsys.readouterr().err
+
+
+def test_a_home_directory_in_workdir_is_expanded(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert main(["evaluate", "--config", "ft2d", "--workdir=~/run"]) == 2
+    assert str(tmp_path / "run") in capsys.readouterr().err

@@ -89,7 +89,8 @@ def _abstract(tree):
     return jax.tree.map(ocp.utils.to_shape_dtype_struct, tree)
 
 
-# What may change between a run and its resumption: none of it changes a step.
+# What may change between a run and its resumption. None of it changes a step, but for `steps`:
+# a longer run goes on under the schedule of its new length.
 _FREE = ("log_every", "checkpoint_every", "data.workers", "data.cache", "data.eval_split",
          "data.eval_subjects", "data.eval_batch_size", "steps")  # fmt: skip
 
@@ -111,7 +112,7 @@ def checkpoint_spec(meta: dict) -> dict:
 
 
 def spec_difference(found: dict, wanted: dict) -> str:
-    """What differs between two model specs, in words."""
+    """What differs between two model specs or settings, in words."""
     keys = [k for k in found | wanted if found.get(k) != wanted.get(k)]
     return "; ".join(f"{k} is {found.get(k)!r} there, {wanted.get(k)!r} here" for k in keys)
 
