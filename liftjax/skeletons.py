@@ -1,8 +1,25 @@
-"""Named joint sets and the named arrows between them.
+"""Named joint sets and the arrows between them.
 
 A pose array means nothing without its joint set, so every data set, detector and lifter names
-one, and arrays pass from one set to another only through :func:`convert`, which refuses a wrong
-joint count and tells which joints are exact and which are derived.
+one, and arrays pass from one set to another only through :func:`convert`. For every pair of sets
+:func:`correspondence` says what becomes of each joint of the target: copied from the joint of the
+same name, derived from others, or missing. `convert` takes the arrows that miss nothing:
+
+    from                          to                   derived
+    human36m                      panoptic             neck (its thorax)
+    coco, wholebody               human36m             hip, spine, thorax, head_top
+    body25                        human36m             spine, thorax (its neck), head_top
+    halpe26                       human36m             spine, thorax (its neck)
+    body25b                       human36m             hip, spine, thorax
+    coco, body25b, wholebody      panoptic             hip, neck
+    body25, halpe26               panoptic             nothing
+    all but human36m, mpii, panoptic      coco         nothing
+    body25b, wholebody            body25               hip, neck
+    halpe26                       body25               nothing
+    wholebody                     halpe26              hip, neck, head_top
+    body25                        halpe26              head_top
+    body25b                       halpe26              hip, neck
+    body25b                       mpii                 hip, thorax
 """
 
 import dataclasses
@@ -19,13 +36,14 @@ from liftjax.errors import LiftjaxError, unknown_name
 class Skeleton:
     """A joint set: joint names in array order, bones as pairs of names, and the root joint.
 
-    Joints named ``left_*`` and ``right_*`` mirror each other.
+    Joints named ``left_*`` and ``right_*`` mirror each other, and so do the pairs in `mirrored`.
     """
 
     name: str
     joints: tuple[str, ...]
     bones: tuple[tuple[str, str], ...]
     root: str | None
+    mirrored: tuple[tuple[str, str], ...] = ()
 
     @property
     def num_joints(self) -> int:
@@ -53,11 +71,13 @@ class Skeleton:
     def flip_permutation(self) -> np.ndarray:
         """(K,) indices that swap left and right: ``mirrored = pose[..., flip_permutation, :]``."""
         swap = {"left_": "right_", "right_": "left_"}
-        mirrored = []
+        other = dict(self.mirrored) | {b: a for a, b in self.mirrored}
+        images = []
         for joint in self.joints:
             side = next((s for s in swap if joint.startswith(s)), "")
-            mirrored.append(self.index(swap.get(side, "") + joint.removeprefix(side)))
-        return np.asarray(mirrored)
+            image = swap.get(side, "") + joint.removeprefix(side)
+            images.append(self.index(other.get(joint, image)))
+        return np.asarray(images)
 
 
 _LIMBS = tuple(
@@ -141,17 +161,63 @@ BODY25B = Skeleton(
 )  # fmt: skip
 
 
+HALPE26 = Skeleton(
+    name="halpe26",  # RTMPose's "body with feet": the first 17 are COCO's
+    joints=(
+        *_COCO_JOINTS, "head_top", "neck", "hip", "left_big_toe", "right_big_toe",
+        "left_small_toe", "right_small_toe", "left_heel", "right_heel",
+    ),
+    bones=(
+        ("hip", "neck"), ("neck", "head_top"), ("neck", "left_shoulder"),
+        ("neck", "right_shoulder"), ("hip", "left_hip"), ("hip", "right_hip"), *_LIMBS,
+    ),
+    root="hip",
+)  # fmt: skip
+
+MPII = Skeleton(
+    name="mpii",
+    joints=(
+        "right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle", "hip",
+        "thorax", "upper_neck", "head_top", "right_wrist", "right_elbow", "right_shoulder",
+        "left_shoulder", "left_elbow", "left_wrist",
+    ),
+    bones=(
+        ("hip", "thorax"), ("thorax", "upper_neck"), ("upper_neck", "head_top"),
+        ("thorax", "left_shoulder"), ("thorax", "right_shoulder"), ("hip", "left_hip"),
+        ("hip", "right_hip"), *_LIMBS,
+    ),
+    root="hip",
+)  # fmt: skip
+
+
 def _wholebody_joints() -> tuple[str, ...]:
     feet = tuple(f"{s}_{p}" for s in ("left", "right") for p in ("big_toe", "small_toe", "heel"))
-    # The face is not mirrored by name: its 68 points have an order of their own (iBUG 300-W).
     face = tuple(f"face_{i}" for i in range(68))
     hands = tuple(f"{s}_hand_{i}" for s in ("left", "right") for i in range(21))
     return _COCO_JOINTS + feet + face + hands
 
 
-WHOLEBODY = Skeleton(name="wholebody", joints=_wholebody_joints(), bones=_COCO_BONES, root=None)
+def _face_pairs() -> tuple[tuple[str, str], ...]:
+    """Mirror images among the 68 points of the face (iBUG 300-W)."""
+    # Each run is mirrored end for end: jaw, brows, nostrils, then eyes and lips in two parts each.
+    runs = [range(17), range(17, 27), range(31, 36)]
+    runs += [[*range(36, 40), *range(42, 46)], [40, 41, 46, 47]]
+    runs += [range(48, 55), range(55, 60), range(60, 65), range(65, 68)]
+    pairs = [p for run in runs for p in zip(run, reversed(run), strict=True) if p[0] < p[1]]
+    return tuple((f"face_{a}", f"face_{b}") for a, b in pairs)
 
-SKELETONS = {s.name: s for s in (HUMAN36M, PANOPTIC, COCO, BODY25, BODY25B, WHOLEBODY)}
+
+WHOLEBODY = Skeleton(
+    name="wholebody",  # COCO-WholeBody
+    joints=_wholebody_joints(),
+    bones=_COCO_BONES,
+    root=None,
+    mirrored=_face_pairs(),
+)
+
+SKELETONS = {
+    s.name: s for s in (HUMAN36M, PANOPTIC, COCO, BODY25, BODY25B, HALPE26, MPII, WHOLEBODY)
+}
 
 
 def get_skeleton(name: str) -> Skeleton:
@@ -161,56 +227,76 @@ def get_skeleton(name: str) -> Skeleton:
     return SKELETONS[name]
 
 
-# Joints of the target that the source lacks, as weighted sums of source joints. A joint that is
-# not named here is copied from the source joint of the same name.
-_MID_HIP = {"left_hip": 0.5, "right_hip": 0.5}
+# How a joint follows from others where the source has none of its name; the first whose joints are
+# all there. The crown lies on the line from the neck through the point between the ears, 0.6 of
+# that distance further: it matches Human3.6M's proportions to about two centimetres.
 _MID_SHOULDER = {"left_shoulder": 0.5, "right_shoulder": 0.5}
-# The crown lies on the line from the neck through the point between the ears, 0.6 of that
-# distance further: it matches Human3.6M's proportions to about two centimetres.
-_COCO_TO_HUMAN36M = {
-    "hip": _MID_HIP,
-    "thorax": _MID_SHOULDER,
-    "spine": {"left_hip": 0.25, "right_hip": 0.25, "left_shoulder": 0.25, "right_shoulder": 0.25},
-    "head_top": {"left_ear": 0.8, "right_ear": 0.8, "left_shoulder": -0.3, "right_shoulder": -0.3},
-}
-_DERIVED: dict[tuple[str, str], dict[str, dict[str, float]]] = {
-    ("human36m", "panoptic"): {"neck": {"thorax": 1.0}},
-    ("body25", "human36m"): {
-        "thorax": {"neck": 1.0},
-        "spine": {"hip": 0.5, "neck": 0.5},
-        "head_top": {"left_ear": 0.8, "right_ear": 0.8, "neck": -0.6},
-    },
-    ("coco", "human36m"): _COCO_TO_HUMAN36M,
-    ("wholebody", "human36m"): _COCO_TO_HUMAN36M,
-    ("body25b", "human36m"): {k: v for k, v in _COCO_TO_HUMAN36M.items() if k != "head_top"},
-    ("coco", "panoptic"): {"hip": _MID_HIP, "neck": _MID_SHOULDER},
-    ("body25", "panoptic"): {},
-    ("wholebody", "coco"): {},
+_RULES: dict[str, tuple[dict[str, float], ...]] = {
+    "hip": ({"left_hip": 0.5, "right_hip": 0.5},),
+    "thorax": ({"neck": 1.0}, _MID_SHOULDER),
+    "neck": ({"thorax": 1.0}, _MID_SHOULDER),
+    "spine": (
+        {"hip": 0.5, "neck": 0.5},
+        {"hip": 0.5, "thorax": 0.5},
+        {"left_hip": 0.25, "right_hip": 0.25, "left_shoulder": 0.25, "right_shoulder": 0.25},
+    ),
+    "head_top": (
+        {"left_ear": 0.8, "right_ear": 0.8, "neck": -0.6},
+        {"left_ear": 0.8, "right_ear": 0.8, "left_shoulder": -0.3, "right_shoulder": -0.3},
+    ),
 }
 
 
 @functools.cache
-def conversion_matrix(source: str, target: str) -> np.ndarray:
-    """(K_target, K_source) weights of the arrow ``source -> target``; every row sums to 1."""
-    a, b = get_skeleton(source), get_skeleton(target)
-    if source == target:
-        return np.eye(a.num_joints)
-    if (source, target) not in _DERIVED:
-        known = ", ".join(f"{s} -> {t}" for s, t in _DERIVED)
-        raise LiftjaxError(f"No conversion {source} -> {target}; there are {known}.")
-    derived = _DERIVED[source, target]
-    matrix = np.zeros((b.num_joints, a.num_joints))
-    for row, joint in enumerate(b.joints):
-        for name, weight in derived.get(joint, {joint: 1.0}).items():
-            matrix[row, a.index(name)] = weight
-    return matrix
+def correspondence(source: str, target: str) -> dict[str, dict[str, float]]:
+    """Each joint of `target` as a weighted sum of joints of `source` (weights sum to 1).
+
+    A joint of the source with the same name is copied, whatever rule there is; a joint that
+    `source` neither has nor implies is absent (see :func:`missing_joints`).
+    """
+    have = set(get_skeleton(source).joints)
+    found = {}
+    for joint in get_skeleton(target).joints:
+        rules = ({joint: 1.0}, *_RULES.get(joint, ()))
+        weights = next((rule for rule in rules if have.issuperset(rule)), None)
+        if weights is not None:
+            found[joint] = weights
+    return found
+
+
+def missing_joints(source: str, target: str) -> tuple[str, ...]:
+    """Joints of `target` that `source` neither has nor implies."""
+    found = correspondence(source, target)
+    return tuple(joint for joint in get_skeleton(target).joints if joint not in found)
 
 
 def derived_joints(source: str, target: str) -> tuple[str, ...]:
-    """Joints of `target` that are weighted sums rather than copies of a joint of `source`."""
-    matrix = conversion_matrix(source, target)
-    exact = (matrix != 0).sum(axis=1) == 1
-    return tuple(j for j, e in zip(get_skeleton(target).joints, exact, strict=True) if not e)
+    """Joints of `target` that follow from joints of other names in `source`."""
+    found = correspondence(source, target)
+    return tuple(joint for joint, weights in found.items() if joint not in weights)
+
+
+@functools.cache
+def conversion_matrix(source: str, target: str) -> np.ndarray:
+    """(K_target, K_source) weights of the arrow ``source -> target``; every row sums to 1.
+
+    Raises:
+      LiftjaxError: the source misses joints; the message names them.
+    """
+    missing = missing_joints(source, target)
+    if missing:
+        complete = [t for t in SKELETONS if t != source and not missing_joints(source, t)]
+        more = f" and {len(missing) - 6} more" if len(missing) > 6 else ""
+        raise LiftjaxError(
+            f"No conversion {source} -> {target}: {source} has no {', '.join(missing[:6])}{more}; "
+            f"it converts to {', '.join(complete) or 'no other set'}."
+        )
+    a, b = get_skeleton(source), get_skeleton(target)
+    matrix = np.zeros((b.num_joints, a.num_joints))
+    for joint, weights in correspondence(source, target).items():
+        for name, weight in weights.items():
+            matrix[b.index(joint), a.index(name)] = weight
+    return matrix
 
 
 def check_joints(array, skeleton: str, axis: int = -2, what: str = "pose") -> None:

@@ -9,7 +9,8 @@ from liftjax.errors import LiftjaxError
 from liftjax.skeletons import SKELETONS, conversion_matrix, convert, get_skeleton
 
 RNG = np.random.default_rng(0)
-PAIRS = [(a, b) for a in SKELETONS for b in SKELETONS if a == b or (a, b) in skeletons._DERIVED]
+ALL_PAIRS = [(a, b) for a in SKELETONS for b in SKELETONS]
+PAIRS = [pair for pair in ALL_PAIRS if not skeletons.missing_joints(*pair)]
 
 
 @pytest.mark.parametrize("name", SKELETONS)
@@ -44,22 +45,64 @@ def test_conversions_commute_with_moving_and_mirroring(source, target):
     converted = convert(pose, source, target)
     assert converted.shape == (2, 3, b.num_joints, 2)
     np.testing.assert_allclose(convert(pose * 3 + 1, source, target), converted * 3 + 1)
-    if "wholebody" not in (source, target):
-        np.testing.assert_allclose(
-            convert(pose[..., a.flip_permutation, :], source, target),
-            converted[..., b.flip_permutation, :],
-            atol=1e-12,
-        )
+    np.testing.assert_allclose(
+        convert(pose[..., a.flip_permutation, :], source, target),
+        converted[..., b.flip_permutation, :],
+        atol=1e-12,
+    )
 
 
-@pytest.mark.parametrize(("source", "target"), PAIRS)
-def test_joints_of_one_name_are_copied(source, target):
-    derived = skeletons.derived_joints(source, target)
-    matrix = conversion_matrix(source, target)
+@pytest.mark.parametrize(("source", "target"), ALL_PAIRS)
+def test_a_joint_is_copied_derived_or_missing(source, target):
     a, b = get_skeleton(source), get_skeleton(target)
-    for row, joint in enumerate(b.joints):
-        if joint in a.joints and joint not in derived:
-            assert matrix[row, a.index(joint)] == 1
+    found = skeletons.correspondence(source, target)
+    for joint in b.joints:
+        copied = joint in a.joints
+        kinds = (skeletons.derived_joints, skeletons.missing_joints)
+        assert copied + sum(joint in kind(source, target) for kind in kinds) == 1
+        if copied:
+            assert found[joint] == {joint: 1.0}
+        elif joint in found:
+            assert sum(found[joint].values()) == pytest.approx(1)
+
+
+def test_the_arrows_are_those_the_module_lists():
+    """The table in the docstring, whatever the rules are."""
+    body = ("hip", "spine", "thorax", "head_top")
+    listed = {
+        ("human36m", "panoptic"): {"neck"},
+        ("coco", "human36m"): set(body),
+        ("coco", "panoptic"): {"hip", "neck"},
+        ("body25", "human36m"): set(body[1:]),
+        ("halpe26", "human36m"): {"spine", "thorax"},
+        ("body25b", "human36m"): set(body[:3]),
+        ("body25b", "panoptic"): {"hip", "neck"},
+        ("body25b", "body25"): {"hip", "neck"},
+        ("wholebody", "human36m"): set(body),
+        ("wholebody", "panoptic"): {"hip", "neck"},
+        ("wholebody", "body25"): {"hip", "neck"},
+        ("body25", "panoptic"): set(),
+        ("halpe26", "panoptic"): set(),
+        ("halpe26", "body25"): set(),
+        ("wholebody", "halpe26"): {"hip", "neck", "head_top"},
+        ("body25", "halpe26"): {"head_top"},
+        ("body25b", "halpe26"): {"hip", "neck"},
+        ("body25b", "mpii"): {"hip", "thorax"},
+        **{(a, "coco"): set() for a in ("body25", "halpe26", "body25b", "wholebody")},
+    }
+    assert {p for p in PAIRS if p[0] != p[1]} == set(listed)
+    for pair, derived in listed.items():
+        assert set(skeletons.derived_joints(*pair)) == derived
+
+
+def test_the_face_mirrors():
+    """The outer corners of the eyes, the corners of the lips, the ends of the jaw."""
+    body = get_skeleton("wholebody")
+    for a, b in ((36, 45), (39, 42), (41, 46), (48, 54), (59, 55), (60, 64), (67, 65), (0, 16)):
+        assert body.flip_permutation[body.index(f"face_{a}")] == body.index(f"face_{b}")
+    for middle in (8, 27, 30, 33, 51, 57, 62, 66):
+        i = body.index(f"face_{middle}")
+        assert body.flip_permutation[i] == i
 
 
 def test_conversion_keeps_library_and_dtype():
