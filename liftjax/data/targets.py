@@ -52,7 +52,8 @@ def simcc_labels(
     """Gaussian label vectors (B, K, X) and (B, K, Y) and joint weights (B, K), as in MMPose.
 
     Labels are unnormalised Gaussians of peak 1 on the nearest bin. A joint whose 3-sigma square
-    misses the crop has weight 0; so has an invisible one. Both have empty labels.
+    misses the crop has weight 0 (on the left and above by one bin more, as in MMPose); so has an
+    invisible one. Both have empty labels.
 
     Args:
       joints_crop_BK2: crop pixels. visible_BK: weights, 0 where invisible.
@@ -62,7 +63,8 @@ def simcc_labels(
     height, width = image_size
     bins = round(width * split_ratio), round(height * split_ratio)
     center_BK2 = jnp.round(_raise(joints_crop_BK2) * split_ratio)
-    weight_BK = _weight_in_reach(center_BK2, visible_BK, bins, [3 * s for s in sigma])
+    radius = [3 * s for s in sigma]
+    weight_BK = _weight_in_reach(center_BK2, visible_BK, bins, radius, slack=1)
 
     def label(axis):
         bins_11n = jnp.arange(bins[axis], dtype=center_BK2.dtype).reshape(1, 1, -1)
@@ -77,8 +79,8 @@ def _raise(array):
     return array.astype(jnp.promote_types(array.dtype, jnp.float32))
 
 
-def _weight_in_reach(center_BK2, visible_BK, size, radius):
-    """The visibility where center +- radius meets [0, size) on both axes, else 0."""
+def _weight_in_reach(center_BK2, visible_BK, size, radius, slack=0):
+    """The visibility where center +- radius meets [-slack, size) on both axes, else 0."""
     size, radius = (jnp.asarray(v, center_BK2.dtype).reshape(1, 1, 2) for v in (size, radius))
-    inside_BK = ((center_BK2 - radius < size) & (center_BK2 + radius >= 0)).all(axis=-1)
+    inside_BK = ((center_BK2 - radius < size) & (center_BK2 + radius >= -slack)).all(axis=-1)
     return jnp.where(inside_BK, visible_BK.astype(center_BK2.dtype), 0)
