@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from liftjax.ops.conv import conv
+from liftjax.ops.depthwise import depthwise_conv
 
 Initializer = Callable[..., jax.Array]
 _HE_NORMAL = jax.nn.initializers.he_normal()
@@ -95,13 +96,20 @@ class Conv(nnx.Module):
         self.bias = nnx.Param(bias_init(rngs.params(), (out_features,))) if use_bias else None
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        y = conv(
-            x, self.kernel[...].astype(x.dtype), self.strides, self.padding, self.dilation,
-            self.groups,
-        )  # fmt: skip
+        kernel = self.kernel[...].astype(x.dtype)
+        if self._is_depthwise():
+            y = depthwise_conv(x, kernel, self.padding)
+        else:
+            y = conv(x, kernel, self.strides, self.padding, self.dilation, self.groups)
         if self.bias is None:
             return y
         return y + self.bias[...].astype(y.dtype).reshape((1,) * (y.ndim - 1) + (-1,))
+
+    def _is_depthwise(self) -> bool:
+        """One kernel for each channel of a map, at every pixel."""
+        kernel = self.kernel[...]
+        one_each = kernel.shape[-2] == 1 and kernel.shape[-1] == self.groups > 1
+        return one_each and kernel.ndim == 4 and {*self.strides, *self.dilation} == {1}
 
 
 class BatchNorm(nnx.Module):
@@ -169,6 +177,24 @@ class LayerNorm(nnx.LayerNorm):
     def __call__(self, x: jax.Array) -> jax.Array:
         # Flattened for the same reason as in Linear.
         return super().__call__(x.reshape(-1, x.shape[-1])).reshape(x.shape)
+
+
+class ScaleNorm(nnx.Module):
+    """Divides by the root mean square of the last axis; one trained factor for all of it.
+
+    Nguyen, Salazar, "Transformers without Tears", IWSLT 2019, with MMPose's epsilon.
+    """
+
+    def __init__(self, epsilon: float = 1e-5):
+        self.epsilon = epsilon
+        self.g = nnx.Param(jnp.ones(1))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        # The bound stands inside the root, whose slope at zero is infinite.
+        power = jnp.maximum(jnp.square(wide).mean(-1, keepdims=True), self.epsilon**2)
+        gain = self.g[...].reshape((1,) * x.ndim)
+        return (wide * jax.lax.rsqrt(power) * gain).astype(x.dtype)
 
 
 class Dropout(nnx.Module):
