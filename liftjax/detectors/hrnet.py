@@ -20,24 +20,14 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from liftjax.detectors.spec import DetectorSpec, HeatmapOutput
-from liftjax.errors import LiftjaxError
+from liftjax.detectors.spec import DetectorSpec, HeatmapOutput, checked_image_size
+from liftjax.nn.blocks import run_blocks
 from liftjax.nn.layers import BatchNorm, Conv
 from liftjax.ops.quarter_pixel import quarter_pixel_shift
 from liftjax.ops.soft_argmax import soft_argmax_2d
 
 STRIDE = 4  # image pixels per heatmap pixel
 _COARSEST = 32  # image pixels per pixel of the fourth branch
-
-# Constructor arguments of the named sizes. The first two are the paper's; the others train on a CPU
-# (0.7 and 0.2 million parameters). Per second of training, one block a branch beats two.
-_CPU_SIZE = {"image_size": (128, 96), "stem_blocks": 1, "modules": (1, 1, 1), "blocks": 1}
-PRESETS = {
-    "hrnet_w32": {"width": 32},
-    "hrnet_w48": {"width": 48},
-    "hrnet_small": {"width": 16, "stem_width": 16, **_CPU_SIZE},
-    "hrnet_tiny": {"width": 8, "stem_width": 8, **_CPU_SIZE},
-}
 
 _conv = partial(Conv, use_bias=False, kernel_init=jax.nn.initializers.normal(0.001))
 
@@ -93,32 +83,6 @@ class Bottleneck(nnx.Module):
         return jax.nn.relu(self.bn3(self.conv3(y), train=train) + shortcut)
 
 
-def _chain(blocks: Sequence[nnx.Module], x: jax.Array, train: bool, scan: bool) -> jax.Array:
-    """Runs identical blocks one after the other, as one `lax.scan` if asked.
-
-    The scan compiles the block once instead of len(blocks) times. It also keeps XLA:CPU from
-    fusing the whole residual chain into each of its consumers in the backward pass.
-    """
-    if not scan or len(blocks) < 2:
-        for block in blocks:
-            x = block(x, train)
-        return x
-    graph = nnx.graphdef(blocks[0])
-    states = [nnx.to_pure_dict(nnx.state(block)) for block in blocks]
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
-
-    def step(x, state):
-        block = nnx.merge(graph, state)
-        x = block(x, train)
-        return x, nnx.to_pure_dict(nnx.state(block, nnx.BatchStat)) if train else None
-
-    x, statistics = jax.lax.scan(step, x, stacked)
-    if train:
-        for i, block in enumerate(blocks):
-            nnx.update(block, jax.tree.map(lambda leaf, i=i: leaf[i], statistics))
-    return x
-
-
 def _upsample(x: jax.Array, factor: int) -> jax.Array:
     """Nearest-neighbour enlargement of (B, H, W, C)."""
     b, h, w, c = x.shape
@@ -159,7 +123,7 @@ class HighResolutionModule(nnx.Module):
 
     def __call__(self, xs: Sequence[jax.Array], train: bool = False) -> list[jax.Array]:
         xs = [
-            _chain(blocks, x, train, self.scan_blocks)
+            run_blocks(blocks, x, train, self.scan_blocks)
             for blocks, x in zip(self.branches, xs, strict=True)
         ]
         return [
@@ -182,7 +146,7 @@ class HRNet(nnx.Module):
     """Top-down heatmap detector.
 
     Args:
-      num_joints: heatmaps to give.
+      num_joints: heatmaps to give. skeleton: the joint set they are, if it has a name.
       image_size: (height, width) of the crop, multiples of 32.
       width: channels of the finest branch; each coarser one has twice as many.
       stem_width: channels of the stem and of the first stage's bottlenecks.
@@ -203,6 +167,7 @@ class HRNet(nnx.Module):
         num_joints: int,
         image_size: tuple[int, int] = (384, 288),
         *,
+        skeleton: str | None = None,
         width: int = 32,
         stem_width: int = 64,
         stem_blocks: int = 4,
@@ -213,15 +178,11 @@ class HRNet(nnx.Module):
         axis_name: str | None = None,
         rngs: nnx.Rngs,
     ):
-        height, image_width = image_size
-        if height % _COARSEST or image_width % _COARSEST or min(image_size) <= 0:
-            raise LiftjaxError(
-                f"HRNet image size {height}x{image_width} (height x width) does not divide by "
-                f"{_COARSEST}; round both to multiples of {_COARSEST}."
-            )
+        height, image_width = checked_image_size("HRNet", image_size, _COARSEST)
         self.spec = DetectorSpec(
             kind="heatmap",
             num_joints=num_joints,
+            skeleton=skeleton,
             image_size=(height, image_width),
             stride=STRIDE,
             sigma=3 * height / 384 if sigma is None else sigma,
@@ -254,7 +215,7 @@ class HRNet(nnx.Module):
         x = jax.nn.relu(self.bn1(self.conv1(images_BHWC), train=train))
         x = jax.nn.relu(self.bn2(self.conv2(x), train=train))
         x = self.layer1[0](x, train)
-        xs = [_chain(self.layer1[1:], x, train, self.scan_blocks)]
+        xs = [run_blocks(self.layer1[1:], x, train, self.scan_blocks)]
         for transition, stage in (
             (self.transition1, self.stage2),
             (self.transition2, self.stage3),

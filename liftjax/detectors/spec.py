@@ -9,6 +9,9 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from liftjax.errors import LiftjaxError
+from liftjax.skeletons import get_skeleton
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -33,6 +36,7 @@ class DetectorSpec:
     Attributes:
       kind: 'heatmap' (`HeatmapOutput`) or 'simcc' (`SimCCOutput`).
       num_joints: joints per person.
+      skeleton: name of the joint set they are; None if it has none.
       image_size: (height, width) of the crop, pixels.
       stride: crop pixels per map pixel or SimCC bin; crop pixel = index x stride.
       sigma: standard deviation of the training target, in map pixels (one number) or SimCC bins
@@ -45,8 +49,19 @@ class DetectorSpec:
     image_size: tuple[int, int]
     stride: float
     sigma: float | tuple[float, float]
+    skeleton: str | None = None
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+
+    def __post_init__(self):
+        if self.skeleton is None:
+            return
+        joints = get_skeleton(self.skeleton).num_joints
+        if joints != self.num_joints:
+            raise LiftjaxError(
+                f"A detector of {self.skeleton} has {joints} joints, not {self.num_joints}; give "
+                "skeleton= or num_joints=, not both."
+            )
 
     @property
     def output_size(self) -> tuple[int, int]:
@@ -61,3 +76,14 @@ class DetectorSpec:
             [-m / s for m, s in zip(self.mean, self.std, strict=True)], dtype
         ).reshape(1, 1, 1, 3)
         return image_u8_BHWC.astype(dtype) * scale + shift
+
+
+def checked_image_size(network: str, image_size: tuple[int, int], multiple: int) -> tuple[int, int]:
+    """`image_size` (height, width), or a LiftjaxError if it does not divide by `multiple`."""
+    height, width = image_size
+    if height % multiple or width % multiple or min(height, width) <= 0:
+        raise LiftjaxError(
+            f"{network} image size {height}x{width} (height x width) does not divide by "
+            f"{multiple}; round both to multiples of {multiple}."
+        )
+    return height, width

@@ -1,0 +1,191 @@
+"""RTMPose and DWPose, detectors that classify coordinates (SimCC).
+
+Jiang et al., "RTMPose: Real-Time Multi-Person Pose Estimation based on MMPose", 2023. DWPose (Yang
+et al., "Effective Whole-body Pose Estimation with Two-stages Distillation", ICCVW 2023) is the same
+network with 133 joints, trained by distillation.
+
+The backbone's feature becomes one small map a joint; the map, flattened, is the joint's token.
+A gated attention unit lets the tokens of a pose see each other, and two linear layers classify each
+into half-pixel bins along x and along y.
+
+Attribute paths are the keys of upstream's state_dict.
+
+Legend: B batch, K joints, C channels, X Y bins.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from liftjax.detectors import cspnext
+from liftjax.detectors.spec import DetectorSpec, SimCCOutput, checked_image_size
+from liftjax.errors import LiftjaxError
+from liftjax.nn.layers import Conv, Linear, ScaleNorm
+from liftjax.ops.soft_argmax import soft_argmax_1d
+
+BIN = 0.5  # crop pixels per SimCC bin
+
+_normal = jax.nn.initializers.normal
+
+
+def _linear(c_in: int, c_out: int, rngs: nnx.Rngs) -> Linear:
+    return Linear(c_in, c_out, use_bias=False, kernel_init=_normal(0.01), rngs=rngs)
+
+
+class Scale(nnx.Module):
+    """One trained factor a channel."""
+
+    def __init__(self, channels: int):
+        self.scale = nnx.Param(jnp.ones(channels))
+
+    def __call__(self, x_BKC: jax.Array) -> jax.Array:
+        return x_BKC * self.scale[...].astype(x_BKC.dtype).reshape(1, 1, -1)
+
+
+class GatedAttentionUnit(nnx.Module):
+    """Attention over joints with squared-ReLU weights, gated (Hua et al., "Transformer Quality in
+    Linear Time", ICML 2022), and a scaled shortcut.
+
+    Queries and keys are one shared projection, each with its own gain `gamma` and offset `beta`.
+    """
+
+    def __init__(self, channels: int, attention_dim: int, *, rngs: nnx.Rngs):
+        self.inner, self.attention_dim = 2 * channels, attention_dim
+        uniform = jax.nn.initializers.uniform(1.0)
+        self.gamma = nnx.Param(uniform(rngs.params(), (2, attention_dim)))
+        self.beta = nnx.Param(uniform(rngs.params(), (2, attention_dim)))
+        self.o = _linear(self.inner, channels, rngs)
+        self.uv = _linear(channels, 2 * self.inner + attention_dim, rngs)
+        self.ln = ScaleNorm()
+        self.res_scale = Scale(channels)
+
+    def __call__(self, x_BKC: jax.Array) -> jax.Array:
+        mixed = jax.nn.silu(self.uv(self.ln(x_BKC)))
+        gate, value, base = jnp.split(mixed, (self.inner, 2 * self.inner), axis=-1)
+        gamma, beta = (p[...].astype(base.dtype)[:, None, None] for p in (self.gamma, self.beta))
+        query, key = (base * gamma[i] + beta[i] for i in (0, 1))
+        logits_BKK = jnp.einsum("bkc,bjc->bkj", query, key) / math.sqrt(self.attention_dim)
+        weights_BKK = jnp.square(jax.nn.relu(logits_BKK))
+        attended = jnp.einsum("bkj,bjc->bkc", weights_BKK, value)
+        return self.res_scale(x_BKC) + self.o(gate * attended)
+
+
+class RTMCCHead(nnx.Module):
+    """From the backbone's feature to logits along x and y.
+
+    Args:
+      feature_shape: (height, width, channels) of the feature.
+      bins: (bins along y, bins along x).
+      channels: of a joint's token. attention_dim: of queries and keys.
+    """
+
+    def __init__(
+        self,
+        feature_shape: tuple[int, int, int],
+        num_joints: int,
+        bins: tuple[int, int],
+        channels: int,
+        attention_dim: int,
+        *,
+        rngs: nnx.Rngs,
+    ):
+        height, width, c_in = feature_shape
+        self.final_layer = Conv(
+            c_in, num_joints, (7, 7), padding=3, kernel_init=_normal(0.001), rngs=rngs
+        )
+        self.mlp = nnx.List([ScaleNorm(), _linear(height * width, channels, rngs)])
+        self.gau = GatedAttentionUnit(channels, attention_dim, rngs=rngs)
+        self.cls_x = _linear(channels, bins[1], rngs)
+        self.cls_y = _linear(channels, bins[0], rngs)
+
+    def __call__(self, feature_BHWC: jax.Array) -> SimCCOutput:
+        maps_BHWK = self.final_layer(feature_BHWC)
+        tokens = maps_BHWK.reshape(maps_BHWK.shape[0], -1, maps_BHWK.shape[-1]).swapaxes(1, 2)
+        norm, linear = self.mlp
+        tokens_BKC = self.gau(linear(norm(tokens)))
+        x_BKX, y_BKY = self.cls_x(tokens_BKC), self.cls_y(tokens_BKC)
+        wide = jnp.promote_types(x_BKX.dtype, jnp.float32)
+        return SimCCOutput(x_BKX.astype(wide), y_BKY.astype(wide))
+
+
+class RTMPose(nnx.Module):
+    """Top-down SimCC detector.
+
+    Args:
+      num_joints: joints to find. skeleton: their joint set, if it has a name.
+      image_size: (height, width) of the crop, multiples of 32.
+      deepen, widen: factors on the backbone's depth and width.
+      channels, attention_dim: of the head's tokens.
+      sigma: of the target distributions, SimCC bins along (x, y); default: √(size / 8), which
+        gives the published 4.9, 5.66 at 256x192 and 6, 6.93 at 384x288.
+      scan_blocks: run equal blocks in a row as one loop (same numbers, other compilation).
+      axis_name: mapped axis over which batch norm's statistics are shared, if any.
+
+    Raises:
+      LiftjaxError: the image size is not a multiple of 32.
+    """
+
+    def __init__(
+        self,
+        num_joints: int,
+        image_size: tuple[int, int] = (256, 192),
+        *,
+        skeleton: str | None = None,
+        deepen: float = 1.0,
+        widen: float = 1.0,
+        channels: int = 256,
+        attention_dim: int = 128,
+        sigma: tuple[float, float] | None = None,
+        scan_blocks: bool = True,
+        axis_name: str | None = None,
+        rngs: nnx.Rngs,
+    ):
+        height, width = checked_image_size("RTMPose", image_size, cspnext.STRIDE)
+        self.spec = DetectorSpec(
+            kind="simcc",
+            num_joints=num_joints,
+            skeleton=skeleton,
+            image_size=(height, width),
+            stride=BIN,
+            sigma=tuple(sigma or (round(math.sqrt(size / 8), 2) for size in (width, height))),
+        )
+        self.backbone = cspnext.CSPNeXt(
+            deepen, widen, scan_blocks=scan_blocks, axis_name=axis_name, rngs=rngs
+        )
+        feature_shape = (
+            height // cspnext.STRIDE,
+            width // cspnext.STRIDE,
+            self.backbone.channels,
+        )
+        self.head = RTMCCHead(
+            feature_shape, num_joints, self.spec.output_size, channels, attention_dim, rngs=rngs
+        )
+
+    def __call__(self, images_BHWC: jax.Array, train: bool = False) -> SimCCOutput:
+        """Logits of normalised images; computed in the images' precision.
+
+        Training mode normalises with the batch's statistics and moves the running ones.
+        """
+        return self.head(self.backbone(images_BHWC, train))
+
+    def decode(
+        self,
+        out: SimCCOutput,
+        beta: float | jax.Array = 100.0,
+        normalizer: str = "softmax",
+        quarter_pixel: bool = False,
+    ) -> jax.Array:
+        """Joints (B, K, 2) in crop pixels (x, y), by soft-argmax along each axis.
+
+        Raises:
+          LiftjaxError: `quarter_pixel` is asked for; that shift is one of heatmaps.
+        """
+        if quarter_pixel:
+            raise LiftjaxError(
+                "The quarter-pixel shift is defined on heatmaps; a SimCC detector has none "
+                "(set loss.quarter_pixel_shift=False)."
+            )
+        along = [soft_argmax_1d(logits, beta, normalizer) for logits in (out.x, out.y)]
+        return jnp.stack(along, axis=-1) * self.spec.stride
