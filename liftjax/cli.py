@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_evaluate(commands)
     _add_benchmark(commands)
+    _add_models(commands)
     return parser
 
 
@@ -124,3 +125,13 @@ def _add_benchmark(commands) -> None:
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--out", help="write the results as JSON")
+
+
+def _add_models(commands) -> None:
+    def run(args) -> None:
+        from liftjax import models
+
+        models.run()
+
+    text = "The table of all networks: sizes, joint sets, outputs, papers, licences."
+    _command(commands, "models", run, text, "python -m liftjax models")

@@ -19,6 +19,7 @@ from liftjax import geometry, metrics
 from liftjax.data.pipeline import evaluation_batches
 from liftjax.data.records import PoseDataset
 from liftjax.errors import LiftjaxError
+from liftjax.tables import text_table
 from liftjax.training.checkpoints import load_lifters, load_model
 from liftjax.training.state import PureModule
 
@@ -130,10 +131,10 @@ def evaluate(
     if detector is None:
         kpts_px_NK2 = labels["joints_px"]
     else:
-        if detector.spec.num_joints != dataset.skeleton.num_joints:
+        if detector.spec.skeleton != skeleton:
             raise LiftjaxError(
-                f"The detector gives {detector.spec.num_joints} joints, {dataset.directory} has "
-                f"{dataset.skeleton.num_joints} ({skeleton}); use a detector of that joint set."
+                f"The detector finds {detector.spec.skeleton or 'unnamed'} joints, "
+                f"{dataset.directory} has {skeleton} poses; use a detector of that joint set."
             )
         kpts_px_NK2 = predict_2d(detector, dataset.with_pictures(), **detection)
     poses = {n: lift(lf, kpts_px_NK2, labels["image_size"]) for n, lf in lifters.items()}
@@ -211,16 +212,3 @@ def format_report(rows: Mapping[str, dict], protocol: str) -> str:
         ]
         parts.append(text_table(["MPJPE by action", *actions], by_action))
     return "\n\n".join(parts)
-
-
-def text_table(head: list[str], body: list[list[str]]) -> str:
-    """A markdown table with aligned columns: text left, numbers right."""
-    widths = [max(len(row[i]) for row in [head, *body]) for i in range(len(head))]
-
-    def line(row):
-        cells = [row[0].ljust(widths[0])]
-        cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-        return f"| {' | '.join(cells)} |"
-
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    return "\n".join([line(head), line(rule), *map(line, body)])

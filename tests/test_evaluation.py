@@ -7,14 +7,18 @@ from liftjax import evaluation
 from liftjax.detectors.spec import DetectorSpec, HeatmapOutput
 from liftjax.errors import LiftjaxError
 from liftjax.registry import create_lifter
+from liftjax.skeletons import get_skeleton
 from tests.data.builders import DOT_JOINT, make_dataset
 
 
 class BrightestPixel(nnx.Module):
     """A detector that finds the white dot of the toy pictures, in every joint's map."""
 
-    def __init__(self, num_joints=17):
-        self.spec = DetectorSpec("heatmap", num_joints, (96, 72), stride=1, sigma=1.0)
+    def __init__(self, skeleton="human36m"):
+        joints = get_skeleton(skeleton).num_joints
+        self.spec = DetectorSpec(
+            "heatmap", joints, (96, 72), stride=1, sigma=1.0, skeleton=skeleton
+        )
         self.unused = nnx.Param(jax.numpy.zeros(1))
 
     def __call__(self, images, train=False):
@@ -89,9 +93,10 @@ def test_ground_truth_has_perfect_2d(dataset):
     assert poses["vp"].shape == (11, 17, 3)
 
 
-def test_a_wrong_joint_count_is_refused(dataset):
-    with pytest.raises(LiftjaxError, match=r"gives 15 joints, .* has 17"):
-        evaluation.evaluate(BrightestPixel(15), {}, dataset)
+@pytest.mark.parametrize("skeleton", ["panoptic", "coco"])  # the latter has as many joints
+def test_another_joint_set_is_refused_by_name(dataset, skeleton):
+    with pytest.raises(LiftjaxError, match=rf"finds {skeleton} joints, .* has human36m"):
+        evaluation.evaluate(BrightestPixel(skeleton), {}, dataset)
     panoptic = create_lifter("videopose3d", skeleton="panoptic", rngs=nnx.Rngs(0), channels=8)
     with pytest.raises(LiftjaxError, match="panoptic has 15"):
         evaluation.evaluate(None, {"vp": panoptic}, dataset)

@@ -15,9 +15,9 @@ from flax import nnx
 from liftjax import geometry, losses
 from liftjax.benchmark.timing import Timing, interleaved
 from liftjax.errors import LiftjaxError
-from liftjax.evaluation import text_table
 from liftjax.ops import soft_argmax
 from liftjax.registry import create_detector, create_lifter, list_lifters
+from liftjax.tables import text_table
 from liftjax.training.loop import versions
 from liftjax.training.state import PureModule
 from liftjax.training.step import Options, initial_guidance, make_step
@@ -73,7 +73,7 @@ def _steps(module: nnx.Module, batch: dict) -> tuple[dict, dict[str, float]]:
     spec = module.spec
     optimizer = optax.scale_by_adam()
     hyper = {
-        "weights": losses.HEATMAP_WEIGHTS if spec.kind == "heatmap" else losses.SIMCC_WEIGHTS,
+        "weights": losses.DEFAULT_WEIGHTS[spec.kind],
         "beta": 100.0,
         "balance": 0.0,
         "learning_rate": 1e-3,

@@ -15,6 +15,7 @@ from liftjax import evaluation, geometry, metrics, visualize
 from liftjax.data.records import PoseDataset
 from liftjax.errors import LiftjaxError
 from liftjax.recipes import load_recipe, set_value
+from liftjax.tables import text_table
 from liftjax.training import run as training
 from liftjax.training.checkpoints import load_lifters, load_model
 from liftjax.training.loop import write_whole
@@ -251,7 +252,7 @@ def format_table(table: dict, lifters: list[str]) -> str:
         f"seed {table['seed']}, {table['base_steps']} steps of 2D training, "
         f"then {table['steps']} steps of each method."
     )
-    return f"{evaluation.text_table(head, body)}\n\n{caption}"
+    return f"{text_table(head, body)}\n\n{caption}"
 
 
 def _figure(path, dataset, keypoints: dict, poses: dict) -> None:

@@ -1,0 +1,44 @@
+"""How much arithmetic a function does."""
+
+import math
+from collections.abc import Callable
+
+import jax
+
+
+def multiply_adds(function: Callable, *args) -> int:
+    """Multiply-adds in the convolutions and matrix products of ``function(*args)``.
+
+    What papers print as FLOPs of a network. Nothing is computed; `args` may be shapes
+    (`jax.ShapeDtypeStruct`). Of alternatives (one a platform) the most laborious counts.
+    """
+    return _count(jax.make_jaxpr(function)(*args).jaxpr)
+
+
+def _count(jaxpr) -> int:
+    return sum(_count_equation(equation) for equation in jaxpr.eqns)
+
+
+def _count_equation(equation) -> int:
+    name, params = equation.primitive.name, equation.params
+    if name == "dot_general":
+        (contracted, _), _ = params["dimension_numbers"]
+        shape = equation.invars[0].aval.shape
+        return equation.outvars[0].aval.size * math.prod(shape[axis] for axis in contracted)
+    if name == "conv_general_dilated":
+        kernel = equation.invars[1].aval
+        outputs = kernel.shape[params["dimension_numbers"].rhs_spec[0]]
+        return equation.outvars[0].aval.size * kernel.size // outputs
+    inner = [_count(jaxpr) for jaxpr in _inner_jaxprs(params)]
+    if name == "scan":
+        return params["length"] * sum(inner)
+    return max(inner, default=0) if name == "cond" else sum(inner)
+
+
+def _inner_jaxprs(params: dict):
+    """The functions that an equation calls: jit, custom derivatives, loops and branches."""
+    for value in params.values():
+        for item in value if isinstance(value, tuple | list) else (value,):
+            item = getattr(item, "jaxpr", item)
+            if hasattr(item, "eqns"):
+                yield item

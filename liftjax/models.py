@@ -1,0 +1,50 @@
+"""`models`: what there is to choose from."""
+
+from liftjax.detectors.spec import IMAGENET_MEAN, IMAGENET_STD
+from liftjax.registry import DETECTORS, LIFTERS, Preset
+from liftjax.skeletons import get_skeleton
+from liftjax.tables import text_table
+
+_NOTE = """\
+Parameters and multiply-adds (10^9, of one crop or frame) are those of the joint set and the size
+shown; both can be changed (skeleton=, image_size=, num_frames= and each network's own keywords).
+Detectors take crops of height x width, RGB, less {mean},
+divided by {std}, on a scale of 0 to 1. They give heatmaps or SimCC vectors,
+which decode to pixels of the crop. Lifters take pixels of the image and give metres.
+The licence is that of the authors' code, which published weights come with; no weights are part of
+liftjax (see python -m liftjax import-weights --help)."""
+
+
+def run() -> str:
+    """Prints the table of all presets; returns it."""
+    detectors = [
+        _row(name, preset, "{} x {}".format(*preset.keywords["image_size"]))
+        for name, preset in DETECTORS.items()
+    ]
+    lifters = [_row(name, preset, "1 frame") for name, preset in LIFTERS.items()]
+    tables = [
+        text_table([kind, *_COLUMNS], rows, left=(0, 1, 3, 6, 7, 8))
+        for kind, rows in (("detector", detectors), ("lifter", lifters))
+    ]
+    text = "\n\n".join([*tables, _NOTE.format(mean=IMAGENET_MEAN, std=IMAGENET_STD)])
+    print(text)
+    return text
+
+
+_COLUMNS = (
+    "input", "joints", "joint set", "parameters", "10^9 mult-adds", "output", "paper", "licence",
+)  # fmt: skip
+
+
+def _row(name: str, preset: Preset, size: str) -> list[str]:
+    return [
+        name,
+        size,
+        str(get_skeleton(preset.skeleton).num_joints),
+        preset.skeleton,
+        f"{preset.parameters / 1e6:.2f} M",
+        f"{preset.gmacs:.3g}",
+        preset.gives,
+        preset.paper,
+        preset.licence,
+    ]
