@@ -46,13 +46,15 @@ class _Entry(NamedTuple):
     def to_torch(self) -> np.ndarray:
         if self.variable is None:
             return np.zeros((), np.int64)
-        # A copy: contiguous, writable, and not a window on the module's memory.
-        return np.array(np.transpose(self.variable[...], self.axes), order="C")
+        # In NumPy: JAX would compile a transposition for every shape. A copy: contiguous,
+        # writable, and not a window on the module's memory.
+        return np.array(np.asarray(self.variable[...]).transpose(self.axes), order="C")
 
     def set(self, value: np.ndarray) -> None:
         if self.variable is not None:
-            ours = np.transpose(value, np.argsort(self.axes))
-            self.variable[...] = jnp.array(ours, self.variable.dtype)
+            # A copy of our own, made in NumPy: JAX would compile one for every shape.
+            ours = np.array(value.transpose(np.argsort(self.axes)), self.variable.dtype)
+            self.variable[...] = jnp.asarray(ours)
 
 
 def _entries(module: nnx.Module, prefix: str = "") -> Iterator[_Entry]:
@@ -85,7 +87,7 @@ def _axes(name: str, ndim: int) -> tuple[int, ...]:
     return tuple(range(ndim))
 
 
-def _as_numpy(value: Any) -> np.ndarray:
+def as_numpy(value: Any) -> np.ndarray:
     """`value` as a NumPy array; a PyTorch tensor may lie on a device or be bfloat16."""
     if hasattr(value, "detach"):
         value = value.detach().cpu()
@@ -111,7 +113,7 @@ def load(
     """
     patterns = [allow] if isinstance(allow, str) else list(allow)
     ours = {entry.key: entry for entry in _entries(module)}
-    given = {key: _as_numpy(value) for key, value in state_dict.items()}
+    given = {key: as_numpy(value) for key, value in state_dict.items()}
 
     def refused(keys):
         return [k for k in keys if not any(fnmatch.fnmatchcase(k, p) for p in patterns)]
@@ -142,11 +144,25 @@ def _mismatch(model: str, missing: list, unexpected: list, reshaped: list) -> st
 
     kinds = (("missing", missing), ("unexpected", unexpected), ("of another shape", reshaped))
     found = "; ".join(summary(what, keys) for what, keys in kinds if keys)
-    if missing and unexpected and all(key.startswith("module.") for key in unexpected):
-        cure = "strip the prefix 'module.' that nn.DataParallel added."
+    if prefix := _common_prefix(missing, unexpected):
+        cure = f"strip the prefix {prefix!r}, which a wrapper of the network added."
     else:
         cure = "check the model's name, sizes and joint set, or name exceptions in allow=[...]."
     return f"The state_dict does not fit {model}: {found}; {cure}"
+
+
+def _common_prefix(missing: list[str], unexpected: list[str]) -> str | None:
+    """What stands before every missing name among the unexpected ones, such as "module."."""
+    if not missing:
+        return None
+    prefix = next((k.removesuffix(missing[0]) for k in unexpected if k.endswith(missing[0])), "")
+    found = prefix and {prefix + key for key in missing} <= set(unexpected)
+    return prefix if found else None
+
+
+def shapes(module: nnx.Module) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of upstream's state_dict; `module` may be abstract (nnx.eval_shape)."""
+    return {entry.key: entry.shape for entry in _entries(module)}
 
 
 def dump(module: nnx.Module) -> dict[str, np.ndarray]:

@@ -16,8 +16,8 @@ from liftjax.nn.variables import Constant, Derived
 from liftjax.skeletons import Skeleton, get_skeleton
 
 _EPSILON = 1e-6
-_DROP_PATH = 0.2  # of the last block, growing from 0 at the first
-_DROPOUT = {"attention": 0.2, "projection": 0.25, "mlp": 0.2, "exchange": 0.15}
+DROP_PATH = 0.2  # of the last block, growing from 0 at the first
+DROPOUT = {"attention": 0.2, "projection": 0.25, "mlp": 0.2, "exchange": 0.15}
 
 
 def skeleton_graph(skeleton: str) -> np.ndarray:
@@ -185,8 +185,8 @@ class IGANet(Lifter):
     ):
         super().__init__(LifterSpec(skeleton, num_frames))
         graph = skeleton_graph(skeleton)
-        dropout = {place: rate * dropout_scale for place, rate in _DROPOUT.items()}
-        drop_paths = np.linspace(0, _DROP_PATH * dropout_scale, layers)
+        dropout = {place: rate * dropout_scale for place, rate in DROPOUT.items()}
+        drop_paths = np.linspace(0, DROP_PATH * dropout_scale, layers)
         self.A = Derived(jnp.asarray(graph))  # unused: upstream's state_dict has it
         self.encoder = Encoder(channels, rngs)
         blocks = [

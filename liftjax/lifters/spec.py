@@ -26,7 +26,8 @@ class LifterSpec:
       receptive_field: input frames that one output frame depends on.
       frames: the clip lengths T that a call takes and the frames it gives back. 'any': T, each
         frame lifted alone; 'exact': T = num_frames; 'sliding': T >= receptive_field gives
-        T - receptive_field + 1.
+        T - receptive_field + 1; 'strided': T a multiple of receptive_field gives one frame for
+        each of its fields, which do not overlap.
       input: 'screen' is x / w * 2 - 1 and y / w * 2 - h / w; 'zscore' standardises pixels per
         joint and axis with the training set's mean and deviation.
       output: 'metres', or 'zscore' of metres.
@@ -35,7 +36,7 @@ class LifterSpec:
     skeleton: str
     num_frames: int = 1
     receptive_field: int = 1
-    frames: Literal["any", "exact", "sliding"] = "any"
+    frames: Literal["any", "exact", "sliding", "strided"] = "any"
     input: Literal["screen", "zscore"] = "screen"
     output: Literal["metres", "zscore"] = "metres"
 
@@ -43,6 +44,8 @@ class LifterSpec:
         get_skeleton(self.skeleton)
         if self.num_frames < 1:
             raise LiftjaxError(f"A lifter needs num_frames >= 1, not {self.num_frames}.")
+        if self.frames == "strided":
+            self._check_multiple(self.num_frames)
 
     @property
     def num_joints(self) -> int:
@@ -62,10 +65,20 @@ class LifterSpec:
                 f"The clip has {frames} frames, but this lifter takes exactly {self.num_frames}; "
                 "cut the sequence into such clips or build it with another num_frames."
             )
+        if self.frames == "strided":
+            self._check_multiple(frames)
         if frames < self.receptive_field:
             raise LiftjaxError(
                 f"The clip has {frames} frames, fewer than the lifter's receptive field of "
                 f"{self.receptive_field}; repeat its first and last frames."
+            )
+
+    def _check_multiple(self, frames: int) -> None:
+        if frames % self.receptive_field:
+            raise LiftjaxError(
+                f"A strided lifter cuts a clip into fields of {self.receptive_field} frames, and "
+                f"{frames} frames do not divide into them; cut the clip, or build the lifter "
+                "without strided."
             )
 
 

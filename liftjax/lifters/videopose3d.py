@@ -5,7 +5,7 @@ convolutions and semi-supervised training", CVPR 2019.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import jax
 from flax import nnx
@@ -15,12 +15,46 @@ from liftjax.lifters.spec import Lifter, LifterSpec
 from liftjax.nn.layers import BatchNorm, Conv, Dropout, fan_in_uniform
 
 
-def _conv(c_in: int, c_out: int, width: int, rngs: nnx.Rngs, dilation=1, use_bias=False) -> Conv:
+def _conv(c_in: int, c_out: int, width: int, rngs: nnx.Rngs, **options) -> Conv:
     init = fan_in_uniform(c_in * width)
-    return Conv(
-        c_in, c_out, (width,), dilation=dilation, use_bias=use_bias, kernel_init=init,
-        bias_init=init, rngs=rngs,
-    )  # fmt: skip
+    return Conv(c_in, c_out, (width,), kernel_init=init, bias_init=init, rngs=rngs, **options)
+
+
+def resolve_widths(num_frames: int, filter_widths: Sequence[int] | None) -> tuple[int, ...]:
+    """The filter widths to build: those given, or else those whose field is `num_frames`.
+
+    The latter are the prime factors in rising order, so 27 is (3, 3, 3); a single frame has the
+    paper's (1, 1, 1).
+
+    Raises:
+      LiftjaxError: a width is not odd, none are given for an even number of frames, or the
+        frames are fewer than the field of the widths.
+    """
+    if filter_widths is None:
+        if num_frames > 1 and num_frames % 2 == 0:
+            raise LiftjaxError(
+                f"No filter widths reach {num_frames} frames, an even number: take an odd one such "
+                "as 9, 27, 81 or 243, or give filter_widths for a clip that is longer than the "
+                "receptive field."
+            )
+        return _prime_factors(num_frames) if num_frames > 1 else (1, 1, 1)
+    widths = tuple(filter_widths)
+    if not widths or any(width < 1 or width % 2 == 0 for width in widths):
+        raise LiftjaxError(f"filter_widths must be odd numbers such as (3, 3, 3), not {widths}.")
+    field = math.prod(widths)
+    if 1 < num_frames < field:
+        raise LiftjaxError(
+            f"num_frames={num_frames} is fewer than the receptive field of filter_widths {widths}, "
+            f"{field} frames; leave out one of the two."
+        )
+    return widths
+
+
+def _prime_factors(number: int) -> tuple[int, ...]:
+    """(3, 3, 5) for 45; for an odd number above 1."""
+    divisor = next(d for d in range(3, number + 1, 2) if number % d == 0)
+    rest = number // divisor
+    return (divisor, *(_prime_factors(rest) if rest > 1 else ()))
 
 
 class VideoPose3D(Lifter):
@@ -31,10 +65,19 @@ class VideoPose3D(Lifter):
     of its field, t + receptive_field - 1.
 
     Args:
+      num_frames: frames of a clip, at least the receptive field. Without `filter_widths` it is the
+        receptive field and sets them: 9, 27, 81 and 243 have widths of 3, 1 has (1, 1, 1). With
+        them it may be left at 1, which then stands for the receptive field.
       filter_widths: odd widths, the first of the input convolution, each further one of a
         residual block; the receptive field is their product.
       causal: the residual connections follow the last frame of a field, not the middle one.
       dense: undilated convolutions of the same reach (the paper's ablation).
+      strided: for training on single frames: a clip is cut into fields, T a multiple of the
+        receptive field, and each gives one pose, T / receptive_field in all. Equal to the dilated
+        network there, with the same weights, and without computing what no output needs.
+
+    Raises:
+      LiftjaxError: impossible widths, or `num_frames` and `filter_widths` contradict each other.
     """
 
     def __init__(
@@ -42,35 +85,39 @@ class VideoPose3D(Lifter):
         skeleton: str = "human36m",
         num_frames: int = 1,
         *,
-        filter_widths: Sequence[int] = (1, 1, 1),
+        filter_widths: Sequence[int] | None = None,
         channels: int = 1024,
         causal: bool = False,
         dropout: float = 0.25,
         dense: bool = False,
+        strided: bool = False,
         rngs: nnx.Rngs,
     ):
-        widths = tuple(filter_widths)
-        if not widths or any(width < 1 or width % 2 == 0 for width in widths):
-            raise LiftjaxError(
-                f"filter_widths must be odd numbers such as (3, 3, 3), not {widths}."
-            )
+        if dense and strided:
+            raise LiftjaxError("VideoPose3D is dense or strided, not both; leave out one.")
+        widths = resolve_widths(num_frames, filter_widths)
         field = math.prod(widths)
-        super().__init__(LifterSpec(skeleton, max(num_frames, field), field, "sliding"))
+        num_frames = field if num_frames == 1 else num_frames
+        kind = "strided" if strided else "sliding"
+        super().__init__(LifterSpec(skeleton, num_frames, field, kind))
         joints = self.spec.num_joints
-        dilations = [math.prod(widths[:i]) for i in range(1, len(widths))]
-        self.reaches = tuple(
-            (width - 1) * dilation for width, dilation in zip(widths[1:], dilations, strict=True)
-        )
-        self.causal = causal
+        self.causal, self.strided, self.widths = causal, strided, widths
+
+        def conv(c_in, c_out, width, dilation=1, use_bias=False):
+            """Covers `width` frames that are `dilation` frames of the clip apart."""
+            if strided:  # they are neighbours by now
+                return _conv(c_in, c_out, width, rngs, strides=width, use_bias=use_bias)
+            if dense:
+                width, dilation = (width - 1) * dilation + 1, 1
+            return _conv(c_in, c_out, width, rngs, dilation=dilation, use_bias=use_bias)
 
         self.expand_bn = BatchNorm(channels)
-        self.shrink = _conv(channels, 3 * joints, 1, rngs, use_bias=True)
-        self.expand_conv = _conv(2 * joints, channels, widths[0], rngs)
+        self.shrink = conv(channels, 3 * joints, 1, use_bias=True)
+        self.expand_conv = conv(2 * joints, channels, widths[0])
         convs = []
-        for width, dilation, reach in zip(widths[1:], dilations, self.reaches, strict=True):
-            size, step = (reach + 1, 1) if dense else (width, dilation)
-            convs.append(_conv(channels, channels, size, rngs, dilation=step))
-            convs.append(_conv(channels, channels, 1, rngs))
+        for i, width in enumerate(widths[1:], 1):
+            convs.append(conv(channels, channels, width, math.prod(widths[:i])))
+            convs.append(conv(channels, channels, 1))
         self.layers_conv = nnx.List(convs)
         self.layers_bn = nnx.List([BatchNorm(channels) for _ in convs])
         self.dropout = Dropout(dropout)
@@ -83,8 +130,14 @@ class VideoPose3D(Lifter):
 
         layers = list(zip(self.layers_conv, self.layers_bn, strict=True))
         y_BTC = layer(self.expand_conv, self.expand_bn, x_BTK2.reshape(clips, frames, 2 * joints))
-        for i, reach in enumerate(self.reaches):
-            start = reach if self.causal else reach // 2
-            kept = y_BTC[:, start : start + y_BTC.shape[1] - reach]
+        for i, shortcut in enumerate(self._shortcuts()):
+            kept = y_BTC[:, shortcut]
             y_BTC = kept + layer(*layers[2 * i + 1], layer(*layers[2 * i], y_BTC))
         return self.shrink(y_BTC).reshape(clips, -1, joints, 3)
+
+    def _shortcuts(self) -> Iterator[slice]:
+        """The frames that each residual connection keeps: of every field the middle or last."""
+        for i, width in enumerate(self.widths[1:], 1):
+            reach = (width - 1) * (1 if self.strided else math.prod(self.widths[:i]))
+            start = reach if self.causal else reach // 2
+            yield slice(start, None, width) if self.strided else slice(start, start - reach or None)

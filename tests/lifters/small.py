@@ -9,7 +9,7 @@ from liftjax.lifters.videopose3d import VideoPose3D
 
 SMALL = {
     "simple_baseline": (SimpleBaseline, {"linear_size": 32, "num_stages": 1}),
-    "videopose3d": (VideoPose3D, {"channels": 32}),
+    "videopose3d": (VideoPose3D, {"channels": 32, "filter_widths": (1, 1, 1)}),
     "iganet": (IGANet, {"layers": 2, "channels": 16}),
     "mixste": (MixSTE, {"embed_dim": 16, "depth": 2, "num_heads": 4, "drop_path": 0.5}),
 }

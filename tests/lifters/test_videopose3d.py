@@ -2,7 +2,9 @@ import jax
 import numpy as np
 import pytest
 
+from liftjax import torch_weights
 from liftjax.errors import LiftjaxError
+from liftjax.lifters.videopose3d import resolve_widths
 from tests.lifters.small import build
 
 
@@ -51,6 +53,54 @@ def test_too_short_a_clip_is_refused():
     lifter = build("videopose3d", filter_widths=(3, 3))
     with pytest.raises(LiftjaxError, match="receptive field of 9"):
         lifter(np.zeros((1, 8, 17, 2), np.float32))
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("widths", [(3, 3), (3, 1, 5), (1, 1, 1), (5,)])
+def test_strided_equals_dilated_on_every_field(widths, causal):
+    dilated = build("videopose3d", filter_widths=widths, causal=causal)
+    strided = build("videopose3d", filter_widths=widths, causal=causal, strided=True)
+    torch_weights.load(strided, torch_weights.dump(dilated))
+    field = dilated.spec.receptive_field
+    assert strided.spec.num_frames == strided.spec.receptive_field == field
+    x = jax.random.normal(jax.random.key(0), (2, 3 * field, 17, 2))
+    assert strided(x).shape == (2, 3, 17, 3)
+    np.testing.assert_allclose(strided(x), dilated(x)[:, ::field], atol=1e-6)
+
+
+def test_strided_takes_whole_fields():
+    lifter = build("videopose3d", filter_widths=(3, 3), strided=True)
+    for frames in (8, 10):
+        with pytest.raises(LiftjaxError, match=f"fields of 9 frames, and {frames}"):
+            lifter(np.zeros((1, frames, 17, 2), np.float32))
+    with pytest.raises(LiftjaxError, match="receptive field of 9"):
+        lifter(np.zeros((1, 0, 17, 2), np.float32))
+    with pytest.raises(LiftjaxError, match="fields of 9 frames, and 10"):
+        build("videopose3d", num_frames=10, filter_widths=(3, 3), strided=True)
+    with pytest.raises(LiftjaxError, match="dense or strided"):
+        build("videopose3d", strided=True, dense=True)
+
+
+def test_widths_follow_from_the_frames():
+    of = {n: resolve_widths(n, None) for n in (1, 3, 7, 9, 27, 45, 81, 243)}
+    assert of[1] == (1, 1, 1)
+    assert {n: w for n, w in of.items() if n in (3, 9, 27, 81, 243)} == {
+        3**i: (3,) * i for i in range(1, 6)
+    }
+    assert (of[7], of[45]) == ((7,), (3, 3, 5))
+    spec = build("videopose3d", num_frames=9, filter_widths=None).spec
+    assert (spec.num_frames, spec.receptive_field) == (9, 9)
+    with pytest.raises(LiftjaxError, match="even number"):
+        build("videopose3d", num_frames=16, filter_widths=None)
+
+
+def test_given_widths_win():
+    frames = {1: 9, 9: 9, 12: 12}
+    for given, expected in frames.items():
+        spec = build("videopose3d", num_frames=given, filter_widths=(3, 3)).spec
+        assert (spec.num_frames, spec.receptive_field) == (expected, 9)
+    with pytest.raises(LiftjaxError, match="num_frames=3 is fewer than the receptive field"):
+        build("videopose3d", num_frames=3, filter_widths=(3, 3))
 
 
 def test_even_widths_are_refused():
