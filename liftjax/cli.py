@@ -12,18 +12,18 @@ from collections.abc import Sequence
 from liftjax import xla_flags
 from liftjax.errors import LiftjaxError
 
-PREFIX = "--config."
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit status (2: the user's input was wrong)."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    overrides = [a.removeprefix(PREFIX) for a in argv if a.startswith(PREFIX)]
-    args = _parser().parse_args([a for a in argv if not a.startswith(PREFIX)])
-    if overrides and not hasattr(args, "config"):
-        print(f"error: {args.command} takes no {PREFIX}KEY=VALUE.", file=sys.stderr)
-        return 2
-    args.overrides = overrides
+    argv, overrides = _split(argv, "--config.")
+    argv, keywords = _split(argv, "--model.")
+    args = _parser().parse_args(argv)
+    for option, given in (("config", overrides), ("model", keywords)):
+        if given and not hasattr(args, option):
+            print(f"error: {args.command} takes no --{option}.KEY=VALUE.", file=sys.stderr)
+            return 2
+    args.overrides, args.keywords = overrides, keywords
     if hasattr(args, "workdir"):  # the shell leaves the ~ of --workdir=~/runs alone
         args.workdir = os.path.expanduser(args.workdir)
     xla_flags.configure()
@@ -43,6 +43,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _split(argv: list[str], prefix: str) -> tuple[list[str], list[str]]:
+    """`argv` without the arguments that begin with `prefix`, and what follows it in those."""
+    rest = [argument for argument in argv if not argument.startswith(prefix)]
+    return rest, [a.removeprefix(prefix) for a in argv if a.startswith(prefix)]
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="liftjax", description="Train 2D pose detectors through frozen 3D lifters."
@@ -53,6 +59,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_evaluate(commands)
     _add_benchmark(commands)
     _add_models(commands)
+    _add_import(commands)
+    _add_export(commands)
     return parser
 
 
@@ -135,3 +143,60 @@ def _add_models(commands) -> None:
 
     text = "The table of all networks: sizes, joint sets, outputs, papers, licences."
     _command(commands, "models", run, text, "python -m liftjax models")
+
+
+def _add_import(commands) -> None:
+    def run(args) -> None:
+        from liftjax.interchange import importing
+
+        importing.run(
+            args.checkpoint,
+            args.out,
+            model=args.model,
+            skeleton=args.skeleton,
+            source_skeleton=args.source_skeleton,
+            num_joints=args.num_joints,
+            stats=args.stats,
+            stats_unit=args.stats_unit,
+            overrides=args.keywords,
+        )
+
+    text = "Make a run directory of a PyTorch checkpoint, whoever wrote it; nothing in it is run."
+    example = "python -m liftjax import-weights dw-ll_ucoco_384.pth --out runs/dwpose"
+    parser = _command(commands, "import-weights", run, text, f"{example} --skeleton human36m")
+    parser.add_argument("checkpoint", help=".pth, .pt, .bin, .tar or .safetensors")
+    parser.add_argument("--out", required=True, help="run directory to write")
+    _add_network(parser, "default: told by the shapes in the file")
+    parser.add_argument("--source-skeleton", help="joint set of the file, if it tells none or lies")
+    parser.add_argument("--stats", help="SimpleBaseline's mean and deviation: file or data set")
+    parser.add_argument("--stats-unit", default="m", choices=("m", "cm", "mm"))
+
+
+def _add_export(commands) -> None:
+    def run(args) -> None:
+        from liftjax.interchange import exporting
+
+        exporting.run(
+            args.out,
+            format=args.format,
+            model=args.model,
+            checkpoint=args.checkpoint,
+            skeleton=args.skeleton,
+            num_joints=args.num_joints,
+            overrides=args.keywords,
+        )
+
+    text = "Write a network's weights for other programs, by upstream's names and layout."
+    example = "python -m liftjax export --checkpoint runs/multi --format torch --out hrnet.pth"
+    parser = _command(commands, "export", run, text, example)
+    parser.add_argument("--checkpoint", help="run directory or one step; default: fresh weights")
+    parser.add_argument("--format", required=True, choices=("orbax", "safetensors", "torch"))
+    parser.add_argument("--out", required=True, help="file to write; for orbax a directory")
+    _add_network(parser, "needed without a checkpoint")
+
+
+def _add_network(parser: argparse.ArgumentParser, model: str) -> None:
+    """The options that name a network; --model.KEY=VALUE sets a keyword of it."""
+    parser.add_argument("--model", help=f"network, see `models`; {model}")
+    parser.add_argument("--skeleton", help="joint set to find or lift")
+    parser.add_argument("--num-joints", type=int, help="of a joint set without a name")

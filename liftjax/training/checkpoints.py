@@ -5,7 +5,7 @@ A checkpoint holds three items: `model` (every variable of the trained network, 
 keywords, the recipe, the step). The position in the data follows from the step.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -149,10 +149,12 @@ def read_meta(path: str | epath.Path) -> dict:
         raise LiftjaxError(f"{folder} is not a liftjax checkpoint: {error}") from error
 
 
-def load_model(path: str | epath.Path, kind: str) -> tuple[nnx.Module, dict]:
+def load_model(
+    path: str | epath.Path, kind: str, build: Callable[[dict], nnx.Module] = build_model
+) -> tuple[nnx.Module, dict]:
     """The `kind` ("detector" or "lifter") stored at `path`, and the checkpoint's meta.
 
-    The optimizer state is not read.
+    The optimizer state is not read. `build` makes the network, whatever its weights, from its spec.
 
     Raises:
       LiftjaxError: no checkpoint there, or one of another kind of network.
@@ -167,7 +169,7 @@ def load_model(path: str | epath.Path, kind: str) -> tuple[nnx.Module, dict]:
         raise LiftjaxError(
             f"{folder} holds a {meta['model']['kind']} ({meta['model']['name']}), not a {kind}."
         )
-    module = build_model(checkpoint_spec(meta))
+    module = build(checkpoint_spec(meta))
     arrays = flat_arrays(module)
     try:
         with ocp.StandardCheckpointer() as checkpointer:

@@ -17,16 +17,17 @@ Arrays = dict[str, jax.Array]
 def flat_arrays(module: nnx.Module, kind=...) -> Arrays:
     """The variables of `module` (of the type `kind`) by dotted path."""
     state = nnx.to_flat_state(nnx.state(module, kind))
-    return {_dotted(path): variable[...] for path, variable in state}
+    return {dotted(path): variable[...] for path, variable in state}
 
 
 def assign(module: nnx.Module, arrays: Arrays) -> None:
     """Sets the variables of `module` in place, which keeps the order of its attributes."""
     for path, variable in nnx.to_flat_state(nnx.state(module)):
-        variable[...] = arrays[_dotted(path)]
+        variable[...] = arrays[dotted(path)]
 
 
-def _dotted(path: tuple) -> str:
+def dotted(path: tuple) -> str:
+    """The name of a variable: its path through the module's attributes."""
     return ".".join(map(str, path))
 
 
@@ -41,7 +42,7 @@ class PureModule:
     def split(cls, module: nnx.Module) -> tuple["PureModule", Arrays, Arrays]:
         """The static part, the trained parameters, and all other variables of `module`."""
         graphdef, state = nnx.split(module)
-        kinds = {_dotted(path): (path, type(v)) for path, v in nnx.to_flat_state(state)}
+        kinds = {dotted(path): (path, type(v)) for path, v in nnx.to_flat_state(state)}
         pure = cls(graphdef, kinds)
         arrays = flat_arrays(module)
         params = {k: v for k, v in arrays.items() if issubclass(kinds[k][1], nnx.Param)}

@@ -1,0 +1,53 @@
+"""Networks to be filled from a file, made in a fraction of the time that fresh weights take.
+
+Drawing the weights of a deep network compiles a program for every shape in it. Of an imported one
+only the layers that the file lacks need to be drawn.
+"""
+
+import jax
+import numpy as np
+from flax import nnx
+
+from liftjax import torch_weights
+from liftjax.errors import LiftjaxError
+from liftjax.nn.variables import Derived, Statistic
+from liftjax.training.checkpoints import build_model
+from liftjax.training.state import dotted, flat_arrays
+
+
+def blank_model(spec: dict, drawn: tuple[str, ...] = ()) -> nnx.Module:
+    """`checkpoints.build_model` with zeros for all weights but those of the layers `drawn`.
+
+    Constants that follow from the configuration and statistics have their values too. `drawn` are
+    beginnings of dotted paths.
+
+    Raises:
+      LiftjaxError: keywords that the network does not know or cannot use.
+    """
+    try:
+        module = nnx.eval_shape(lambda: build_model(spec))
+    except (TypeError, AttributeError) as error:
+        raise LiftjaxError(f"{spec['name']} cannot be built with {spec}: {error}") from error
+    variables = {dotted(path): v for path, v in nnx.to_flat_state(nnx.state(module))}
+    wanted = [
+        path
+        for path, variable in variables.items()
+        if path.startswith(drawn) or isinstance(variable, Derived | Statistic)
+    ]
+
+    def draw():  # the compiler leaves out what is not asked for
+        arrays = flat_arrays(build_model(spec))
+        return {path: arrays[path] for path in wanted}
+
+    values = jax.jit(draw)() if wanted else {}
+    for path, variable in variables.items():
+        zeros = np.zeros(variable.shape, variable.dtype)
+        variable.set_value(values.get(path, zeros))
+    return module
+
+
+def state_dict_order(spec: dict) -> list[str]:
+    """The names of the network's state_dict as its constructor makes them; nothing is computed."""
+    names = []
+    nnx.eval_shape(lambda: names.extend(torch_weights.shapes(build_model(spec))))
+    return names

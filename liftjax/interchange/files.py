@@ -1,0 +1,194 @@
+"""Weight files as plain trees of arrays, whoever wrote them, without running what they carry.
+
+A pickle is a program. It is read by PyTorch's weights-only reader, which runs none; objects of
+other packages that real checkpoints hold (message hubs, random states, configurations) become
+empty placeholders. PyTorch is needed for pickled files only, and imported only then.
+"""
+
+import json
+import os
+import pickle
+import re
+import warnings
+import zipfile
+from collections import Counter, OrderedDict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from liftjax.errors import LiftjaxError
+
+_LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch.save before PyTorch 1.6
+_MOST_PLACEHOLDERS = 200
+
+
+class WeightFile(NamedTuple):
+    """What a file holds.
+
+    Attributes:
+      tree: nested dictionaries; arrays are NumPy arrays or PyTorch tensors.
+      metadata: the texts in the header of a safetensors file.
+      foreign: package -> how many of its classes were replaced by empty placeholders.
+    """
+
+    tree: Any
+    metadata: dict[str, str]
+    foreign: dict[str, int]
+
+
+def read(path: str | os.PathLike) -> WeightFile:
+    """Reads a .safetensors file, or one that torch.save wrote (.pth, .pt, .bin, .tar).
+
+    Raises:
+      LiftjaxError: no such file, not a weight file, damaged, or one that wants to run a program.
+    """
+    path = Path(path).expanduser()
+    if path.is_dir():
+        raise LiftjaxError(f"{path} is a directory; give one weight file.")
+    if not path.is_file():
+        raise LiftjaxError(f"There is no file {path}.")
+    with path.open("rb") as file:
+        head = file.read(64)
+    if not head:
+        raise LiftjaxError(f"{path} is empty; download it again.")
+    if head.startswith((b"PK", _LEGACY_MAGIC)):
+        if path.suffix == ".safetensors":
+            raise LiftjaxError(f"{path} is a PyTorch file under a wrong name; rename it to .pth.")
+        return _read_pickled(path)
+    if head[8:9] == b"{" or path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    if head.startswith(b"\x80"):
+        raise LiftjaxError(f"{path} is a pickle, but torch.save did not write it; it is not read.")
+    raise LiftjaxError(_not_weights(path, head))
+
+
+def _not_weights(path: Path, head: bytes) -> str:
+    start = head.lstrip()[:20].lower()
+    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
+        return f"{path} is a web page, not a weight file; the download failed, repeat it."
+    if start.startswith(b"version https://git"):
+        return f"{path} is a Git LFS pointer, not a weight file; run `git lfs pull`."
+    if head.isascii():
+        return f"{path} is a text file, not a weight file; download it again."
+    return f"{path} is neither a safetensors file nor one that torch.save wrote."
+
+
+def _read_safetensors(path: Path) -> WeightFile:
+    import safetensors
+    from safetensors import numpy as safetensors_numpy
+
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            kinds = {file.get_slice(key).get_dtype() for key in file.keys()}  # noqa: SIM118
+        if "BF16" in kinds:  # NumPy has no such type
+            return WeightFile(_with_torch(path), metadata, {})
+        return WeightFile(safetensors_numpy.load_file(path), metadata, {})
+    except (safetensors.SafetensorError, json.JSONDecodeError, TypeError) as error:
+        raise LiftjaxError(
+            f"{path} is not a whole safetensors file ({_first_line(error)}); download it again."
+        ) from error
+
+
+def _with_torch(path: Path) -> dict:
+    _import_torch(path)
+    from safetensors import torch as safetensors_torch
+
+    return safetensors_torch.load_file(path)
+
+
+def _import_torch(path: Path):
+    try:
+        import torch
+    except ImportError:
+        raise LiftjaxError(
+            f"Reading {path} needs PyTorch (pip install torch); .safetensors files do not."
+        ) from None
+    return torch
+
+
+class _Placeholder:
+    """Stands for an object of another package: takes whatever it is built from, keeps nothing."""
+
+    def __new__(cls, *args, **kwargs):
+        return object.__new__(cls)
+
+    def __init__(self, *args, **kwargs):
+        pass
+
+    def __setstate__(self, state):
+        pass
+
+
+class _PlaceholderDict(_Placeholder):
+    """Stands for a kind of dictionary: the reader fills plain ones only."""
+
+    def __new__(cls, *args, **kwargs):
+        return OrderedDict()
+
+
+class _PlaceholderList(_Placeholder):
+    """Stands for a kind of list, likewise."""
+
+    def __new__(cls, *args, **kwargs):
+        return []
+
+
+def _read_pickled(path: Path) -> WeightFile:
+    """Reads until nothing is unknown; each failure names one more class to stand in for."""
+    torch = _import_torch(path)
+    placeholders: dict[str, type] = {}
+    for _ in range(_MOST_PLACEHOLDERS):
+        stand_ins = [(placeholder, name) for name, placeholder in placeholders.items()]
+        try:
+            with warnings.catch_warnings(), torch.serialization.safe_globals(stand_ins):
+                warnings.simplefilter("ignore")
+                tree = torch.load(
+                    path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
+                )
+        except pickle.UnpicklingError as error:
+            name, kind = _unknown(path, str(error))
+            if placeholders.get(name, _Placeholder).__base__ is kind:
+                raise LiftjaxError(_unreadable(path, name)) from error
+            placeholders[name] = _placeholder(name, kind)
+        except Exception as error:  # the reader meets damage with any kind of exception
+            raise LiftjaxError(
+                f"{path} cannot be read ({_first_line(error)}); it is damaged or cut short: "
+                "download it again."
+            ) from error
+        else:
+            return WeightFile(tree, {}, dict(Counter(n.split(".")[0] for n in placeholders)))
+    raise LiftjaxError(_unreadable(path, "too many foreign objects"))
+
+
+def _placeholder(name: str, kind: type) -> type:
+    """A class of its own for each name, so that the reader's messages tell which it was."""
+    module, _, qualified = name.rpartition(".")
+    return type(qualified, (kind,), {"__module__": module})
+
+
+def _unknown(path: Path, message: str) -> tuple[str, type]:
+    """The name that the weights-only reader stumbled over and what may stand for it."""
+    if found := re.search(r"unsupported GLOBAL (\S+) whose module", message):
+        raise LiftjaxError(
+            f"{path} would run {found[1]} when unpickled: that is no weight file. Nothing was run."
+        )
+    if found := re.search(r"GLOBAL (\S+) was not an allowed global", message):
+        name = found[1] if "." in found[1] else f"builtins.{found[1]}"
+        return name, _Placeholder
+    if found := re.search(r"Can only SETITEMS? .*got <class '([^']+)'>", message, re.DOTALL):
+        return found[1], _PlaceholderDict
+    if found := re.search(r"Can only (?:append|extend) .*got <class '([^']+)'>", message):
+        return found[1], _PlaceholderList
+    raise LiftjaxError(_unreadable(path, _first_line(message.rpartition("error: ")[2])))
+
+
+def _unreadable(path: Path, what: str) -> str:
+    return (
+        f"{path} holds objects that cannot be read without running it ({what}); where it was made, "
+        "save the state_dict alone: torch.save(model.state_dict(), FILE)."
+    )
+
+
+def _first_line(error: BaseException | str) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0][:160] if text else type(error).__name__

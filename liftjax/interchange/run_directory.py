@@ -1,0 +1,62 @@
+"""A network as a run directory: what a training run leaves, without the training."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+from flax import nnx
+
+from liftjax.errors import LiftjaxError
+from liftjax.training.checkpoints import FOLDER, Checkpoints, read_meta
+from liftjax.training.state import flat_arrays
+
+_ORIGIN = "origin"  # in the meta of what this file wrote, and in no training run's
+
+
+def write(out: str, module: nnx.Module, spec: dict, origin: dict[str, Any]) -> Path:
+    """Writes `module` as step 0 of the run directory `out`, whole or not at all.
+
+    Args:
+      spec: what `checkpoints.build_model` rebuilds it from. origin: where it came from.
+
+    Raises:
+      LiftjaxError: `out` holds something else than an earlier import or export.
+    """
+    target = Path(out).expanduser().absolute()
+    check_free(target)
+    partial = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        checkpoints = Checkpoints(partial)
+        try:
+            meta = {"model": spec, "recipe": {}, _ORIGIN: origin}
+            nothing = {"steps": jnp.zeros((), jnp.int32)}  # the format has no empty dictionary
+            checkpoints.save(0, flat_arrays(module), nothing, meta)
+        finally:
+            checkpoints.close()
+        if target.exists():
+            shutil.rmtree(target)
+        partial.rename(target)
+    except OSError as error:
+        raise LiftjaxError(
+            f"Could not write {target}: {error.strerror or error}; choose another --out."
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return target
+
+
+def check_free(out: str | Path) -> None:
+    """Raises unless `out` is new, empty or written by :func:`write`: nothing else is replaced."""
+    target = Path(out).expanduser()
+    if target.is_file():
+        raise LiftjaxError(f"{target} is a file; choose a directory.")
+    if not target.exists() or not any(target.iterdir()):
+        return
+    if {path.name for path in target.iterdir()} == {FOLDER} and _ORIGIN in read_meta(target):
+        return
+    raise LiftjaxError(
+        f"{target} holds other files, perhaps a training run; choose a new directory."
+    )

@@ -1,0 +1,144 @@
+"""The mean and deviation of poses that SimpleBaseline standardises with, from and to files.
+
+They belong to the training data, so no state_dict has them, and without them the network's numbers
+mean nothing.
+"""
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from flax import nnx
+
+from liftjax.errors import LiftjaxError
+
+UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001}  # metres
+_LARGEST_DEVIATION_M = 3.0  # no joint strays further from its root
+
+
+class Statistics(NamedTuple):
+    """Per joint and axis: (K, 2) in pixels and (K, 3) in metres relative to the root joint."""
+
+    mean_2d: np.ndarray
+    std_2d: np.ndarray
+    mean_3d: np.ndarray
+    std_3d: np.ndarray
+
+
+def read(path: str, num_joints: int, unit: str = "m") -> Statistics:
+    """Statistics from a file or a data set.
+
+    Args:
+      path: an .npz, .json or .pkl (L2D-Pose's ``h36m_stats.pkl``) with the four arrays, or the
+        directory of a data set, whose training split is measured.
+      num_joints: K. unit: of the 3D numbers in the file; see UNITS.
+
+    Raises:
+      LiftjaxError: something is missing, misshapen, or plainly in another unit.
+    """
+    path = Path(path).expanduser()
+    if path.is_dir():
+        return _of_dataset(path, num_joints)
+    if not path.is_file():
+        raise LiftjaxError(f"There is no statistics file {path}.")
+    return from_arrays(_arrays(path), num_joints, unit, str(path))
+
+
+def from_arrays(arrays: Any, num_joints: int, unit: str, where: str) -> Statistics:
+    """Checked statistics from a mapping of names to numbers."""
+    missing = [name for name in Statistics._fields if name not in arrays]
+    if missing:
+        raise LiftjaxError(
+            f"{where} has no {', '.join(missing)}; it needs mean_2d, std_2d (pixels), mean_3d, "
+            "std_3d (metres)."
+        )
+    found = {name: _numbers(arrays[name], name, where) for name in Statistics._fields}
+    for name, value in found.items():
+        shape = (num_joints, int(name[-2]))
+        if value.size != shape[0] * shape[1]:
+            raise LiftjaxError(
+                f"{name} in {where} has shape {value.shape}, the lifter needs {shape}."
+            )
+        if not np.isfinite(value).all() or (name.startswith("std") and (value < 0).any()):
+            raise LiftjaxError(f"{name} in {where} has numbers that are negative or not finite.")
+        found[name] = value.reshape(shape) * (UNITS[unit] if name.endswith("3d") else 1)
+    _check_unit(found["std_3d"], unit, where)
+    return Statistics(**found)
+
+
+def _check_unit(std_3d: np.ndarray, unit: str, where: str) -> None:
+    largest = float(std_3d.max())
+    if largest > _LARGEST_DEVIATION_M:
+        likely = "mm" if largest > 100 else "cm"
+        raise LiftjaxError(
+            f"std_3d in {where} reaches {largest:.0f}: those are not metres but probably {likely}; "
+            f"add --stats-unit {likely}."
+        )
+    if 0 < largest < 0.01:
+        raise LiftjaxError(
+            f"std_3d in {where} stays below {largest:.2g} metres; is --stats-unit {unit} right?"
+        )
+
+
+def _numbers(value: Any, name: str, where: str) -> np.ndarray:
+    try:
+        return np.asarray(value, np.float64)
+    except (TypeError, ValueError):
+        raise LiftjaxError(f"{name} in {where} is not an array of numbers.") from None
+
+
+def _arrays(path: Path) -> Any:
+    readers = {".npz": _read_npz, ".json": _read_json, ".pkl": _read_pickle}
+    if path.suffix not in readers:
+        raise LiftjaxError(f"{path} is no statistics file; it may be .npz, .json or .pkl.")
+    try:
+        arrays = readers[path.suffix](path)
+    except Exception as error:  # each format has its own kinds of damage
+        raise LiftjaxError(f"{path} cannot be read: {str(error).splitlines()[:1]}") from error
+    if not hasattr(arrays, "keys"):
+        raise LiftjaxError(f"{path} holds no named arrays.")
+    return arrays
+
+
+def _read_npz(path: Path) -> dict:
+    with np.load(path, allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}
+
+
+def _read_json(path: Path) -> dict:
+    return json.loads(path.read_text())
+
+
+def _read_pickle(path: Path) -> dict:
+    with path.open("rb") as file:
+        return _NumPyUnpickler(file).load()
+
+
+class _NumPyUnpickler(pickle.Unpickler):
+    """Reads arrays and nothing else: a pickle can only use what `find_class` hands it."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        known = {
+            "ndarray": np.ndarray,
+            "dtype": np.dtype,
+            "_reconstruct": np.zeros(0).__reduce__()[0],
+        }
+        if module.split(".")[0] == "numpy" and name in known:
+            return known[name]
+        raise LiftjaxError(f"it holds {module}.{name}, which is not read; arrays alone are")
+
+
+def _of_dataset(path: Path, num_joints: int) -> Statistics:
+    from liftjax.data.records import PoseDataset
+
+    dataset = PoseDataset.open(str(path), "train")
+    return from_arrays(dataset.statistics()._asdict(), num_joints, "m", str(path))
+
+
+def of_module(module: nnx.Module) -> dict[str, list] | None:
+    """The statistics in `module` as JSON values; None if it has none."""
+    if not hasattr(module, "set_statistics"):
+        return None
+    return {name: np.asarray(getattr(module, name)[...]).tolist() for name in Statistics._fields}

@@ -1,0 +1,257 @@
+"""`import-weights`: from a file to a run directory that recipes start from."""
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from liftjax.errors import LiftjaxError
+from liftjax.interchange import importing
+from liftjax.recipes import load_recipe
+from liftjax.registry import DETECTORS
+from liftjax.skeletons import get_skeleton
+from liftjax.training.checkpoints import load_model, load_same_model
+from liftjax.training.detector_task import detector_spec
+from tests.interchange.checkpoints import (
+    SMALL,
+    assert_same,
+    imported,
+    mmpose_hrnet,
+    save,
+    state_dict,
+)
+
+STATISTICS = {
+    "mean_2d": np.full((17, 2), 500.0),
+    "std_2d": np.full((17, 2), 100.0),
+    "mean_3d": np.full((17, 3), 0.1),
+    "std_3d": np.full((17, 3), 0.2),
+}
+
+
+def safetensors(path, state: dict) -> str:
+    save_file({key: np.asarray(value, order="C") for key, value in state.items()}, path)
+    return str(path)
+
+
+@pytest.fixture
+def stats(tmp_path):
+    np.savez(tmp_path / "stats.npz", **STATISTICS)
+    return str(tmp_path / "stats.npz")
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_every_network_is_told_by_its_shapes(tmp_path, name, stats):
+    state = state_dict(name)
+    path = safetensors(tmp_path / "w.safetensors", state)
+    extra = {"stats": stats} if name == "simple_baseline" else {}
+    importing.run(path, str(tmp_path / "run"), **extra)
+    found, spec = imported(tmp_path / "run")
+    assert_same(found, state)
+    assert spec["name"] == name
+    assert SMALL[name].items() <= spec.items()
+    before = (tmp_path / "run").stat().st_ino
+    importing.run(path, str(tmp_path / "run"), model=name, **extra)
+    assert_same(imported(tmp_path / "run")[0], state)
+    assert (tmp_path / "run").stat().st_ino != before
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+
+
+def test_a_recipe_takes_what_was_imported(tmp_path):
+    """The spec that is stored is the one that the recipe asks for."""
+    config = load_recipe("ft2d", ["detector.name=hrnet_tiny"])
+    path = safetensors(tmp_path / "d.safetensors", state_dict("hrnet_tiny"))
+    importing.run(path, str(tmp_path / "detector"), skeleton="human36m")
+    assert imported(tmp_path / "detector")[1] == detector_spec(config, "human36m")
+    path = safetensors(tmp_path / "l.safetensors", state_dict("mixste"))
+    importing.run(path, str(tmp_path / "lifter"))
+    load_same_model(tmp_path / "lifter", imported(tmp_path / "lifter")[1])
+    assert load_model(tmp_path / "lifter", "lifter")[0].spec.skeleton == "human36m"
+
+
+@pytest.mark.parametrize("name", ["hrnet_tiny", "rtmpose_tiny"])
+def test_a_head_for_other_joints(tmp_path, name, capsys):
+    layer = "final_layer" if name == "hrnet_tiny" else "head.final_layer"
+    state = state_dict(name)
+    path = safetensors(tmp_path / "w.safetensors", state)
+    importing.run(path, str(tmp_path / "run"), skeleton="human36m")
+    found, spec = imported(tmp_path / "run")
+    assert spec["skeleton"] == "human36m"
+    ours, theirs = get_skeleton("human36m"), get_skeleton("coco")
+    for leaf in ("weight", "bias"):
+        new, old = found[f"{layer}.{leaf}"], state[f"{layer}.{leaf}"]
+        np.testing.assert_array_equal(new[ours.index("nose")], old[theirs.index("nose")])
+        hips = old[[theirs.index("left_hip"), theirs.index("right_hip")]]
+        np.testing.assert_allclose(new[ours.index("hip")], hips.mean(0), rtol=1e-5)
+    assert found[f"{layer}.bias"][ours.index("head_top")] == 0
+    assert 0 < np.abs(found[f"{layer}.weight"][ours.index("head_top")]).max() < 0.1
+    others = {key for key in state if not key.startswith(layer)}
+    assert_same({key: found[key] for key in others}, {key: state[key] for key in others})
+    assert "averaged 3 (hip, spine, thorax); drawn 1 (head_top)" in capsys.readouterr().out
+
+
+def test_joints_of_equal_count_are_never_taken_by_luck(tmp_path, capsys):
+    """COCO and Human3.6M have 17 joints each: the name decides, and the report says whence."""
+    state = state_dict("hrnet_tiny")
+    path = safetensors(tmp_path / "w.safetensors", state)
+    importing.run(path, str(tmp_path / "coco"))
+    assert imported(tmp_path / "coco")[1]["skeleton"] == "coco"
+    assert "joints: coco (the HRNet authors' custom for 17 joints" in capsys.readouterr().out
+    importing.run(path, str(tmp_path / "h36m"), source_skeleton="human36m")
+    found, spec = imported(tmp_path / "h36m")
+    assert spec["skeleton"] == "human36m"
+    assert_same(found, state)
+
+
+def test_joints_without_a_name(tmp_path):
+    state = state_dict("hrnet_tiny")
+    for leaf in ("weight", "bias"):
+        state[f"final_layer.{leaf}"] = state[f"final_layer.{leaf}"][:14]
+    path = safetensors(tmp_path / "w.safetensors", state)
+    with pytest.raises(LiftjaxError, match=r"14 joints .* have no name .* --num-joints 14"):
+        importing.run(path, str(tmp_path / "run"))
+    importing.run(path, str(tmp_path / "run"), num_joints=14)
+    found, spec = imported(tmp_path / "run")
+    assert spec["num_joints"] == 14
+    assert_same(found, state)
+    importing.run(path, str(tmp_path / "run"), num_joints=5)
+    assert imported(tmp_path / "run")[0]["final_layer.weight"].shape[0] == 5
+
+
+def test_a_trunk_gets_a_fresh_head(tmp_path, capsys):
+    state = state_dict("hrnet_tiny")
+    trunk = {key: value for key, value in state.items() if not key.startswith("final_layer")}
+    path = safetensors(tmp_path / "w.safetensors", trunk)
+    importing.run(path, str(tmp_path / "run"), skeleton="human36m")
+    found, _ = imported(tmp_path / "run")
+    assert_same({key: found[key] for key in trunk}, trunk)
+    assert found["final_layer.weight"].std() > 0
+    assert "drew the head afresh (2 arrays)" in capsys.readouterr().out
+
+
+def test_pickled_checkpoint_of_mmpose(tmp_path, capsys):
+    pytest.importorskip("torch")
+    state = state_dict("hrnet_tiny")
+    tree = {"meta": {"dataset_meta": {"dataset_name": "coco"}, "cfg": "input_size=(64, 128)"}}
+    tree |= {"state_dict": mmpose_hrnet(state), "message_hub": {"lr": np.float64(1)}}
+    path = save(tmp_path / "a.pth", tree, legacy=True)
+    importing.run(path, str(tmp_path / "run"))
+    found, spec = imported(tmp_path / "run")
+    assert_same(found, state)
+    assert spec["image_size"] == (128, 64)
+    out = capsys.readouterr().out
+    assert "left objects of numpy" in out
+    assert len(out.splitlines()) < 10
+
+
+def test_half_precision_weights_become_float32(tmp_path):
+    state = {k: v.astype(np.float16) if v.dtype == np.float32 else v
+             for k, v in state_dict("mixste").items()}  # fmt: skip
+    importing.run(safetensors(tmp_path / "w.safetensors", state), str(tmp_path / "run"))
+    found, _ = imported(tmp_path / "run")
+    assert {value.dtype for value in found.values()} == {np.dtype(np.float32)}
+    assert_same(found, state)
+
+
+def test_overrides_set_what_leaves_no_trace(tmp_path):
+    path = safetensors(tmp_path / "w.safetensors", state_dict("mixste"))
+    importing.run(path, str(tmp_path / "run"), overrides=["num_heads=4", "drop_path=0"])
+    module, _ = load_model(tmp_path / "run", "lifter")
+    assert module.STEblocks[0].attn.num_heads == 4
+    bad = {
+        "heads=4": "Unknown keyword",
+        "num_heads=many": "cannot be built",
+        "num_heads": "has no value",
+        "skeleton=coco": "--skeleton",
+    }
+    for override, message in bad.items():
+        with pytest.raises(LiftjaxError, match=message):
+            importing.run(path, str(tmp_path / "other"), overrides=[override])
+
+
+def test_the_graph_of_another_joint_set_is_noticed(tmp_path, capsys):
+    state = state_dict("iganet")
+    importing.run(safetensors(tmp_path / "w.safetensors", state), str(tmp_path / "run"))
+    assert "warning: the file's skeleton graph is not that of human36m" in capsys.readouterr().out
+    graph = [key for key in state if key == "A" or key.endswith("adj")]
+    less = {key: value for key, value in state.items() if key not in graph}
+    importing.run(safetensors(tmp_path / "w2.safetensors", less), str(tmp_path / "run"))
+    out = capsys.readouterr().out
+    assert "warning" not in out
+    assert "made the skeleton graph" in out
+
+
+class TestRefused:
+    """One line that says what was wrong and what would be right."""
+
+    def refused(self, tmp_path, state, match, **kw):
+        path = safetensors(tmp_path / "w.safetensors", state)
+        with pytest.raises(LiftjaxError, match=match) as error:
+            importing.run(path, str(tmp_path / "run"), **kw)
+        assert "\n" not in str(error.value)
+        assert not (tmp_path / "run").exists()
+
+    def test_other_sizes(self, tmp_path):
+        match = r"is not hrnet_w32 \(width=8.*; use --model hrnet_tiny"
+        self.refused(tmp_path, state_dict("hrnet_tiny"), match, model="hrnet_w32")
+
+    def test_another_network(self, tmp_path):
+        match = "is not mixste but VideoPose3D: .* missing .* unexpected .* --model videopose3d"
+        self.refused(tmp_path, state_dict("videopose3d"), match, model="mixste")
+
+    def test_unknown_names(self, tmp_path):
+        state = state_dict("hrnet_tiny")
+        self.refused(tmp_path, state, "did you mean 'hrnet_tiny'", model="hrnet_tny")
+        self.refused(tmp_path, state, "did you mean 'human36m'", skeleton="human36")
+
+    def test_arrays_missing_and_unexpected(self, tmp_path):
+        state = state_dict("hrnet_tiny")
+        del state["bn2.weight"]
+        match = r"1 missing \(bn2.weight\); 1 unexpected \(extra\).* nearest model is hrnet_tiny"
+        self.refused(tmp_path, state | {"extra": np.zeros(1)}, match)
+
+    def test_a_size_that_cannot_be_told(self, tmp_path):
+        state = state_dict("mixste")
+        del state["Temporal_pos_embed"]
+        self.refused(tmp_path, state, "looks like MixSTE .* has no 'Temporal_pos_embed'")
+
+    def test_none_of_ours(self, tmp_path):
+        state = {"conv1.weight": np.zeros(1), "layer1.0.conv1.weight": np.zeros(1)}
+        self.refused(tmp_path, state, "none of liftjax's networks.* nearest is HRNet")
+
+    def test_not_finite(self, tmp_path):
+        state = state_dict("mixste")
+        state["head.1.bias"] = np.full(3, np.nan, np.float32)
+        self.refused(tmp_path, state, "not finite in 1 arrays, such as head.1.bias")
+
+    def test_wrong_joint_counts(self, tmp_path):
+        state = state_dict("hrnet_tiny")
+        self.refused(tmp_path, state, "finds 17 joints, mpii", source_skeleton="mpii")
+        self.refused(tmp_path, state, "not both", skeleton="coco", num_joints=17)
+        self.refused(tmp_path, state_dict("mixste"), "lifts 17 joints", skeleton="panoptic")
+        self.refused(tmp_path, state_dict("mixste"), "give --skeleton", num_joints=17)
+
+    def test_statistics(self, tmp_path, stats):
+        self.refused(tmp_path, state_dict("simple_baseline"), "add --stats FILE")
+        self.refused(tmp_path, state_dict("mixste"), "Only SimpleBaseline", stats=stats)
+
+    def test_directories_that_hold_something_else(self, tmp_path):
+        path = safetensors(tmp_path / "w.safetensors", state_dict("mixste"))
+        (tmp_path / "full").mkdir()
+        (tmp_path / "full" / "notes.txt").write_text("mine")
+        with pytest.raises(LiftjaxError, match="holds other files"):
+            importing.run(path, str(tmp_path / "full"))
+        with pytest.raises(LiftjaxError, match="is a file"):
+            importing.run(path, str(tmp_path / "w.safetensors"))
+        assert (tmp_path / "full" / "notes.txt").read_text() == "mine"
+
+
+def test_names_prefer_the_preset_of_the_same_joints():
+    """The networks called rtmpose and dwpose are one; 133 joints are what tells them apart."""
+    from liftjax.interchange.sizes import best_preset
+
+    cls = DETECTORS["dwpose_m"].cls
+    sizes = {"widen": 0.75, "deepen": 4 / 6, "channels": 256, "attention_dim": 128}
+    assert best_preset(cls, sizes, "wholebody", (256, 192)) == "dwpose_m"
+    assert best_preset(cls, sizes, "coco", (256, 192)) == "rtmpose_m"
+    extra = sizes | {"widen": 1.25, "deepen": 8 / 6}
+    assert best_preset(cls, extra, "wholebody", (384, 288)) == "rtmpose_x"
