@@ -6,7 +6,7 @@ import pytest
 
 from liftjax import skeletons
 from liftjax.errors import LiftjaxError
-from liftjax.skeletons import SKELETONS, conversion_matrix, convert, get_skeleton
+from liftjax.skeletons import SKELETONS, convert, get_skeleton
 
 RNG = np.random.default_rng(0)
 ALL_PAIRS = [(a, b) for a in SKELETONS for b in SKELETONS]

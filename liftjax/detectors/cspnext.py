@@ -139,7 +139,7 @@ class CSPNeXt(nnx.Module):
         deepen: float = 1.0,
         widen: float = 1.0,
         *,
-        scan_blocks: bool = True,
+        scan_blocks: bool = False,
         axis_name: str | None = None,
         rngs: nnx.Rngs,
     ):

@@ -138,7 +138,7 @@ class RTMPose(nnx.Module):
         channels: int = 256,
         attention_dim: int = 128,
         sigma: tuple[float, float] | None = None,
-        scan_blocks: bool = True,
+        scan_blocks: bool = False,
         axis_name: str | None = None,
         rngs: nnx.Rngs,
     ):

@@ -82,3 +82,29 @@ def test_keeps_float64():
         kernel = jnp.asarray(np.ones((3, 3, 2, 2)), jnp.float64)
         gradients = jax.grad(lambda *a: conv(*a, (1, 1), (1, 1), (1, 1)).sum(), (0, 1))(x, kernel)
         assert [g.dtype for g in gradients] == [jnp.float64] * 2
+
+
+@pytest.mark.parametrize(
+    ("map_size", "kernel_size", "padding"),
+    [((8, 6), (7, 7), (3, 3)), ((4, 3), (7, 5), (3, 2)), ((9, 12), (5, 6), (0, 1))],
+)
+def test_equals_xla_with_a_wide_kernel_on_a_small_map(map_size, kernel_size, padding):
+    x, kernel = _random(0, 2, *map_size, 16), _random(1, *kernel_size, 16, 3)
+    _assert_same(x, kernel, (1, 1), padding, (1, 1))
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="a choice made for CPUs alone")
+def test_a_wide_kernel_on_a_small_map_is_no_convolution_on_a_cpu():
+    x, kernel = _random(0, 2, 8, 6, 16), _random(1, 7, 7, 16, 3)
+
+    def loss(x, kernel):
+        return jnp.square(conv(x, kernel, (1, 1), (3, 3), (1, 1))).sum()
+
+    compiled = jax.jit(jax.grad(loss, (0, 1))).lower(x, kernel).compile()
+    assert " convolution(" not in compiled.as_text()
+
+
+@pytest.mark.parametrize(("stride", "dilation"), [(1, 1), (2, 1), (1, 2)])
+def test_equals_xla_on_a_large_map(stride, dilation):
+    x, kernel = _random(0, 2, 128, 100, 3), _random(1, 3, 3, 3, 4)
+    _assert_same(x, kernel, (stride,) * 2, (1, 1), (dilation,) * 2)
