@@ -1,0 +1,55 @@
+"""3D losses of lifted poses, and the agreement of several lifters.
+
+Legend: B batch, K joints, M lifters. Poses are metres in camera axes with the root at the origin.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from liftjax.losses.reductions import check_same, mean_square, raised
+
+
+def per_joint_lifting_error(pred_m: jax.Array, true_m: jax.Array) -> jax.Array:
+    """Mean square error over x, y, z of each joint: (..., K) from poses (..., K, 3)."""
+    check_same(pred_m.shape, true_m.shape, "predicted poses", "true poses")
+    return jnp.square(raised(pred_m) - raised(true_m)).mean(axis=-1)
+
+
+def lifting_loss(
+    pred_BK3: jax.Array, true_BK3: jax.Array, weight_BK: jax.Array | None = None
+) -> jax.Array:
+    """Mean square error over x, y and z of all joints and samples.
+
+    Args:
+      pred_BK3, true_BK3: metres. weight_BK: joint weights, None for all alike.
+    """
+    return mean_square(pred_BK3, true_BK3, weight_BK)
+
+
+def lifting_loss_xy(
+    pred_BK3: jax.Array, true_BK3: jax.Array, weight_BK: jax.Array | None = None
+) -> jax.Array:
+    """Mean square error over x and y, the part of the error across the image: L_3D^xy."""
+    return mean_square(pred_BK3[..., :2], true_BK3[..., :2], weight_BK)
+
+
+def lifting_loss_z(
+    pred_BK3: jax.Array, true_BK3: jax.Array, weight_BK: jax.Array | None = None
+) -> jax.Array:
+    """Mean square error over z, the error in depth: L_3D^z."""
+    return mean_square(pred_BK3[..., 2:], true_BK3[..., 2:], weight_BK)
+
+
+def consistency_loss(poses_MBK3: jax.Array, weight_BK: jax.Array | None = None) -> jax.Array:
+    """Local consistency: the sum over pairs of lifters of their mean square difference."""
+    first, second = np.triu_indices(poses_MBK3.shape[0], k=1)
+    pair_loss = jax.vmap(mean_square, in_axes=(0, 0, None))
+    return pair_loss(poses_MBK3[first], poses_MBK3[second], weight_BK).sum()
+
+
+def global_loss(
+    poses_MBK3: jax.Array, true_BK3: jax.Array, weight_BK: jax.Array | None = None
+) -> jax.Array:
+    """Global consistency: mean square error of the lifters' mean pose."""
+    return mean_square(raised(poses_MBK3).mean(axis=0), true_BK3, weight_BK)
