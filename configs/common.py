@@ -7,7 +7,7 @@ def base() -> ConfigDict:
     """All keys of a recipe with their defaults."""
     return ConfigDict(
         {
-            "task": "detector",  # 'detector' or 'lifter': which network is trained
+            "task": "detector",  # or 'lifter', or 'distill': a detector taught by another
             "seed": 0,
             "steps": 1000,
             "batch_size": 32,
@@ -25,7 +25,7 @@ def base() -> ConfigDict:
             },
             "detector": {
                 "name": "hrnet_w32",
-                "image_size": (384, 288),  # height, width of the crop
+                "image_size": None,  # (height, width) of the crop; None: the preset's
                 "overrides": {},  # other sizes than the preset's
                 "checkpoint": "",  # start from this run; empty: fresh weights
             },
@@ -38,6 +38,13 @@ def base() -> ConfigDict:
             },
             "lifters": {},  # frozen lifters that guide, by name: their run directories
             "loss": loss(),
+            "distill": {
+                "stage": "student",  # or 'head': a fresh head is taught by the old one
+                "teacher": "",  # its run directory; stage 'head': none
+                "feature_weight": 7e-5,
+                "logit_weight": 0.1,
+                "decay": True,  # both weights fall linearly to 0 over the run
+            },
             "optim": {
                 "name": "adam",
                 "learning_rate": 1e-3,
@@ -46,7 +53,7 @@ def base() -> ConfigDict:
                 "eps": 1e-8,
                 "weight_decay": 0.0,  # of adamw; the others have none
                 "clip_norm": 0.0,  # 0: no clipping of the gradient's global norm
-                "schedule": "step",
+                "schedule": "step",  # or 'constant', 'cosine', 'flat_cosine'
                 "warmup_steps": 0,
                 "decay_rate": 0.67,
                 "decay_every": 0.125,  # of the run; the paper's 5 of 40 epochs
@@ -56,19 +63,23 @@ def base() -> ConfigDict:
 
 
 def loss() -> dict:
-    """The guided loss; its weights are those of the released heatmap trainer."""
+    """The guided loss.
+
+    A weight that is None is that of the detector's kind: the paper's for SimCC (RTMPose, DWPose),
+    the released trainer's for heatmaps (HRNet), whose 2D loss is so much smaller.
+    """
     return {
         "guidance": "none",  # 'none' (FT-2D), 'single' (one lifter) or 'multi'
         "beta": 100.0,
         "normalizer": "softmax",  # or 'relu'
         "weights": {
-            "l_2d": 0.5,
-            "l_o": 0.3,
-            "l_xy": 0.02,
-            "l_z": 0.04,
-            "l_single": 0.8,
-            "l_local": 0.1,
-            "l_global": 0.05,
+            "l_2d": None,  # 0.5
+            "l_o": None,  # 0.3
+            "l_xy": None,  # SimCC 10, heatmaps 0.02
+            "l_z": None,  # 20, 0.04
+            "l_single": None,  # 0.8
+            "l_local": None,  # 15, 0.1
+            "l_global": None,  # 5, 0.05
         },
         "top_k": 10,
         "dwa": True,  # dynamic weight averaging of the lifters; False: uniform

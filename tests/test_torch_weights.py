@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from liftjax import torch_weights
+from liftjax import create_detector, torch_weights
 from liftjax.errors import LiftjaxError
 from liftjax.nn.layers import BatchNorm, Conv, Linear
 from tests.goldens import weights
@@ -123,6 +123,29 @@ def test_data_parallel_prefix_is_named():
     module = Mixed(nnx.Rngs(0))
     with pytest.raises(LiftjaxError, match=r"strip the prefix 'module\.'"):
         torch_weights.load(module, {f"module.{k}": v for k, v in filled(module).items()})
+
+
+def test_any_wrappers_prefix_is_named():
+    module = Mixed(nnx.Rngs(0))
+    with pytest.raises(LiftjaxError, match=r"strip the prefix 'backbone\.'"):
+        torch_weights.load(module, {f"backbone.{k}": v for k, v in filled(module).items()})
+    with pytest.raises(LiftjaxError, match="check the model's name"):
+        torch_weights.load(module, {"a.free": np.zeros(3)})
+
+
+def test_shapes_need_no_arrays():
+    module = Mixed(nnx.Rngs(0))
+    abstract = torch_weights.shapes(nnx.eval_shape(lambda: Mixed(nnx.Rngs(0))))
+    assert abstract == {k: v.shape for k, v in torch_weights.dump(module).items()}
+    assert list(torch_weights.shapes(module)) == list(torch_weights.dump(module))
+
+
+def test_bare_parameters_of_rtmpose(golden):
+    """ScaleNorm's gain, the attention's gain and offset and the scale have names of their own."""
+    manifest, _ = golden("rtmpose_m_256x192")
+    make = lambda: create_detector("rtmpose_m", rngs=nnx.Rngs(0))  # noqa: E731
+    shapes = torch_weights.shapes(nnx.eval_shape(make))
+    assert {k: list(v) for k, v in shapes.items()} == dict(manifest["state_dict"])
 
 
 def test_step_counters_may_be_missing():

@@ -1,13 +1,15 @@
 """Training a detector: FT-2D, or guided by one or several frozen lifters."""
 
+from collections.abc import Callable, Iterator
+
 import jax
 from flax import nnx
 from ml_collections import ConfigDict
 
+from liftjax import losses, registry
 from liftjax.data.pipeline import train_batches
 from liftjax.data.records import PoseDataset
 from liftjax.errors import LiftjaxError, unknown_name
-from liftjax.losses import LossWeights
 from liftjax.training.checkpoints import build_model, load_lifters, load_same_model
 from liftjax.training.loop import Task
 from liftjax.training.optim import make_optimizer, make_schedule
@@ -19,9 +21,8 @@ METHODS = {"none": "FT-2D", "single": "single-model", "multi": "multi-model"}
 
 def build(config: ConfigDict) -> Task:
     """The detector of `config.detector` on `config.data`, guided as `config.loss` says."""
-    dataset = PoseDataset.open(config.data.dir, config.data.split)
-    dataset = dataset.where(subjects=config.data.subjects or None).with_pictures()
-    detector, spec = _detector(config, dataset)
+    dataset = pictures(config)
+    detector, spec = starting_detector(config, dataset)
     lifters = _lifters(config, dataset.skeleton.name)
     pure, params, others = PureModule.split(detector)
     split_lifters = [PureModule.split(lifter) for lifter in lifters.values()]
@@ -38,11 +39,8 @@ def build(config: ConfigDict) -> Task:
         lifter_names=tuple(lifters),
     )
     step = make_step(pure, detector.spec, tuple(s[0] for s in split_lifters), optimizer, options)
-    weights = LossWeights(**config.loss.weights)
-    if config.loss.guidance == "single":
-        weights = weights._replace(l_single=1.0, l_local=0.0, l_global=0.0)
     constant = {
-        "weights": weights,
+        "weights": loss_weights(config, detector.spec.kind),
         "beta": config.loss.beta,
         "balance": config.loss.balance,
     }
@@ -62,28 +60,56 @@ def build(config: ConfigDict) -> Task:
         frozen=tuple(s[1:] for s in split_lifters),
         step=jax.jit(step, donate_argnums=0),
         hyper=hyper,
-        batches=lambda start: train_batches(
-            dataset,
-            image_size=detector.spec.image_size,
-            batch_size=config.batch_size,
-            seed=config.seed,
-            start_step=start,
-            num_workers=config.data.workers,
-            cache=config.data.cache,
-        ),
+        batches=picture_batches(config, dataset, detector.spec.image_size),
         meta={"model": spec, "recipe": config.to_dict()},
     )
 
 
-def _detector(config: ConfigDict, dataset: PoseDataset) -> tuple[nnx.Module, dict]:
-    """The network to start from and the spec that rebuilds it."""
-    spec = {
+def pictures(config: ConfigDict) -> PoseDataset:
+    """The samples of `config.data` that have a picture."""
+    dataset = PoseDataset.open(config.data.dir, config.data.split)
+    return dataset.where(subjects=config.data.subjects or None).with_pictures()
+
+
+def picture_batches(
+    config: ConfigDict, dataset: PoseDataset, image_size: tuple[int, int]
+) -> Callable[[int], Iterator[dict]]:
+    """Batches of crops of `image_size` (height, width), by the step to start from."""
+    return lambda start: train_batches(
+        dataset,
+        image_size=image_size,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        start_step=start,
+        num_workers=config.data.workers,
+        cache=config.data.cache,
+    )
+
+
+def loss_weights(config: ConfigDict, kind: str) -> losses.LossWeights:
+    """Those of the detector's kind where the recipe names no others."""
+    named = {k: float(v) for k, v in config.loss.weights.items() if v is not None}
+    weights = losses.DEFAULT_WEIGHTS[kind]._replace(**named)
+    if config.loss.guidance == "single":
+        weights = weights._replace(l_single=1.0, l_local=0.0, l_global=0.0)
+    return weights
+
+
+def detector_spec(config: ConfigDict, skeleton: str) -> dict:
+    """What a checkpoint stores to rebuild the recipe's detector, for the joint set `skeleton`."""
+    preset = registry.get_preset("detector", config.detector.name)
+    return {
         "kind": "detector",
         "name": config.detector.name,
-        "num_joints": dataset.skeleton.num_joints,
-        "image_size": tuple(config.detector.image_size),
+        "skeleton": skeleton,
+        "image_size": tuple(config.detector.image_size or preset.keywords["image_size"]),
         **config.detector.overrides.to_dict(),
     }
+
+
+def starting_detector(config: ConfigDict, dataset: PoseDataset) -> tuple[nnx.Module, dict]:
+    """The network to start from and the spec that rebuilds it."""
+    spec = detector_spec(config, dataset.skeleton.name)
     if not config.detector.checkpoint:
         return build_model(spec, config.seed), spec
     return load_same_model(config.detector.checkpoint, spec), spec

@@ -43,15 +43,24 @@ def apply_gradients(
 
 
 def make_schedule(optim: ConfigDict, steps: int) -> Schedule:
-    """Learning rate by step: linear warm-up, then constant, cosine to zero, or a step decay."""
+    """Learning rate by step: linear warm-up, then a shape.
+
+    'constant'; 'cosine' to zero; 'flat_cosine', constant for half of the run, then a cosine to a
+    twentieth (RTMPose's); 'step', a factor every so often.
+    """
 
     def decay(step: int) -> float:
         progress = (step - optim.warmup_steps) / max(steps - optim.warmup_steps, 1)
         return 0.5 * (1 + math.cos(math.pi * min(max(progress, 0.0), 1.0)))
 
+    def flat_then_decay(step: int) -> float:
+        progress = min(max(2 * step / steps - 1, 0.0), 1.0)
+        return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * progress))
+
     shapes = {
         "constant": lambda step: 1.0,
         "cosine": decay,
+        "flat_cosine": flat_then_decay,
         "step": lambda step: optim.decay_rate ** int(step / (steps * optim.decay_every) + 1e-9),
     }
     if optim.schedule not in shapes:

@@ -5,9 +5,13 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from liftjax.errors import LiftjaxError, unknown_name
-from liftjax.training import detector_task, lifter_task, loop
+from liftjax.training import detector_task, distill_task, lifter_task, loop
 
-TASKS = {"detector": detector_task.build, "lifter": lifter_task.build}
+TASKS = {
+    "detector": detector_task.build,
+    "distill": distill_task.build,
+    "lifter": lifter_task.build,
+}
 
 
 def run(config: ConfigDict, workdir: str) -> dict:
@@ -40,7 +44,12 @@ def check(config: ConfigDict) -> None:
     if config.loss.balance < 0:
         raise LiftjaxError(f"config.loss.balance is {config.loss.balance}; 0 switches it off.")
     size = config.detector.image_size
-    if len(size) != 2 or not all(isinstance(n, int) and n > 0 for n in size):
+    if size is not None and not _is_size(size):
         raise LiftjaxError(
             f"config.detector.image_size is {size}; give height and width, such as (384, 288)."
         )
+
+
+def _is_size(value) -> bool:
+    pair = isinstance(value, tuple | list) and len(value) == 2
+    return pair and all(isinstance(n, int) and n > 0 for n in value)

@@ -29,6 +29,13 @@ def test_cosine_warms_up_and_ends_near_zero():
     assert all(a >= b for a, b in itertools.pairwise(rates))
 
 
+def test_flat_cosine_stays_for_half_of_the_run_and_ends_at_a_twentieth():
+    schedule = make_schedule(optim(schedule="flat_cosine", learning_rate=1.0), steps=100)
+    assert [schedule(t) for t in (0, 30, 50)] == pytest.approx([1.0, 1.0, 1.0])
+    assert schedule(75) == pytest.approx((1 + 0.05) / 2)
+    assert schedule(100) == pytest.approx(0.05)
+
+
 def test_clipping_bounds_the_norm_of_an_sgd_direction():
     optimizer = make_optimizer(optim(name="sgd", clip_norm=1.0))
     params = {"a": jnp.zeros(3)}

@@ -9,7 +9,7 @@ from liftjax import geometry, losses
 from liftjax.detectors.spec import DetectorSpec, HeatmapOutput
 from liftjax.nn.layers import BatchNorm, Conv
 from liftjax.ops.soft_argmax import soft_argmax_2d
-from liftjax.registry import create_lifter
+from liftjax.registry import create_detector, create_lifter
 from liftjax.training.state import PureModule
 from liftjax.training.step import Options, initial_guidance, loss_2d_per_joint, make_step
 
@@ -35,6 +35,17 @@ class ToyDetector(nnx.Module):
 @pytest.fixture(scope="module")
 def detector():
     return ToyDetector(nnx.Rngs(0))
+
+
+@pytest.fixture(scope="module", params=["heatmap", "simcc"])
+def each_kind(request, detector):
+    """A detector of either kind, and the weights of its recipes."""
+    if request.param == "simcc":
+        sizes = {"deepen": 0.1, "widen": 0.0625, "channels": 16, "attention_dim": 8}
+        detector = create_detector(
+            "rtmpose_tiny", skeleton="human36m", image_size=(64, 64), rngs=nnx.Rngs(0), **sizes
+        )
+    return detector, losses.DEFAULT_WEIGHTS[request.param]
 
 
 @pytest.fixture(scope="module")
@@ -120,20 +131,23 @@ def whole_loss(detector, lifters, batch, weights, beta, top_k=10):
     return params, loss
 
 
-def test_ft2d_takes_the_gradient_of_the_2d_loss(detector, batch):
+def test_ft2d_takes_the_gradient_of_the_2d_loss(each_kind, batch):
+    detector, weights = each_kind
     step, state, frozen = prepare(detector, (), Options())
-    new, metrics = step(state, frozen, batch, hyper())
-    params, loss = whole_loss(detector, (), batch, losses.HEATMAP_WEIGHTS, 10.0)
+    # A long step: the fresh network's gradients are small beside its weights.
+    new, metrics = step(state, frozen, batch, hyper(weights=weights, learning_rate=100.0))
+    params, loss = whole_loss(detector, (), batch, weights, 10.0)
     value, expected = jax.jit(jax.value_and_grad(loss))(params)
     np.testing.assert_allclose(metrics["loss"], value, rtol=1e-6)
-    assert_same(gradients(state, new), expected)
+    assert_same(gradients(state, new, learning_rate=100.0), expected, tolerance=1e-4)
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_two_legs_add_up_to_the_gradient_of_the_whole_loss(detector, lifters, batch, count):
+def test_two_legs_add_up_to_the_gradient_of_the_whole_loss(each_kind, lifters, batch, count):
+    detector, weights = each_kind
     step, state, frozen = prepare(detector, lifters[:count], Options())
-    new, metrics = step(state, frozen, batch, hyper())
-    params, loss = whole_loss(detector, lifters[:count], batch, losses.HEATMAP_WEIGHTS, 10.0)
+    new, metrics = step(state, frozen, batch, hyper(weights=weights))
+    params, loss = whole_loss(detector, lifters[:count], batch, weights, 10.0)
     value, expected = jax.jit(jax.value_and_grad(loss))(params)
     np.testing.assert_allclose(metrics["loss"], value, rtol=1e-5)
     assert_same(gradients(state, new), expected, tolerance=1e-4)
