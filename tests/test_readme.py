@@ -5,8 +5,10 @@ import shlex
 from pathlib import Path
 
 import pytest
+import torch
 
 from data_prep.__main__ import main as data_prep
+from liftjax.benchmark import torch_peer
 from liftjax.cli import main as liftjax
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
@@ -15,12 +17,17 @@ BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
 DETECTOR = ["--config.detector.name=hrnet_tiny", "--config.detector.image_size=(64,64)"]
 TRAINING = ["--config.steps=2", "--config.batch_size=4"]
 # What makes each command short; the demo and the recording have tests of their own.
+RTMPOSE = ["--config.detector.name=rtmpose_tiny", "--config.detector.image_size=(64,64)"]
 SMALL = {
     "data_prep synthetic": ["--train=16", "--test=8", "--poses=60", "--height=48", "--width=36"],
     "train --config lifter": [*TRAINING, "--config.lifter.overrides.{size}"],
+    "--config.detector.name=rtmpose": [*TRAINING, *RTMPOSE],
     "train --config ft2d": [*TRAINING, *DETECTOR],
     "train --config multi_model": [*TRAINING, *DETECTOR],
     "evaluate --workdir": [],
+    "models": [],
+    "import-weights": [],
+    "export": [],
     "benchmark": ["--detector=hrnet_tiny", "--repeats=1", "--batch-size=1"],
 }
 LIFTER_SIZE = {"mixste": "embed_dim=16", "iganet": "channels=16"}
@@ -40,8 +47,15 @@ def test_it_opens_with_the_demo_and_the_tests():
     assert first[1] == "pip install -r tests/requirements.txt && python -m pytest"
 
 
+def write_as_published(path: Path):
+    """An RTMPose for whole bodies in a file such as MMPose writes, but a small network."""
+    peer = torch_peer.create_detector("rtmpose_tiny", image_size=(64, 64), num_joints=133)
+    torch.save({"meta": {}, "state_dict": peer.state_dict()}, path)
+
+
 def test_the_commands_run_in_order(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    write_as_published(tmp_path / "dw-ll_ucoco_384.pth")
     ran = set()
     for words in commands():
         line = " ".join(words)

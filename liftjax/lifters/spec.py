@@ -114,11 +114,24 @@ class Lifter(nnx.Module):
         image_size_B2: jax.Array,
         train: bool = False,
         rngs: nnx.Rngs | None = None,
+        skeleton: str | None = None,
     ) -> jax.Array:
         """Pixels of the original image to root-relative metres (B, T', K, 3).
 
-        `image_size_B2` is (width, height) of each clip's image.
+        Args:
+          image_size_B2: (width, height) of each clip's image.
+          skeleton: joint set of the pixels, where it is known. Others than the lifter's may have
+            as many joints.
+
+        Raises:
+          LiftjaxError: another joint set; wrong number of joints, frames or axes.
         """
+        if skeleton not in (None, self.spec.skeleton):
+            raise LiftjaxError(
+                f"The 2D pose has {get_skeleton(skeleton).name} joints, the lifter takes "
+                f"{self.spec.skeleton}; convert it with liftjax.skeletons.convert(pose, "
+                f"{skeleton!r}, {self.spec.skeleton!r})."
+            )
         raw_BTK3 = self(self.normalize(kpts_px_BTK2, image_size_B2), train, rngs)
         return self.to_metres(raw_BTK3)
 

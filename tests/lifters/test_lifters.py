@@ -132,3 +132,12 @@ def test_frames_are_lifted_alone(name):
     x = poses(lifter, frames=4)
     alone = jnp.concatenate([lifter(x[:, t : t + 1]) for t in range(4)], axis=1)
     np.testing.assert_allclose(lifter(x), alone, atol=2e-6)
+
+
+def test_a_joint_set_of_as_many_joints_is_refused_by_name():
+    lifter = build("videopose3d", num_frames=1)
+    pixels, size = 100 * poses(lifter), jnp.full((3, 2), 200.0)
+    expected = lifter.lift(pixels, size)
+    np.testing.assert_array_equal(lifter.lift(pixels, size, skeleton="human36m"), expected)
+    with pytest.raises(LiftjaxError, match=r"has coco joints, the lifter takes human36m; convert"):
+        lifter.lift(pixels, size, skeleton="coco")
