@@ -12,6 +12,7 @@ from liftjax.ops.soft_argmax import soft_argmax_2d
 from liftjax.registry import create_detector, create_lifter
 from liftjax.training.state import PureModule
 from liftjax.training.step import Options, initial_guidance, loss_2d_per_joint, make_step
+from tests.training.toys import ToySimCC
 
 BATCH, JOINTS = 3, 17
 
@@ -37,15 +38,16 @@ def detector():
     return ToyDetector(nnx.Rngs(0))
 
 
-@pytest.fixture(scope="module", params=["heatmap", "simcc"])
-def each_kind(request, detector):
-    """A detector of either kind, and the weights of its recipes."""
-    if request.param == "simcc":
-        sizes = {"deepen": 0.1, "widen": 0.0625, "channels": 16, "attention_dim": 8}
-        detector = create_detector(
-            "rtmpose_tiny", skeleton="human36m", image_size=(64, 64), rngs=nnx.Rngs(0), **sizes
-        )
-    return detector, losses.DEFAULT_WEIGHTS[request.param]
+@pytest.fixture(scope="module")
+def detectors(detector):
+    """A detector of each kind, and a real one."""
+    sizes = {"deepen": 0.1, "widen": 0.0625, "channels": 16, "attention_dim": 8}
+    size = {"skeleton": "human36m", "image_size": (64, 64), "rngs": nnx.Rngs(0)}
+    return {
+        "heatmap": detector,
+        "simcc": ToySimCC(JOINTS, rngs=nnx.Rngs(0)),
+        "rtmpose": create_detector("rtmpose_tiny", **size, **sizes),
+    }
 
 
 @pytest.fixture(scope="module")
@@ -131,10 +133,11 @@ def whole_loss(detector, lifters, batch, weights, beta, top_k=10):
     return params, loss
 
 
-def test_ft2d_takes_the_gradient_of_the_2d_loss(each_kind, batch):
-    detector, weights = each_kind
+@pytest.mark.parametrize("kind", ["heatmap", "simcc"])
+def test_ft2d_takes_the_gradient_of_the_2d_loss(detectors, batch, kind):
+    detector, weights = detectors[kind], losses.DEFAULT_WEIGHTS[kind]
     step, state, frozen = prepare(detector, (), Options())
-    # A long step: the fresh network's gradients are small beside its weights.
+    # A long step: SimCC's gradients are small beside the weights.
     new, metrics = step(state, frozen, batch, hyper(weights=weights, learning_rate=100.0))
     params, loss = whole_loss(detector, (), batch, weights, 10.0)
     value, expected = jax.jit(jax.value_and_grad(loss))(params)
@@ -142,9 +145,12 @@ def test_ft2d_takes_the_gradient_of_the_2d_loss(each_kind, batch):
     assert_same(gradients(state, new, learning_rate=100.0), expected, tolerance=1e-4)
 
 
-@pytest.mark.parametrize("count", [1, 2])
-def test_two_legs_add_up_to_the_gradient_of_the_whole_loss(each_kind, lifters, batch, count):
-    detector, weights = each_kind
+@pytest.mark.parametrize(
+    ("name", "count"), [("heatmap", 1), ("heatmap", 2), ("simcc", 1), ("rtmpose", 2)]
+)
+def test_two_legs_add_up_to_the_gradient_of_the_whole_loss(detectors, lifters, batch, name, count):
+    detector = detectors[name]
+    weights = losses.DEFAULT_WEIGHTS[detector.spec.kind]
     step, state, frozen = prepare(detector, lifters[:count], Options())
     new, metrics = step(state, frozen, batch, hyper(weights=weights))
     params, loss = whole_loss(detector, lifters[:count], batch, weights, 10.0)

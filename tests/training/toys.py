@@ -1,10 +1,12 @@
 """A detector that compiles in a moment."""
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from liftjax.detectors.spec import DetectorSpec, SimCCOutput
 from liftjax.nn.layers import BatchNorm, Conv, Linear
+from liftjax.ops.soft_argmax import soft_argmax_1d
 
 
 class ToyBackbone(nnx.Module):
@@ -42,6 +44,10 @@ class ToySimCC(nnx.Module):
 
     def __call__(self, images, train=False):
         return self.head(self.backbone(images, train=train))
+
+    def decode(self, out, beta, normalizer="softmax", quarter_pixel=False):
+        along = [soft_argmax_1d(logits, beta, normalizer) for logits in out]
+        return jnp.stack(along, axis=-1) * self.spec.stride
 
 
 class ToyHeatmaps(nnx.Module):
