@@ -119,7 +119,7 @@ def _write_torch(out: Path, module: nnx.Module, spec: dict, origin: str) -> list
 
 
 def _write_safetensors(out: Path, module: nnx.Module, spec: dict, origin: str) -> list[str]:
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     state = _state(module, spec)
     header = {
@@ -132,7 +132,8 @@ def _write_safetensors(out: Path, module: nnx.Module, spec: dict, origin: str) -
     found = statistics.of_module(module)
     if found:
         header["statistics"] = json.dumps(found)
-    _write_file(out, lambda partial: save_file(state, partial, metadata=header))
+    # Its save_file would make the file readable to its owner alone.
+    _write_file(out, lambda partial: partial.write_bytes(save(state, metadata=header)))
     inside = ", statistics" if found else ""
     return [f"{len(state)} tensors by upstream's names; model, joints{inside} in the header"]
 
