@@ -142,7 +142,7 @@ def _gradients_as_convolutions(x, kernel, dy, strides, padding, dilation):
 
 def _kernel_gradient_by_products(x, dy, shape, strides, padding, dilation):
     """One product a tap, of all the pixels that it reads with all the gradients they go to."""
-    padded = _padded(x, [(p, p) for p in padding])
+    padded = pad_once(x, [(p, p) for p in padding])
     rows = dy.reshape(-1, shape[-1])
 
     def of_tap(position):
@@ -176,7 +176,7 @@ def _gradients_by_products(x, kernel, dy, padding):
     height, width = x.shape[1:3]
     rows, columns = kernel.shape[:2]
     around = [(k - 1 - p, k - 1 - p) for k, p in zip(kernel.shape[:2], padding, strict=True)]
-    padded = _padded(dy, around)
+    padded = pad_once(dy, around)
     shifted = [
         padded[:, rows - 1 - i : rows - 1 - i + height, columns - 1 - j : columns - 1 - j + width]
         for i, j in _taps(kernel.shape)
@@ -188,8 +188,12 @@ def _gradients_by_products(x, kernel, dy, padding):
     return dx, dk
 
 
-def _padded(x, around: Sequence[tuple[int, int]]):
-    """x with zeros around its map, made once: in a fusion every shifted slice would pad anew."""
+def pad_once(x, around: Sequence[tuple[int, int]]):
+    """x with zeros before and after each axis of its map (fewer pixels where negative), made once.
+
+    The barrier keeps XLA from padding every shifted slice by itself, which is up to 1.5 times
+    slower, most of all behind an activation.
+    """
     config = [(0, 0, 0), *((before, after, 0) for before, after in around), (0, 0, 0)]
     return jax.lax.optimization_barrier(jax.lax.pad(x, jnp.zeros((), x.dtype), config))
 

@@ -18,6 +18,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from liftjax.ops.conv import pad_once
+
 # XLA:CPU works an operand out anew inside a fused loop, unless the loop uses it more than 15 times.
 # Sums over 16 rows therefore read a block that lies in memory and fits the cache; with 12 rows
 # the gradients take two to three times as long, with 24 as long or a little longer.
@@ -87,7 +89,7 @@ def _gradients_shifted(x, kernel, dy, padding):
 def _shifted_sum(x, kernel, padding):
     """y = sum over taps (i, j) of x shifted by (i, j) times kernel[i, j]; one fused loop."""
     kh, kw, _, channels = kernel.shape
-    padded = _pad(_wide(x), *((p, p) for p in padding))
+    padded = pad_once(_wide(x), [(p, p) for p in padding])
     height, width = padded.shape[1] - kh + 1, padded.shape[2] - kw + 1
     taps = kernel.astype(padded.dtype).reshape(kh, kw, 1, 1, 1, channels)
     products = (
@@ -111,8 +113,8 @@ def _kernel_gradient(x, dy, shape, padding):
     """
     kh, kw, _, channels = shape
     block = _ROWS_PER_BLOCK
-    x_rows = _as_rows(_pad(_wide(x), *((p, p) for p in padding)))
-    dy_rows = _as_rows(_pad(_wide(dy), (0, kh - 1), (0, 0)))
+    x_rows = _as_rows(pad_once(_wide(x), [(p, p) for p in padding]))
+    dy_rows = _as_rows(pad_once(_wide(dy), [(0, kh - 1), (0, 0)]))
     width = dy_rows.shape[1]
     blocks = -(-len(dy_rows) // block)
     spare = blocks * block - len(dy_rows)
@@ -141,16 +143,6 @@ def _kernel_gradient(x, dy, shape, padding):
 
 def _wide(x):
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
-
-
-def _pad(x, rows, columns):
-    """x with that many zeros before and after (fewer pixels where negative), made once.
-
-    The barrier keeps XLA from padding every shifted slice by itself, which is up to 1.5 times
-    slower, most of all behind an activation.
-    """
-    config = [(0, 0, 0), (*rows, 0), (*columns, 0), (0, 0, 0)]
-    return lax.optimization_barrier(lax.pad(x, jnp.zeros((), x.dtype), config))
 
 
 def _as_rows(x_BHWC):
