@@ -19,6 +19,26 @@ COMMANDS = {
         "Triangulate a person filmed by several calibrated cameras.",
         "python -m data_prep multicam --demo-recording --out data/multicam",
     ),
+    "lifting": (
+        "data_prep.lifting.build",
+        "Take the poses of VideoPose3D's Human3.6M files, for lifters; no pictures.",
+        "python -m data_prep lifting --source data_3d_h36m.npz --out data/human36m_poses",
+    ),
+    "panoptic": (
+        "data_prep.panoptic.build",
+        "Read the CMU Panoptic Studio's HD recordings: one person, five cameras.",
+        "python -m data_prep panoptic --source panoptic --out data/panoptic",
+    ),
+    "coco": (
+        "data_prep.coco.build",
+        "Read COCO's people, with 2D labels alone.",
+        "python -m data_prep coco --source coco --out data/coco",
+    ),
+    "merge": (
+        "data_prep.merge",
+        "Join what the shards of a build have written (--shard I/N) to one data set.",
+        "python -m data_prep merge --out data/human36m",
+    ),
 }
 
 
@@ -32,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nStopped; no data set was changed.", file=sys.stderr)
+        print("\nStopped; run the same command again to go on.", file=sys.stderr)
         return 130
     return 0
 

@@ -10,7 +10,7 @@ from liftjax.data.records import decode_jpeg
 from liftjax.data.schema import Record
 from liftjax.skeletons import get_skeleton
 
-_TILE = (360, 288)  # height, width
+_TILE = (280, 216)  # height, width
 # Red right, blue left, yellow middle, in RGB.
 _COLORS = {"right": (230, 60, 50), "left": (60, 120, 255), "middle": (250, 220, 60)}
 

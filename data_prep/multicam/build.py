@@ -11,7 +11,7 @@ import numpy as np
 from data_prep.contact_sheet import contact_sheet
 from data_prep.multicam import demo_recording
 from data_prep.multicam.recording import Recording, check, make_records, reconstruct
-from data_prep.writer import check_replaceable, write_dataset
+from data_prep.building import check_replaceable, write_dataset
 from liftjax.data.schema import Record
 from liftjax.errors import LiftjaxError
 

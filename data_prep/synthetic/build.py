@@ -7,25 +7,26 @@ two others), and "poses", labels without pictures for training lifters.
 import argparse
 import dataclasses
 from collections.abc import Iterator
-from pathlib import Path
 
 import cv2
 import jax
 import numpy as np
 
-from data_prep.contact_sheet import contact_sheet
+from data_prep import building
+from data_prep.building import Plan, Unit, add_build_arguments, build_from_args
 from data_prep.synthetic import body, labels
 from data_prep.synthetic.labels import Moment
 from data_prep.synthetic.render import Scene, View, render_batch
 from data_prep.synthetic.scene import Difficulty, Setting, random_setting
 from data_prep.synthetic.solids import Boxes
-from data_prep.writer import write_dataset
 from liftjax.data.schema import Record
 from liftjax.errors import LiftjaxError
+from liftjax.skeletons import HUMAN36M
 
 JPEG_QUALITY = 92
 _BATCH = 32
 _LABELS_AT_ONCE = 1024
+_RECORDS_PER_PART = {"train": 256, "test": 256, "poses": 4096}
 
 
 def records(
@@ -121,26 +122,27 @@ def _with_pictures(labelled: list[Record], pictures: jax.Array) -> Iterator[Reco
 
 
 @dataclasses.dataclass(frozen=True)
-class _Counted:
-    """Records to come, and how many: lets a progress bar tell the time left."""
+class _Range(Unit):
+    """Some records of a split, one after the other."""
 
     seed: int
     split: str
+    start: int
     count: int
     crop_size: tuple[int, int]
     difficulty: Difficulty
+    inputs: tuple[str, ...] = ()
 
-    def __len__(self) -> int:
-        return self.count
+    @property
+    def name(self) -> str:
+        return f"{self.split} {self.start}"
 
-    def __iter__(self) -> Iterator[Record]:
-        return records(
-            self.seed, self.split, self.count, self.crop_size, difficulty=self.difficulty
-        )
+    def records(self) -> Iterator[Record]:
+        arguments = self.seed, self.split, self.count, self.crop_size
+        return records(*arguments, start=self.start, difficulty=self.difficulty)
 
 
-def build(
-    out_dir,
+def plan(
     *,
     seed: int = 0,
     num_train: int = 6000,
@@ -148,11 +150,10 @@ def build(
     num_poses: int = 40000,
     crop_size: tuple[int, int] = (160, 120),
     difficulty: Difficulty = Difficulty(),  # noqa: B008 (frozen)
-) -> None:
-    """Writes the data set; a split of no records is left out.
+) -> Plan:
+    """The data set; a split of no records is left out.
 
     Args:
-      out_dir: directory to make or to replace, all or nothing.
       seed: the same seed gives the same data set.
       num_train, num_test, num_poses: records of each split.
       crop_size: (height, width) of the stored pictures.
@@ -160,19 +161,36 @@ def build(
     """
     counts = {"train": num_train, "test": num_test, "poses": num_poses}
     _check(seed, counts, crop_size, difficulty)
-    splits = {
-        split: _Counted(seed, split, count, tuple(crop_size), difficulty)
-        for split, count in counts.items()
-        if count
-    }
-    metadata = {
-        "source": "synthetic people",
-        "seed": seed,
-        "crop_size": list(crop_size),
-        "difficulty": dataclasses.asdict(difficulty),
-        "jpeg_quality": JPEG_QUALITY,
-    }
-    write_dataset(out_dir, "synthetic_people", splits, metadata)
+    common = tuple(crop_size), difficulty
+    return Plan(
+        name="synthetic_people",
+        skeleton=HUMAN36M.name,
+        settings={
+            "seed": seed,
+            "counts": counts,
+            "crop_size": list(crop_size),
+            "difficulty": dataclasses.asdict(difficulty),
+            "jpeg_quality": JPEG_QUALITY,
+        },
+        parts={
+            split: [(_Range(seed, split, *piece, *common),) for piece in _pieces(split, count)]
+            for split, count in counts.items()
+            if count
+        },
+        metadata={"source": "synthetic people", "licence": "Apache-2.0"},
+        unit="parts",
+    )
+
+
+def _pieces(split: str, count: int) -> list[tuple[int, int]]:
+    """(start, count) of the parts of a split."""
+    size = _RECORDS_PER_PART[split]
+    return [(start, min(size, count - start)) for start in range(0, count, size)]
+
+
+def build(out_dir, *, processes: int = 1, **settings) -> None:
+    """Builds the data set of :func:`plan`'s settings in `out_dir`."""
+    building.build(plan(**settings), out_dir, processes=processes)
 
 
 def _check(seed, counts, crop_size, difficulty) -> None:
@@ -192,7 +210,6 @@ def _check(seed, counts, crop_size, difficulty) -> None:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `python -m data_prep synthetic`."""
     usual = Difficulty()
-    parser.add_argument("--out", type=Path, required=True, help="directory of the data set")
     parser.add_argument("--seed", type=int, default=0, help="another seed, another data set")
     parser.add_argument("--train", type=int, default=6000, metavar="N", help="training pictures")
     parser.add_argument("--test", type=int, default=1500, metavar="N", help="test pictures")
@@ -209,27 +226,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--camouflage", type=float, default=usual.camouflage, metavar="SHARE",
         help="of pictures whose person wears the colours of the wall",
     )  # fmt: skip
-    parser.add_argument(
-        "--sheet", type=Path, metavar="FILE.png", help="also save some pictures with their joints"
-    )
+    add_build_arguments(parser)
+    parser.set_defaults(processes=1)  # the renderer uses all cores by itself
 
 
 def run(args: argparse.Namespace) -> None:
     """Builds the data set that parsed arguments describe."""
-    crop_size = (args.height, args.width)
-    difficulty = Difficulty(occluded=args.occluded, camouflage=args.camouflage)
-    build(
-        args.out,
+    made = plan(
         seed=args.seed,
         num_train=args.train,
         num_test=args.test,
         num_poses=args.poses,
-        crop_size=crop_size,
-        difficulty=difficulty,
+        crop_size=(args.height, args.width),
+        difficulty=Difficulty(occluded=args.occluded, camouflage=args.camouflage),
     )
-    print(f"Wrote {args.out}")
-    if args.sheet:
-        shown = list(records(args.seed, "train", _BATCH, crop_size, difficulty=difficulty))
-        args.sheet.parent.mkdir(parents=True, exist_ok=True)
-        args.sheet.write_bytes(contact_sheet(shown, columns=8))
-        print(f"Wrote {args.sheet}")
+    build_from_args(made, args)

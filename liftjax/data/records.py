@@ -5,7 +5,9 @@ nor reading needs TensorFlow. K is the joint count of the data set's skeleton, N
 """
 
 import contextlib
+import dataclasses
 import json
+import os
 import zipfile
 from typing import NamedTuple
 
@@ -13,9 +15,18 @@ import cv2
 import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
+from tensorflow_datasets.proto import tf_example_pb2
 from tqdm import tqdm
 
-from liftjax.data.schema import METADATA_FILE, SCHEMA_VERSION, STRING_FIELDS, array_fields
+from liftjax.data.schema import (
+    IDENTITY,
+    METADATA_FILE,
+    SCHEMA_VERSION,
+    STRING_FIELDS,
+    Record,
+    array_fields,
+    record_name,
+)
 from liftjax.errors import LiftjaxError, unknown_name
 from liftjax.skeletons import Skeleton, get_skeleton
 
@@ -36,49 +47,56 @@ class Statistics(NamedTuple):
 
 
 class PoseDataset:
-    """Some records of one split, in order.
+    """Some records of one split, in order; of one data set, or of several with one joint set.
 
     Attributes:
-      directory, split: where the records are.
+      directories: of the data sets. split: the same in all of them.
       labels: every field of a record but the image, stacked: arrays (N, ...), strings as (N,)
         arrays of str. `has_image` (N,) bool tells which records have a picture.
+      part: (N,) index in `directories` of each record.
     """
 
-    def __init__(self, directory, split: str, labels: dict[str, np.ndarray], rows: np.ndarray):
-        self.directory = epath.Path(directory)
+    def __init__(self, directories, split: str, labels: dict[str, np.ndarray], part, rows):
+        self.directories = tuple(epath.Path(directory) for directory in directories)
         self.split = split
         self.labels = labels
-        self._rows = rows  # position in the split of each record of this selection
-        self.crops: dict[tuple[int, int], np.ndarray] = {}  # by size, see pipeline.cache_crops
-        self._source = None  # opened at the first picture, in each process anew
+        self.part = part
+        self._rows = rows  # position of each record in the split of its data set
+        self.crops: dict[tuple[int, int], np.ndarray] = {}  # by size, see crops.cache_crops
+        self._sources = {}  # by part; opened at the first picture, in each process anew
 
     @classmethod
     def open(cls, directory, split: str) -> "PoseDataset":
-        """All records of `split`. Raises LiftjaxError if they are missing or unreadable."""
-        metadata = read_metadata(directory)
-        builder = _builder(epath.Path(directory))
-        if split not in builder.info.splits:
-            error = unknown_name("split", split, builder.info.splits)
-            raise LiftjaxError(f"{directory} (data set {metadata.get('name')}): {error}")
-        for file in builder.info.splits[split].filepaths:
-            if not file.exists():
-                raise LiftjaxError(f"{file} is missing; copy the data set again or make it anew.")
-        labels = _read_labels_file(epath.Path(directory), split)
-        if labels is None:
-            with _damage_named(directory, split):
-                labels = _read_labels(builder, split)
-        elif len(labels["frame"]) != builder.info.splits[split].num_examples:
-            raise LiftjaxError(
-                f"{labels_file(directory, split)} does not belong to these records; delete it, "
-                "it is only a quicker way to the labels."
-            )
-        return cls(directory, split, labels, np.arange(len(labels["frame"])))
+        """All records of `split`. Raises LiftjaxError if they are missing or unreadable.
+
+        Args:
+          directory: of a data set; several as a sequence or as text with commas between them.
+          split: such as "train".
+        """
+        directories = split_directories(directory)
+        sets = [_open_labels(one, split) for one in directories]
+        names = [str(labels["skeleton"][0]) for labels in sets]
+        for name, one in zip(names, directories, strict=True):
+            if name != names[0]:
+                raise LiftjaxError(
+                    f"{directories[0]} has {names[0]} joints and {one} has {name}; make both with "
+                    "one joint set."
+                )
+        counts = [len(labels["frame"]) for labels in sets]
+        joined = {key: np.concatenate([labels[key] for labels in sets]) for key in sets[0]}
+        rows = np.concatenate([np.arange(count) for count in counts])
+        return cls(directories, split, joined, np.repeat(np.arange(len(sets)), counts), rows)
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def __getstate__(self):
-        return {**self.__dict__, "_source": None, "crops": {}}
+        return {**self.__dict__, "_sources": {}, "crops": {}}
+
+    @property
+    def directory(self) -> str:
+        """The directories as messages name them."""
+        return ",".join(map(str, self.directories))
 
     @property
     def skeleton(self) -> Skeleton:
@@ -87,7 +105,8 @@ class PoseDataset:
     def select(self, indices) -> "PoseDataset":
         """The records at `indices` (integers, or a mask (N,) of bool), in that order."""
         labels = {key: array[indices] for key, array in self.labels.items()}
-        return PoseDataset(self.directory, self.split, labels, self._rows[indices])
+        part, rows = self.part[indices], self._rows[indices]
+        return PoseDataset(self.directories, self.split, labels, part, rows)
 
     def where(self, subjects=None, actions=None, cameras=None) -> "PoseDataset":
         """The records of the named subjects, actions and cameras; None means all."""
@@ -118,26 +137,34 @@ class PoseDataset:
 
     def name(self, i: int) -> str:
         """What messages call record `i`."""
-        subject, action, camera, frame = (
-            self.labels[field][i] for field in ("subject", "action", "camera", "frame")
-        )
-        return f"{subject}/{action}/{camera}/frame {frame}"
+        return record_name(*(self.labels[field][i] for field in IDENTITY))
+
+    def record(self, i: int) -> Record:
+        """Record `i`, whole."""
+        fields = {f.name: self.labels[f.name][i] for f in dataclasses.fields(Record)[1:]}
+        return Record(image=self.image_bytes(i), **fields)
 
     def image_bytes(self, i: int) -> bytes:
         """The stored JPEG of record `i`."""
-        with _damage_named(self.directory, self.split):
-            if self._source is None:
-                self._source = _data_source(_builder(self.directory), self.split)
-            return self._source[int(self._rows[i])]["image"]
+        part, row = int(self.part[i]), int(self._rows[i])
+        with _damage_named(self.directories[part], self.split):
+            if part not in self._sources:
+                self._sources[part] = _raw_source(_builder(self.directories[part]), self.split)
+            return _stored_image(self._sources[part][row])
 
-    def image(self, i: int) -> np.ndarray:
-        """The stored picture of record `i`: (H, W, 3) uint8 RGB."""
+    def image(self, i: int, reduce: int = 1) -> np.ndarray:
+        """The stored picture of record `i`: (H, W, 3) uint8 RGB.
+
+        Args:
+          i: position. reduce: decode at 1/1, 1/2, 1/4 or 1/8 of the size, which is quicker.
+        """
         data = self.image_bytes(i)
         if not data:
             raise LiftjaxError(f"{self.directory}: record {self.name(i)} has no picture.")
-        image = decode_jpeg(data)
+        image = decode_jpeg(data, reduce)
         if image is None:
-            file = _shard_file(_builder(self.directory), self.split, int(self._rows[i]))
+            builder = _builder(self.directories[int(self.part[i])])
+            file = _shard_file(builder, self.split, int(self._rows[i]))
             raise LiftjaxError(
                 f"{file}: the JPEG of record {self.name(i)} is broken or cut short "
                 f"({len(data)} bytes); make the data set again from its source."
@@ -151,6 +178,17 @@ class PoseDataset:
         if not len(poses):
             poses = np.zeros((1, *self.labels["pose_m"].shape[1:]))
         return Statistics(joints.mean(0), joints.std(0), poses.mean(0), poses.std(0))
+
+
+def split_directories(directory) -> tuple[epath.Path, ...]:
+    """The directories of "a", "a,b" or a sequence."""
+    if isinstance(directory, str):
+        directory = [part.strip() for part in directory.split(",") if part.strip()]
+    elif isinstance(directory, os.PathLike):
+        directory = [directory]
+    if not len(directory):
+        raise LiftjaxError(f"No data set is named; {_CURE} data/synthetic")
+    return tuple(epath.Path(part) for part in directory)
 
 
 def read_metadata(directory) -> dict:
@@ -192,19 +230,27 @@ def _read_labels_file(directory: epath.Path, split: str) -> dict[str, np.ndarray
         ) from None
 
 
-def decode_jpeg(data: bytes) -> np.ndarray | None:
+_REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4}
+_REDUCED |= {8: cv2.IMREAD_REDUCED_COLOR_8}
+
+
+def decode_jpeg(data: bytes, reduce: int = 1) -> np.ndarray | None:
     """(H, W, 3) uint8 RGB, or None if the JPEG is broken.
 
     The decoder fills what a truncated file lacks with grey, so the end marker is looked for.
+
+    Args:
+      data: a JPEG file. reduce: 2, 4 or 8 for blocks of so many pixels averaged into one.
     """
     if b"\xff\xd9" not in data[-64:]:
         return None
-    # The orientation tag of a camera would turn the picture away from its labels.
-    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    flags = cv2.IMREAD_COLOR_RGB if reduce == 1 else _REDUCED[reduce]
     try:
-        return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        # The orientation tag of a camera would turn the picture away from its labels.
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error:
         return None
+    return image if reduce == 1 or image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
 def _builder(directory):
@@ -223,9 +269,44 @@ def _damage_named(directory, split: str):
         ) from None
 
 
+def _open_labels(directory: epath.Path, split: str) -> dict[str, np.ndarray]:
+    """All labels of one data set's split."""
+    metadata = read_metadata(directory)
+    builder = _builder(directory)
+    if split not in builder.info.splits:
+        error = unknown_name("split", split, builder.info.splits)
+        raise LiftjaxError(f"{directory} (data set {metadata.get('name')}): {error}")
+    for file in builder.info.splits[split].filepaths:
+        if not file.exists():
+            raise LiftjaxError(f"{file} is missing; copy the data set again or make it anew.")
+    labels = _read_labels_file(directory, split)
+    if labels is None:
+        with _damage_named(directory, split):
+            labels = _read_labels(builder, split)
+    elif len(labels["frame"]) != builder.info.splits[split].num_examples:
+        raise LiftjaxError(
+            f"{labels_file(directory, split)} does not belong to these records; delete it, "
+            "it is only a quicker way to the labels."
+        )
+    labels.setdefault("trial", np.ones(len(labels["frame"]), np.int64))  # version 1 has none
+    return labels
+
+
 def _data_source(builder, split: str):
     """Random access to the stored fields; the image stays JPEG bytes."""
     return builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
+
+
+def _raw_source(builder, split: str):
+    """Random access to records as stored."""
+    raw = tfds.decode.DeserializeMethod.RAW_BYTES
+    return builder.as_data_source(split, deserialize_method=raw)
+
+
+def _stored_image(record: bytes) -> bytes:
+    """The JPEG in a record; TFDS would first make arrays of all other fields, ten times slower."""
+    features = tf_example_pb2.Example.FromString(record).features.feature
+    return features["image"].bytes_list.value[0]
 
 
 def _read_labels(builder, split: str) -> dict[str, np.ndarray]:

@@ -12,7 +12,7 @@ from liftjax.errors import LiftjaxError
 from liftjax.skeletons import get_skeleton
 
 DISTORTION_MODELS = ("opencv", "human36m")
-SCHEMA_VERSION = 1  # of the stored fields; a data set with a larger one is refused
+SCHEMA_VERSION = 2  # of the stored fields; a data set with a larger one is refused
 METADATA_FILE = "liftjax.json"  # beside the records: version, counts, statistics
 
 
@@ -31,6 +31,7 @@ class Record:
       camera_K: (3, 3). camera_R: (3, 3) and camera_t: (3,) take world to camera: R X + t, metres.
       camera_distortion: (5,) k1, k2, p1, p2, k3. distortion_model: "opencv" or "human36m".
       subject, action, camera: names. frame: number in the original recording.
+      trial: which repetition of the action by the subject, from 1 on.
     """
 
     image: bytes
@@ -52,11 +53,12 @@ class Record:
     action: str
     camera: str
     frame: int
+    trial: int = 1
 
     @property
     def name(self) -> str:
         """What error messages call this record."""
-        return f"{self.subject}/{self.action}/{self.camera}/frame {self.frame}"
+        return record_name(self.subject, self.action, self.trial, self.camera, self.frame)
 
     def validate(self) -> "Record":
         """Returns the record with canonical dtypes; raises LiftjaxError naming what is wrong."""
@@ -81,6 +83,12 @@ class Record:
         return dataclasses.replace(self, **arrays)
 
 
+def record_name(subject: str, action: str, trial: int, camera: str, frame: int) -> str:
+    """What error messages call a record; these five fields tell it from all others."""
+    repetition = f" {trial}" if trial != 1 else ""
+    return f"{subject}/{action}{repetition}/{camera}/frame {frame}"
+
+
 def array_fields(num_joints: int) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
     """dtype and shape of every array field of a record with `num_joints` joints."""
     f32, f64 = np.dtype(np.float32), np.dtype(np.float64)
@@ -98,5 +106,8 @@ def array_fields(num_joints: int) -> dict[str, tuple[np.dtype, tuple[int, ...]]]
         "camera_distortion": (f64, (5,)),
     }
 
+
+IDENTITY = ("subject", "action", "trial", "camera", "frame")
+"""Fields in which no two records of a data set agree."""
 
 STRING_FIELDS = ("distortion_model", "skeleton", "subject", "action", "camera")

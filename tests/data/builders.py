@@ -55,7 +55,7 @@ def make_record(i: int, with_picture: bool = True, **changes) -> Record:
 
 def make_dataset(directory, count=11, split="train", **changes) -> PoseDataset:
     """Writes and opens a data set of one split."""
-    from data_prep.writer import write_dataset
+    from data_prep.building import write_dataset
 
     records = [make_record(i, **changes) for i in range(count)]
     write_dataset(directory, "toy", {split: records}, {"seed": 0})

@@ -122,7 +122,7 @@ def test_labels_alone_without_pictures(tmp_path):
 
 
 def test_mixed_pictures_and_empty_selections_are_refused(tmp_path):
-    from data_prep.writer import write_dataset
+    from data_prep.building import write_dataset
     from liftjax.data.records import PoseDataset
     from tests.data.builders import make_record
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_prep import writer
-from data_prep.writer import write_dataset
+from data_prep import finishing, parts
+from data_prep.building import write_dataset
 from liftjax.data.records import PoseDataset, decode_jpeg, labels_file, read_metadata
 from liftjax.data.schema import METADATA_FILE, STRING_FIELDS, array_fields
 from liftjax.errors import LiftjaxError
@@ -201,28 +201,35 @@ def test_ctrl_c_leaves_the_old_data_set_whole(tmp_path):
 
 def full_on_write(monkeypatch):
     # What the writer of the record files raises on a full disk.
-    def fail(self, examples):
-        raise RuntimeError("write() failed: No space left on device; writing x; at byte 1040384")
+    class Full:
+        def __init__(self, path, options):
+            pass
 
-    monkeypatch.setattr(writer.tfds.core.SequentialWriter, "add_examples", fail)
+        def write(self, data):
+            raise RuntimeError("write() failed: No space left on device; writing x; at byte 1040")
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(parts.array_record_module, "ArrayRecordWriter", Full)
 
 
 def full_on_metadata(monkeypatch):
     def fail(directory, document):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(writer, "_write_json", fail)
+    monkeypatch.setattr(finishing, "_write_json", fail)
 
 
 def full_on_rename(monkeypatch):
-    rename = writer.os.rename
+    rename = finishing.os.rename
 
     def fail(source, target):
-        if str(source).endswith(".partial"):
+        if str(source).endswith(".building"):
             raise OSError(errno.ENOSPC, "No space left on device")
         rename(source, target)
 
-    monkeypatch.setattr(writer.os, "rename", fail)
+    monkeypatch.setattr(finishing.os, "rename", fail)
 
 
 @pytest.mark.parametrize("full", [full_on_write, full_on_metadata, full_on_rename])

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from data_prep.writer import write_dataset
+from data_prep.building import write_dataset
 from liftjax.cli import main
 from liftjax.experiments import demo
 from tests.data.builders import make_record

@@ -48,7 +48,7 @@ def test_built_data_set_opens(tmp_path):
 def test_contact_sheet():
     png = contact_sheet(list(build.records(0, "train", 2, CROP)), columns=3)
     picture = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
-    assert picture.shape == (360, 3 * 288, 3)
+    assert picture.shape == (280, 3 * 216, 3)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,400 @@
+"""Builds a data set from a plan: in parallel, over machines, and on from where it was killed.
+
+A :class:`Plan` lists, for every split, parts of units. Workers turn parts into record files; when
+all are there they are joined, checked and moved to their place in one step. Until then a data set
+that stood there stays as it was. The result depends on the source and the settings alone: neither
+on the number of processes or machines, nor on how often it was interrupted, bit for bit.
+"""
+
+import argparse
+import concurrent.futures
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from data_prep import finishing, parts
+from data_prep.finishing import Header, building_directory, check_replaceable, notes_directory
+from data_prep.parts import Job, Problem, Unit
+from liftjax.data.schema import METADATA_FILE, Record
+from liftjax.errors import LiftjaxError
+
+__all__ = ["Plan", "Problem", "Unit", "add_build_arguments", "build", "build_from_args"]
+
+_POLL_SECONDS = 0.2
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A data set to be.
+
+    Attributes:
+      name: in snake_case. skeleton: of all records.
+      settings: all that decides the records besides the source's files; JSON.
+      parts: split -> parts, each the units of one record file of some hundred records.
+      metadata: what else to store (source, licence); JSON.
+      problems: found while planning. files: to lie beside the records, by name.
+      check_scale: refuse units whose people have legs of no human length in metres.
+      sheet: draw some records. unit: what the progress bar calls a unit.
+    """
+
+    name: str
+    skeleton: str
+    settings: dict
+    parts: Mapping[str, Sequence[Sequence[Unit]]]
+    metadata: dict
+    problems: Sequence[Problem] = ()
+    files: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
+    check_scale: bool = True
+    sheet: bool = True
+    unit: str = "sequences"
+
+
+def add_build_arguments(parser: argparse.ArgumentParser) -> None:
+    """--out, --processes and --shard."""
+    parser.add_argument("--out", required=True, help="directory of the data set")
+    parser.add_argument(
+        "--processes",
+        type=int,
+        default=os.cpu_count(),
+        metavar="N",
+        help="worker processes; default: %(default)s",
+    )
+    parser.add_argument(
+        "--shard",
+        metavar="I/N",
+        help="build the I-th (from 0) of N shares of the parts only, on one of N machines that "
+        "share the directory of --out; then run `python -m data_prep merge --out DIR`",
+    )
+
+
+def build_from_args(plan: Plan, args: argparse.Namespace) -> dict | None:
+    """Builds with the options of :func:`add_build_arguments`."""
+    return build(plan, args.out, processes=args.processes, shard=parse_shard(args.shard))
+
+
+def parse_shard(text: str | None) -> tuple[int, int]:
+    """(i, n) of "i/n"; (0, 1) of None."""
+    if text is None:
+        return 0, 1
+    try:
+        index, count = (int(part) for part in text.split("/"))
+    except ValueError:
+        index, count = 0, 0
+    if not 0 <= index < count:
+        raise LiftjaxError(f"--shard {text}: give I/N with I from 0 to N - 1, such as 0/4.")
+    return index, count
+
+
+def build(
+    plan: Plan, out, *, processes: int | None = 1, shard: tuple[int, int] = (0, 1)
+) -> dict | None:
+    """Builds the data set `out`, or a share of its parts; prints what came of it.
+
+    Args:
+      plan: what to build.
+      out: its directory; new, empty, or an older data set, which stays until the new one is whole.
+      processes: workers; 1 works in this process, None takes one a core.
+      shard: (i, n) for the i-th of n shares.
+
+    Returns:
+      The contents of the new liftjax.json; None if this was one share of several.
+
+    Raises:
+      LiftjaxError: something in the source that cannot be passed over, a full disk, a directory
+        that holds something else. Finished parts are kept for the next run, unless in `out`.
+    """
+    out = Path(out).expanduser().absolute()
+    check_replaceable(out)
+    finishing.recover(out)
+    fingerprint = _fingerprint(plan)
+    done = _finished_before(out, fingerprint)
+    if done is not None:
+        _remove_unfinished(out)
+        print(f"{out} is complete and its source unchanged; delete it to build it anew.")
+        return done
+    with _disk_errors(out):
+        _prepare(plan, out, fingerprint)
+        _write_parts(plan, out, processes or os.cpu_count() or 1, shard)
+        if shard[1] > 1:
+            print(_shard_report(out, shard))
+            return None
+        document = finishing.finish(out)
+    print(report(document, out))
+    return document
+
+
+def merge(out) -> dict:
+    """Joins the parts that the shards of a build have written."""
+    out = Path(out).expanduser().absolute()
+    check_replaceable(out)
+    with _disk_errors(out):
+        document = finishing.finish(out)
+    print(report(document, out))
+    return document
+
+
+def write_dataset(
+    out,
+    name: str,
+    splits: Mapping[str, Iterable[Record]],
+    metadata: dict,
+    files: Mapping[str, bytes] | None = None,
+) -> None:
+    """Writes records that are there already, or come from a generator, as a data set.
+
+    Whatever goes wrong, what `out` held before stays, and nothing else is left.
+    """
+    out = Path(out).absolute()
+    made = {split: iter(records) for split, records in splits.items()}
+    first = {split: next(records, None) for split, records in made.items()}
+    skeleton = next((r.skeleton for r in first.values() if r is not None), "human36m")
+    units = {split: [(_Given(split, first[split], made[split]),)] for split in splits}
+    plan = Plan(
+        name, skeleton, {}, units, metadata, (), files or {}, check_scale=False, sheet=False
+    )
+    check_replaceable(out)
+    try:
+        with _disk_errors(out):
+            _remove_unfinished(out)
+            _prepare(plan, out, "")
+            _write_parts(plan, out, 1, (0, 1))
+            finishing.finish(out)
+    finally:
+        _remove_unfinished(out)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Given(Unit):
+    """Records that are at hand."""
+
+    name: str
+    first: Record | None
+    others: Iterator[Record]
+    inputs: tuple[str, ...] = ()
+
+    def records(self) -> Iterator[Record]:
+        if self.first is not None:
+            yield self.first
+            yield from self.others
+
+
+def _fingerprint(plan: Plan) -> str:
+    """Of what decides the records, but for the time of change of the source's files."""
+    units = {
+        split: [[[u.name, *_sizes(u)] for u in part] for part in chosen]
+        for split, chosen in plan.parts.items()
+    }
+    text = json.dumps([plan.name, plan.skeleton, plan.settings, plan.metadata, units])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _sizes(unit: Unit) -> list[list[int]]:
+    return [parts.state_of(path)[:-1] for path in unit.inputs]
+
+
+def _finished_before(out: Path, fingerprint: str) -> dict | None:
+    """liftjax.json of a whole data set of the same plan in `out`."""
+    try:
+        document = json.loads((out / METADATA_FILE).read_text())
+    except (OSError, ValueError):
+        return None
+    whole = all((out / name).exists() for name in document.get("files", {}))
+    return document if whole and document.get("fingerprint") == fingerprint else None
+
+
+def _prepare(plan: Plan, out: Path, fingerprint: str) -> None:
+    """Makes the directories of the build, without what an unfinished one of other settings left."""
+    header = Header(
+        name=plan.name,
+        skeleton=plan.skeleton,
+        settings=plan.settings,
+        metadata=plan.metadata,
+        parts={split: len(chosen) for split, chosen in plan.parts.items()},
+        problems=[[*vars(p).values()] for p in plan.problems],
+        fingerprint=fingerprint,
+        sheet=plan.sheet,
+    )
+    before = finishing.read_header(out)
+    if before is not None and _comparable(before) != _comparable(header):
+        print(f"Starting over: the unfinished build of {out} had other settings.")
+        _remove_unfinished(out)
+    directory, notes = building_directory(out), notes_directory(out)
+    directory.mkdir(parents=True, exist_ok=True)
+    notes.mkdir(parents=True, exist_ok=True)
+    for file, content in plan.files.items():
+        (directory / file).write_bytes(content)
+    _write_whole(notes / finishing.PLAN_FILE, json.dumps(vars(header)))
+
+
+def _comparable(header: Header) -> dict:
+    """What two builds must share to use each other's parts (each part knows its own inputs)."""
+    kept = ("name", "skeleton", "settings", "metadata", "parts")
+    return json.loads(json.dumps({key: getattr(header, key) for key in kept}))
+
+
+def _write_whole(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(text)
+    os.replace(partial, path)
+
+
+def _remove_unfinished(out: Path) -> None:
+    for directory in (building_directory(out), notes_directory(out)):
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _write_parts(plan: Plan, out: Path, processes: int, shard: tuple[int, int]) -> None:
+    """Writes the parts of a shard that are not there yet."""
+    jobs = [
+        Job(
+            building_directory(out),
+            notes_directory(out),
+            plan.name,
+            split,
+            number,
+            plan.skeleton,
+            units,
+            plan.check_scale,
+        )
+        for split, chosen in plan.parts.items()
+        for number, units in enumerate(chosen)
+    ][shard[0] :: shard[1]]
+    todo = [job for job in jobs if parts.finished(job) is None]
+    total, left = (sum(len(job.units) for job in some) for some in (jobs, todo))
+    if len(todo) < len(jobs):
+        print(f"{len(jobs) - len(todo)} of {len(jobs)} parts are there already.")
+    bar = tqdm(total=total, initial=total - left, desc=plan.name, unit=f" {plan.unit}", delay=0.5)
+    with bar:
+        if processes == 1 or len(todo) <= 1:
+            _write_here(todo, bar)
+        else:
+            _write_in_processes(todo, min(processes, len(todo)), bar)
+
+
+def _write_here(jobs: Sequence[Job], bar: tqdm) -> None:
+    records = 0
+
+    def count_record() -> None:
+        nonlocal records
+        records += 1
+        if records % 64 == 0:
+            bar.set_postfix_str(f"{records} records", refresh=False)
+            bar.update(0)
+
+    for job in jobs:
+        parts.write(job, bar.update, count_record)
+
+
+def _write_in_processes(jobs: Sequence[Job], processes: int, bar: tqdm) -> None:
+    context = multiprocessing.get_context("spawn")  # forking a process with jax's threads may hang
+    counters = context.Value("q", 0), context.Value("q", 0)
+    pool = concurrent.futures.ProcessPoolExecutor(
+        processes, context, initializer=_start_worker, initargs=counters
+    )
+    try:
+        waiting = {pool.submit(_write_in_worker, job) for job in jobs}
+        while waiting:
+            done, waiting = concurrent.futures.wait(waiting, timeout=_POLL_SECONDS)
+            bar.set_postfix_str(f"{counters[1].value} records", refresh=False)
+            bar.update(counters[0].value + bar.initial - bar.n)
+            for future in done:
+                future.result()
+    except concurrent.futures.process.BrokenProcessPool:
+        raise LiftjaxError(
+            "A worker process died, perhaps for want of memory; run the same command again, with "
+            "fewer --processes: finished parts are kept."
+        ) from None
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start_worker(units, records) -> None:
+    global _counters
+    _counters = units, records
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which stops us
+    import cv2
+
+    cv2.setNumThreads(1)
+
+
+def _write_in_worker(job: Job) -> None:
+    def count(counter) -> None:
+        with counter.get_lock():
+            counter.value += 1
+
+    parts.write(job, *(functools.partial(count, counter) for counter in _counters))
+
+
+@contextlib.contextmanager
+def _disk_errors(out: Path) -> Iterator[None]:
+    """Failures to write in one line."""
+    try:
+        yield
+    except (OSError, parts.WriteError) as error:
+        raise LiftjaxError(
+            f"Could not write {out}: {_reason(error)}; nothing was changed there. "
+            "Free some space or choose another directory, and run the same command again."
+        ) from error
+
+
+def _reason(error: BaseException) -> str:
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return "No space left on device" if "No space left" in text else text.splitlines()[0]
+
+
+def _shard_report(out: Path, shard: tuple[int, int]) -> str:
+    header = finishing.read_header(out)
+    missing = finishing.missing_parts(out, header)
+    left = f"{len(missing)} of {sum(header.parts.values())} parts are still to come"
+    then = f"then run: python -m data_prep merge --out {out}"
+    return f"Shard {shard[0]}/{shard[1]} of {out} is done; {left if missing else 'all are'}; {then}"
+
+
+def report(document: dict, out: Path) -> str:
+    """What was built, what was left out and how well it agrees with itself, in a few lines."""
+    lines = [f"Wrote {out}"]
+    for split, summary in document["splits"].items():
+        subjects = ", ".join(f"{k} {n}" for k, n in list(summary["counts"]["subject"].items())[:8])
+        lines.append(f"  {split}: {summary['records']} records ({subjects})")
+        lines += [f"    {line}" for line in _check_lines(summary["checks"])]
+    for kind, count in document["problems"].items():
+        left_out = f"{count['dropped']} records left out" if count["dropped"] else "a remark"
+        lines.append(f"  {kind}: {count['problems']}, {left_out}")
+    if document["problems"]:
+        lines.append(f"  each is named in {out / finishing.PROBLEMS_FILE}")
+    if (out / finishing.SHEET_FILE).exists():
+        lines.append(f"  look at {out / finishing.SHEET_FILE}")
+    return "\n".join(lines)
+
+
+def _check_lines(checks: dict) -> list[str]:
+    if not checks:
+        return []
+    errors = [e for e in checks["reprojection_px"].values() if e["median"] is not None]
+    lines = []
+    if errors:
+        lines.append(
+            f"3D projected against 2D: median {max(e['median'] for e in errors):.3g} px in the "
+            f"worst camera, at most {max(e['max'] for e in errors):.3g} px"
+        )
+    limbs = checks["limbs"]
+    subject = max(limbs, key=lambda s: limbs[s]["std_mm"])
+    worst = limbs[subject]
+    lines.append(
+        f"limb lengths: least constant {worst['least_constant_bone']} of {subject}, "
+        f"{worst['mean_mm']:.0f} mm with a deviation of {worst['std_mm']:.1f} mm"
+    )
+    if checks["suspicious"]:
+        names = ", ".join(f"{k} ({v} px)" for k, v in list(checks["suspicious"].items())[:4])
+        lines.append(f"2D and 3D disagree in {len(checks['suspicious'])} sequences: {names}")
+    return lines

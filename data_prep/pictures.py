@@ -1,0 +1,86 @@
+"""Pictures of a source as records store them: a JPEG of the person with a margin around.
+
+The stored crop is larger than what a detector sees, so that augmentation finds picture there, and
+small enough to decode in a millisecond. Its affine leads back to the original picture's pixels.
+"""
+
+import argparse
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from liftjax import geometry
+
+STORED_ASPECT = 3 / 4  # width over height, as detectors' crops
+STORED_SCALE = 1.25 * 1.25  # a detector's usual context around the box, and a margin
+MAX_HEIGHT = 480  # 0.17 megapixel; a detector's 384 with the margin
+JPEG_QUALITY = 92
+_BLACK = 12  # of 255: no pixel of a broken frame is brighter, all of them are of a dark room
+
+
+def add_picture_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--full-frames",
+        action="store_true",
+        help="store whole pictures, not crops of the person (ten times the space and the decoding)",
+    )
+
+
+def read_jpeg(path) -> np.ndarray | None:
+    """(H, W, 3) uint8 BGR; None if the file is missing, unreadable or cut short."""
+    try:
+        data = Path(path).read_bytes()
+    except OSError:
+        return None
+    # The decoder fills what a truncated file lacks with grey, so the end marker is looked for.
+    if data.startswith(b"\xff\xd8") and b"\xff\xd9" not in data[-64:]:
+        return None
+    try:
+        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+        return cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+    except cv2.error:
+        return None
+
+
+def is_black(picture: np.ndarray) -> bool:
+    """Whether a picture shows nothing, as a decoder's failed frames do."""
+    return bool(picture.max() <= _BLACK)
+
+
+def store(
+    picture: np.ndarray, box_xyxy, image_to_picture=None, full_frame: bool = False
+) -> tuple[bytes, np.ndarray]:
+    """JPEG of the person, and the (2, 3) affine from its pixels to those of the original image.
+
+    Args:
+      picture: (H, W, 3) uint8 BGR, the whole frame as read.
+      box_xyxy: (4,) person box in the original image.
+      image_to_picture: (2, 3), a scale and shift, if the frame is not the original image itself.
+      full_frame: store the whole frame instead of the crop.
+    """
+    if image_to_picture is None:
+        image_to_picture = np.eye(3)[:2]
+    if full_frame:
+        stored, stored_to_picture = picture, np.eye(3)[:2]
+    else:
+        stored, stored_to_picture = _crop(picture, box_xyxy, image_to_picture)
+    _, data = cv2.imencode(".jpg", stored, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    picture_to_image = geometry.invert_affine(np.asarray(image_to_picture, float))
+    return data.tobytes(), geometry.compose_affine(picture_to_image, stored_to_picture)
+
+
+def _crop(picture: np.ndarray, box_xyxy, image_to_picture) -> tuple[np.ndarray, np.ndarray]:
+    """The box and its surroundings in whole pixels, shrunk if large; affine back to the frame."""
+    center, size = geometry.crop_region(box_xyxy, STORED_ASPECT, STORED_SCALE)
+    corners = np.stack([center - size / 2, center + size / 2])
+    corners = geometry.apply_affine(image_to_picture, corners)
+    limits = np.array(picture.shape[1::-1])
+    x0, y0 = np.clip(np.floor(corners[0]), 0, limits - 1).astype(int)
+    x1, y1 = np.clip(np.ceil(corners[1]), (x0 + 1, y0 + 1), limits).astype(int)
+    region = np.array([x1 - x0, y1 - y0])
+    stored = np.maximum(np.rint(region * min(1.0, MAX_HEIGHT / region[1])), 1).astype(int)
+    crop = cv2.resize(picture[y0:y1, x0:x1], stored.tolist(), interpolation=cv2.INTER_AREA)
+    ratio = region / stored
+    shift = (x0, y0) + (ratio - 1) / 2  # pixel centres are integers
+    return crop, np.array([[ratio[0], 0, shift[0]], [0, ratio[1], shift[1]]])

@@ -1,0 +1,230 @@
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from data_prep import __main__ as command
+from data_prep import parts
+from data_prep.building import build, merge, parse_shard
+from data_prep.finishing import PROBLEMS_FILE, SHEET_FILE, building_directory, notes_directory
+from liftjax.data.records import PoseDataset, read_metadata
+from liftjax.errors import LiftjaxError
+from tests.data_prep.toy_source import plan, write_source
+
+ROOT = Path(__file__).parents[2]
+
+
+def contents(directory):
+    return {f.name: f.read_bytes() for f in Path(directory).iterdir()}
+
+
+@pytest.fixture
+def source(tmp_path):
+    write_source(tmp_path / "source")
+    return tmp_path / "source"
+
+
+@pytest.fixture
+def built(source, tmp_path):
+    build(plan(source), tmp_path / "built")
+    return tmp_path / "built"
+
+
+def start(source, out, *options):
+    """A build in processes of its own group."""
+    module = "tests.data_prep.toy_source"
+    command = [sys.executable, "-m", module, str(source), "--out", str(out), *options]
+    with open(out.with_name(f"{out.name}.log"), "a") as log:
+        return subprocess.Popen(
+            command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True, text=True
+        )
+
+
+def test_a_build_opens_and_describes_itself(built):
+    train, test = (PoseDataset.open(built, split) for split in ("train", "test"))
+    assert (len(train), len(test)) == (2 * 3 * 2 * 6, 3 * 2 * 6)
+    assert set(test.labels["subject"]) == {"S9"}
+    for dataset in (train, test):
+        for i in (0, len(dataset) // 2, len(dataset) - 1):
+            assert dataset.image(i).shape == (60, 45, 3)
+            assert dataset.record(i).validate().name == dataset.name(i)
+    document = read_metadata(built)
+    assert document["splits"]["train"]["counts"]["action"] == dict.fromkeys(
+        ("Eating", "Sitting", "Walking"), 24
+    )
+    for file, digest in document["files"].items():
+        assert parts.checksum(built / file) == digest
+    assert len(document["files"]) == 9
+    assert document["versions"]["python"]
+    sheet = cv2.imread(str(built / SHEET_FILE))
+    assert sheet.shape[1] == 8 * 216
+    assert [p.name for p in built.parent.iterdir() if p.name.startswith(".")] == []
+
+
+def test_processes_and_shards_change_no_byte(source, built, tmp_path):
+    build(plan(source), tmp_path / "parallel", processes=2)
+    assert contents(tmp_path / "parallel") == contents(built)
+    for i in (1, 0, 2):
+        assert build(plan(source), tmp_path / "shards", shard=(i, 3)) is None
+    merge(tmp_path / "shards")
+    assert contents(tmp_path / "shards") == contents(built)
+
+
+def test_merging_before_all_shards_are_there_names_what_is_missing(source, tmp_path):
+    with pytest.raises(LiftjaxError, match="No unfinished data set"):
+        merge(tmp_path / "set")
+    build(plan(source), tmp_path / "set", shard=(0, 2))
+    with pytest.raises(LiftjaxError, match=r"4 of 9 parts are not there yet \(train 1, train 3"):
+        merge(tmp_path / "set")
+    build(plan(source), tmp_path / "set", shard=(1, 2))
+    assert command.main(["merge", "--out", str(tmp_path / "set")]) == 0
+    assert len(PoseDataset.open(tmp_path / "set", "train")) == 72
+
+
+def test_a_damaged_part_is_not_joined(source, tmp_path):
+    build(plan(source), tmp_path / "set", shard=(0, 1), processes=1)
+    build(plan(source, scale=1.1), tmp_path / "new", shard=(0, 2))
+    build(plan(source, scale=1.1), tmp_path / "new", shard=(1, 2))
+    file = building_directory(tmp_path / "new") / "toy-train.array_record-00002"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1] + b"x")
+    with pytest.raises(LiftjaxError, match=r"train.array_record-00002 is missing or damaged"):
+        merge(tmp_path / "new")
+    file.unlink()
+    build(plan(source, scale=1.1), tmp_path / "new")
+    assert (tmp_path / "new" / file.name).read_bytes() == whole
+
+
+@pytest.mark.parametrize("shard", ["4/4", "-1/4", "1", "a/b", "0/0"])
+def test_wrong_shards_are_refused(shard):
+    with pytest.raises(LiftjaxError, match="give I/N with I from 0 to N - 1"):
+        parse_shard(shard)
+
+
+def test_finished_parts_are_kept_and_changed_inputs_made_again(source, built, tmp_path):
+    out = tmp_path / "set"
+    build(plan(source), out, shard=(0, 2))
+    times = {f.name: f.stat().st_mtime_ns for f in building_directory(out).iterdir()}
+    changed = source / "S1" / "Walking.a.json"
+    changed.write_text(json.dumps([0, 1]))
+    assert parts.finished(_job(plan(source), out)) is None
+    build(plan(source), out, shard=(0, 2))
+    after = {f.name: f.stat().st_mtime_ns for f in building_directory(out).iterdir()}
+    assert [name for name in times if times[name] != after[name]] == [
+        "toy-train.array_record-00000"
+    ]
+    write_source(source)
+    build(plan(source), out)
+    assert contents(out) == contents(built)
+
+
+def _job(plan, out):
+    units = plan.parts["train"][0]
+    directories = building_directory(out), notes_directory(out)
+    return parts.Job(*directories, plan.name, "train", 0, plan.skeleton, units)
+
+
+def test_other_settings_start_over(source, tmp_path, capsys):
+    build(plan(source), tmp_path / "set", shard=(0, 2))
+    build(plan(source, scale=1.2), tmp_path / "set", shard=(1, 2))
+    assert "had other settings" in capsys.readouterr().out
+    with pytest.raises(LiftjaxError, match="5 of 9 parts are not there yet"):
+        merge(tmp_path / "set")
+
+
+def test_a_complete_data_set_is_not_built_again(source, built, capsys):
+    times = {f: f.stat().st_mtime_ns for f in built.iterdir()}
+    build(plan(source), built)
+    assert "is complete" in capsys.readouterr().out
+    assert {f: f.stat().st_mtime_ns for f in built.iterdir()} == times
+    (source / "S9" / "Eating.a.json").write_text("[3]")
+    build(plan(source), built)
+    assert len(PoseDataset.open(built, "test")) == 3 * 2 * 6 - 5
+
+
+def test_problems_are_named_counted_and_left_out(source, tmp_path, capsys):
+    (source / "S1" / "Walking.b.json").write_text("[0, -7, 1, 1]")
+    build(plan(source), tmp_path / "set")
+    assert read_metadata(tmp_path / "set")["problems"] == {
+        "negative frame": {"problems": 1, "dropped": 1},
+        "duplicate record": {"problems": 1, "dropped": 1},
+    }
+    with (tmp_path / "set" / PROBLEMS_FILE).open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [(r["kind"], r["file"], r["frame"]) for r in rows] == [
+        ("negative frame", "Walking.b.json", "-7"),
+        ("duplicate record", "Walking.b.json", "1"),
+    ]
+    assert "negative frame: 1, 1 records left out" in capsys.readouterr().out
+
+
+def test_records_twice_in_two_parts_are_refused(source, tmp_path):
+    doubled = plan(source)
+    doubled.parts["train"].append(doubled.parts["train"][0])
+    with pytest.raises(
+        LiftjaxError, match=r"12 records of split train are there twice.*S1/Walking"
+    ):
+        build(doubled, tmp_path / "set")
+
+
+@pytest.mark.parametrize(("scale", "factor"), [(1000, "1e\\+03|1000"), (0.01, "0.01")])
+def test_a_wrong_unit_is_refused_by_the_length_of_legs(source, tmp_path, scale, factor):
+    with pytest.raises(LiftjaxError, match=rf"Walking\.a\.json: thighs and shins of.*({factor})"):
+        build(plan(source, scale=scale), tmp_path / "set")
+    assert not (tmp_path / "set").exists()
+
+
+def test_the_self_check_finds_a_sequence_whose_2d_and_3d_disagree(built):
+    # The toy's joints are random: all its sequences are off.
+    checks = read_metadata(built)["splits"]["test"]["checks"]
+    assert set(checks["suspicious"]) == {
+        f"S9/{action} 1/{camera}" for action in ("Eating", "Sitting", "Walking") for camera in "ab"
+    }
+    assert checks["limbs"]["S9"]["std_mm"] == 0
+
+
+def test_the_report_names_the_split_without_records_and_why(source, tmp_path):
+    for file in (source / "S9").glob("*.json"):
+        file.write_text("[-1, -2]")
+    with pytest.raises(LiftjaxError, match=r"test of toy has no records \(negative frame: 12 left"):
+        build(plan(source), tmp_path / "set")
+
+
+def test_killed_ten_times_and_run_again_gives_the_same_bytes(source, built, tmp_path):
+    """Each run is killed (-9, with its workers) at a random moment and begun again."""
+    out, rng = tmp_path / "killed", random.Random(0)
+    for _ in range(10):
+        process = start(source, out, "--processes", "2", "--seconds", "0.05")
+        time.sleep(rng.uniform(0.5, 5.0))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        if out.exists() and not notes_directory(out).exists():
+            out.rename(tmp_path / f"whole-{rng.random()}")  # it was quicker: begin once more
+    assert start(source, out, "--processes", "2", "--seconds", "0.05").wait() == 0
+    for whole in (out, *tmp_path.glob("whole-*")):
+        assert contents(whole) == contents(built)
+
+
+def test_ctrl_c_stops_workers_and_keeps_what_is_done(source, built, tmp_path):
+    out = tmp_path / "stopped"
+    process = start(source, out, "--processes", "2", "--seconds", "0.1")
+    deadline = time.monotonic() + 60
+    while not list(notes_directory(out).glob("train-*.json")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait() != 0
+    assert not out.exists()
+    build(plan(source, 0.1), out)
+    assert np.array_equal(
+        PoseDataset.open(out, "train").labels["frame"],
+        PoseDataset.open(built, "train").labels["frame"],
+    )
