@@ -14,9 +14,11 @@ import functools
 import hashlib
 import json
 import multiprocessing
+import multiprocessing.connection
 import os
 import shutil
 import signal
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -133,11 +135,18 @@ def build(
     return document
 
 
-def merge(out) -> dict:
-    """Joins the parts that the shards of a build have written."""
+def merge(out, others: Sequence = ()) -> dict:
+    """Joins the parts that the shards of a build have written.
+
+    Args:
+      out: the directory that the builds were given.
+      others: the same of builds that wrote elsewhere; their parts are copied to those of `out`.
+    """
     out = Path(out).expanduser().absolute()
     check_replaceable(out)
     with _disk_errors(out):
+        for other in others:
+            finishing.gather(Path(other).expanduser().absolute(), out)
         document = finishing.finish(out)
     print(report(document, out))
     return document
@@ -297,16 +306,16 @@ def _write_here(jobs: Sequence[Job], bar: tqdm) -> None:
 
 def _write_in_processes(jobs: Sequence[Job], processes: int, bar: tqdm) -> None:
     context = multiprocessing.get_context("spawn")  # forking a process with jax's threads may hang
-    counters = context.Value("q", 0), context.Value("q", 0)
+    units, records, stop = (context.Value("q", 0) for _ in range(3))
     pool = concurrent.futures.ProcessPoolExecutor(
-        processes, context, initializer=_start_worker, initargs=counters
+        processes, context, initializer=_start_worker, initargs=(units, records, stop)
     )
     try:
         waiting = {pool.submit(_write_in_worker, job) for job in jobs}
         while waiting:
             done, waiting = concurrent.futures.wait(waiting, timeout=_POLL_SECONDS)
-            bar.set_postfix_str(f"{counters[1].value} records", refresh=False)
-            bar.update(counters[0].value + bar.initial - bar.n)
+            bar.set_postfix_str(f"{records.value} records", refresh=False)
+            bar.update(units.value + bar.initial - bar.n)
             for future in done:
                 future.result()
     except concurrent.futures.process.BrokenProcessPool:
@@ -315,24 +324,40 @@ def _write_in_processes(jobs: Sequence[Job], processes: int, bar: tqdm) -> None:
             "fewer --processes: finished parts are kept."
         ) from None
     finally:
+        stop.value = 1
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _start_worker(units, records) -> None:
-    global _counters
-    _counters = units, records
+def _start_worker(units, records, stop) -> None:
+    global _shared
+    _shared = units, records, stop
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which stops us
+    threading.Thread(target=_follow_parent, daemon=True).start()
     import cv2
 
     cv2.setNumThreads(1)
 
 
+def _follow_parent() -> None:
+    """Ends this process when its parent does, which may not have had time to say so."""
+    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)
+
+
 def _write_in_worker(job: Job) -> None:
+    *counters, stop = _shared
+
     def count(counter) -> None:
+        if stop.value:
+            raise _Stopped
         with counter.get_lock():
             counter.value += 1
 
-    parts.write(job, *(functools.partial(count, counter) for counter in _counters))
+    parts.write(job, *(functools.partial(count, counter) for counter in counters))
+
+
+class _Stopped(Exception):
+    """The build is over, the part is not wanted any more."""
 
 
 @contextlib.contextmanager

@@ -86,6 +86,23 @@ def missing_parts(out: Path, header: Header) -> list[str]:
     ]
 
 
+def gather(other: Path, out: Path) -> None:
+    """Copies the parts of the unfinished build of `other` to that of `out`."""
+    theirs, ours = read_header(other), read_header(out)
+    for directory, header in ((other, theirs), (out, ours)):
+        if header is None:
+            raise LiftjaxError(
+                f"There is no unfinished build of {directory} (no {notes_directory(directory)})."
+            )
+    if theirs != ours:
+        raise LiftjaxError(
+            f"{other} and {out} were built with other settings or from another source; build their "
+            "shards with the same command."
+        )
+    for get in (building_directory, notes_directory):  # notes last: they vouch for their parts
+        shutil.copytree(get(other), get(out), dirs_exist_ok=True)
+
+
 def finish(out: Path) -> dict:
     """Joins the parts of `out`, whose notes must all be there; returns the new liftjax.json.
 

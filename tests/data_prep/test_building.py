@@ -49,6 +49,17 @@ def start(source, out, *options):
         )
 
 
+def wait_for_end_of_group(group, seconds=30):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"processes of group {group} are still there after {seconds} s")
+
+
 def test_a_build_opens_and_describes_itself(built):
     train, test = (PoseDataset.open(built, split) for split in ("train", "test"))
     assert (len(train), len(test)) == (2 * 3 * 2 * 6, 3 * 2 * 6)
@@ -88,6 +99,17 @@ def test_merging_before_all_shards_are_there_names_what_is_missing(source, tmp_p
     build(plan(source), tmp_path / "set", shard=(1, 2))
     assert command.main(["merge", "--out", str(tmp_path / "set")]) == 0
     assert len(PoseDataset.open(tmp_path / "set", "train")) == 72
+
+
+def test_shards_on_several_disks_are_gathered(source, built, tmp_path):
+    for i, disk in enumerate(("one", "two")):
+        build(plan(source), tmp_path / disk / "set", shard=(i, 2))
+    merge(tmp_path / "one" / "set", [tmp_path / "two" / "set"])
+    assert contents(tmp_path / "one" / "set") == contents(built)
+    build(plan(source), tmp_path / "one" / "other", shard=(0, 2))
+    build(plan(source, scale=1.1), tmp_path / "two" / "other", shard=(1, 2))
+    with pytest.raises(LiftjaxError, match="were built with other settings"):
+        merge(tmp_path / "one" / "other", [tmp_path / "two" / "other"])
 
 
 def test_a_damaged_part_is_not_joined(source, tmp_path):
@@ -200,13 +222,14 @@ def test_the_report_names_the_split_without_records_and_why(source, tmp_path):
 
 
 def test_killed_ten_times_and_run_again_gives_the_same_bytes(source, built, tmp_path):
-    """Each run is killed (-9, with its workers) at a random moment and begun again."""
+    """Each run is killed (-9) at a random moment, upon which its workers end, and begun again."""
     out, rng = tmp_path / "killed", random.Random(0)
     for _ in range(10):
         process = start(source, out, "--processes", "2", "--seconds", "0.05")
         time.sleep(rng.uniform(0.5, 5.0))
-        os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
         process.wait()
+        wait_for_end_of_group(process.pid)
         if out.exists() and not notes_directory(out).exists():
             out.rename(tmp_path / f"whole-{rng.random()}")  # it was quicker: begin once more
     assert start(source, out, "--processes", "2", "--seconds", "0.05").wait() == 0
