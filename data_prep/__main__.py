@@ -9,6 +9,11 @@ from liftjax.errors import LiftjaxError
 
 # command: module with add_arguments(parser) and run(args), description, example
 COMMANDS = {
+    "human36m": (
+        "data_prep.human36m.build",
+        "Human3.6M from the official archive, from h36m-fetch or from MMPose.",
+        "python -m data_prep human36m --source Human3.6M --out data/human36m",
+    ),
     "synthetic": (
         "data_prep.synthetic.build",
         "Make people: rendered figures in known poses, seen by known cameras.",

@@ -1,0 +1,246 @@
+"""The `coco` command: people in COCO's photographs, with 2D labels, as a data set.
+
+What the photographs do not tell is left empty: no 3D (`has_3d` false, zeros), the identity for a
+camera. Of a record, `frame` is COCO's image number and `trial` its annotation number; the box is
+COCO's, which surrounds the person's outline, not the joints.
+"""
+
+import argparse
+import dataclasses
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from data_prep import pictures
+from data_prep.building import Plan, Problem, Unit, add_build_arguments, build_from_args
+from data_prep.coco.annotations import Person, Selection, by_image, read_people
+from liftjax import geometry
+from liftjax.data.schema import Record
+from liftjax.errors import LiftjaxError
+from liftjax.skeletons import COCO, convert, convert_confidence, get_skeleton
+
+SPLITS = {"train": "train2017", "test": "val2017"}
+SKELETONS = ("human36m", "coco", "panoptic")
+MIN_KEYPOINTS = 1  # as HRNet and MMPose take them
+MIN_SIDE = 8.0
+_PEOPLE_A_PART = 400
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--source",
+        required=True,
+        help="directory of annotations/person_keypoints_train2017.json and train2017/*.jpg "
+        "(or images/train2017/*.jpg), and the same of val2017",
+    )
+    parser.add_argument(
+        "--splits",
+        nargs="+",
+        choices=SPLITS,
+        default=list(SPLITS),
+        help="train is train2017, test is val2017; default: both",
+    )
+    parser.add_argument(
+        "--skeleton",
+        choices=SKELETONS,
+        default="human36m",
+        help="joint set of the records; joints that COCO has not follow from others, and are "
+        "visible if all of these are labelled and they lie in the image; default: %(default)s",
+    )
+    parser.add_argument(
+        "--min-keypoints",
+        type=int,
+        default=MIN_KEYPOINTS,
+        metavar="N",
+        help="labelled joints (of COCO's 17) that a person must have; default: %(default)s",
+    )
+    parser.add_argument(
+        "--min-side",
+        type=float,
+        default=MIN_SIDE,
+        metavar="PX",
+        help="least width and height of a person's box in the image; default: %(default)s",
+    )
+    pictures.add_picture_arguments(parser)
+    add_build_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    planned = plan(
+        args.source,
+        splits=args.splits,
+        skeleton=args.skeleton,
+        min_keypoints=args.min_keypoints,
+        min_side=args.min_side,
+        full_frames=args.full_frames,
+    )
+    build_from_args(planned, args)
+
+
+def plan(
+    source,
+    *,
+    splits: Sequence[str] = tuple(SPLITS),
+    skeleton: str = "human36m",
+    min_keypoints: int = MIN_KEYPOINTS,
+    min_side: float = MIN_SIDE,
+    full_frames: bool = False,
+) -> Plan:
+    """What to build of COCO in `source`; reads the annotation files once.
+
+    Raises LiftjaxError for an annotation file or picture folder that is missing or unreadable.
+    """
+    source = Path(source).expanduser().absolute()
+    selection = Selection(max(min_keypoints, 1), max(min_side, 1.0))
+    parts, problems = {}, []
+    for split in sorted(set(splits), key=list(SPLITS).index):
+        subset = SPLITS[split]
+        folder = _picture_folder(source, split)
+        annotations = source / "annotations" / f"person_keypoints_{subset}.json"
+        name = str(annotations.relative_to(source))
+        people, found = read_people(annotations, name, selection)
+        problems += found
+        people, hidden = _with_visible(people, skeleton)
+        if hidden:
+            detail = f"none of them gives a joint of {skeleton}"
+            problems.append(Problem("no visible joint", name, None, detail, hidden))
+        if not people:
+            kinds = ", ".join(sorted({p.kind for p in problems}))
+            raise LiftjaxError(f"{annotations} holds nobody to train on ({kinds}).")
+        where = str(source), str(folder), str(annotations), subset
+        parts[split] = [
+            (People(*where, group, skeleton, full_frames),)
+            for group in by_image(people, _PEOPLE_A_PART)
+        ]
+    return Plan(
+        name="coco",
+        skeleton=skeleton,
+        settings={"selection": dataclasses.asdict(selection), "full_frames": full_frames},
+        parts=parts,
+        metadata={
+            "source": "COCO 2017 keypoints, https://cocodataset.org",
+            "license": "annotations CC BY 4.0; each photograph has its own licence on Flickr",
+        },
+        problems=tuple(problems),
+        unit="groups",
+    )
+
+
+def _picture_folder(source: Path, split: str) -> Path:
+    subset = SPLITS[split]
+    folders = (source / subset, source / "images" / subset)
+    for folder in folders:
+        if folder.is_dir():
+            return folder
+    other = next(iter(SPLITS.keys() - {split}))
+    raise LiftjaxError(
+        f"COCO's {subset} pictures are missing: expected {folders[0]} or {folders[1]}; "
+        f"to build without them: --splits {other}"
+    )
+
+
+def _with_visible(people: Sequence[Person], skeleton: str) -> tuple[list[Person], int]:
+    """Those with a visible joint of the skeleton, and how many have none."""
+    if not people:
+        return [], 0
+    _, visible = joints_of(people, skeleton)
+    kept = list(itertools.compress(people, visible.any(axis=-1)))
+    return kept, len(people) - len(kept)
+
+
+def joints_of(people: Sequence[Person], skeleton: str) -> tuple[np.ndarray, np.ndarray]:
+    """Joints (P, K, 2) of a skeleton in pixels, and which of them are visible (P, K).
+
+    A joint whose sources are not all labelled is invisible and set to the centre of the box;
+    COCO's own stand-in, the image's corner, would spoil whatever is computed from all joints.
+    """
+    keypoints = np.stack([person.keypoints for person in people])
+    boxes = np.stack([person.box_xyxy for person in people])
+    labelled = keypoints[..., 2] > 0
+    center = (boxes[:, None, :2] + boxes[:, None, 2:]) / 2
+    joints = np.where(labelled[..., None], keypoints[..., :2], center)
+    joints = convert(joints, COCO.name, skeleton)
+    known = convert_confidence(labelled.astype(float), COCO.name, skeleton) > 0
+    joints = np.where(known[..., None], joints, center)
+    sizes = np.array([person.image_size for person in people])
+    return joints, known & geometry.inside_image(joints, sizes)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class People(Unit):
+    """Some people, those of an image together."""
+
+    source: str
+    folder: str
+    annotations: str
+    subset: str
+    people: tuple[Person, ...]
+    skeleton: str
+    full_frames: bool
+
+    @property
+    def name(self) -> str:
+        return f"{self.subset}/{self.people[0].image}-{self.people[-1].image}"
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        files = dict.fromkeys(str(Path(self.folder, p.file_name)) for p in self.people)
+        return (self.annotations, *files)
+
+    def records(self) -> Iterator[Record | Problem]:
+        for _, people in itertools.groupby(self.people, lambda p: p.image):
+            yield from self._records_of_image(list(people))
+
+    def _records_of_image(self, people: Sequence[Person]) -> Iterator[Record | Problem]:
+        first = people[0]
+        path = Path(self.folder, first.file_name)
+        picture = pictures.read_jpeg(path)
+        kind, detail = _fault(path, picture, first.image_size)
+        if kind:
+            file = str(path.relative_to(self.source))
+            yield Problem(kind, file, first.image, detail, len(people))
+        else:
+            for person, joints_px, visible in zip(
+                people, *joints_of(people, self.skeleton), strict=True
+            ):
+                yield self._record(person, joints_px, visible, picture)
+
+    def _record(self, person: Person, joints_px, visible, picture: np.ndarray) -> Record:
+        box = person.box_xyxy
+        image, stored_to_image = pictures.store(picture, box, full_frame=self.full_frames)
+        return Record(
+            image=image,
+            stored_to_image=stored_to_image,
+            image_size=np.array(person.image_size),
+            box_xyxy=box,
+            joints_px=joints_px,
+            joint_visible=visible,
+            pose_m=np.zeros((get_skeleton(self.skeleton).num_joints, 3)),
+            root_m=np.zeros(3),
+            has_3d=False,
+            camera_K=np.eye(3),
+            camera_R=np.eye(3),
+            camera_t=np.zeros(3),
+            camera_distortion=np.zeros(5),
+            distortion_model="opencv",
+            skeleton=self.skeleton,
+            subject="coco",
+            action=self.subset,
+            camera="",
+            frame=person.image,
+            trial=person.annotation,
+        )
+
+
+def _fault(path: Path, picture: np.ndarray | None, size: tuple[int, int]) -> tuple[str, str]:
+    """Kind and detail of what is wrong with a picture; kind "" if nothing is."""
+    if picture is None and not path.exists():
+        return "missing picture", ""
+    if picture is None:
+        return "broken picture", "unreadable or cut short"
+    if picture.shape[1::-1] != size:
+        found = "{}x{}".format(*picture.shape[1::-1])
+        return "wrong picture size", "{}, but {}x{} in the annotations".format(found, *size)
+    return ("black picture" if pictures.is_black(picture) else ""), ""

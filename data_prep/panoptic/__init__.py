@@ -1,0 +1,1 @@
+"""The CMU Panoptic Studio's HD recordings, as records."""

@@ -1,0 +1,81 @@
+"""The studio's cameras, from calibration_SEQUENCE.json."""
+
+import dataclasses
+import json
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+
+from liftjax.errors import LiftjaxError
+
+METRES = 0.01  # the studio's files are in centimetres
+
+# The files' y axis points down. As a row, x y z times this matrix is x z -y: the third axis points
+# up. A camera's rotation times it takes points so turned to the same place as before.
+TURN = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
+_ROTATION_TOLERANCE = 1e-3
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Camera:
+    """A camera; R (3, 3) and t (3,) take turned world points in metres to its axes: R X + t.
+
+    Attributes:
+      name: panel and node, such as "00_03". image_size: (width, height).
+      K: (3, 3). distortion: (5,) k1, k2, p1, p2, k3 of OpenCV's model.
+    """
+
+    name: str
+    image_size: tuple[int, int]
+    K: np.ndarray
+    distortion: np.ndarray
+    R: np.ndarray
+    t: np.ndarray
+
+
+def camera_name(panel: int, node: int) -> str:
+    return f"{panel:02d}_{node:02d}"
+
+
+def read_cameras(path: Path, wanted: Collection[str]) -> dict[str, Camera]:
+    """The cameras of these names that the file has. Raises LiftjaxError if it is no calibration."""
+    if not path.exists():
+        raise LiftjaxError(f"The calibration is missing: expected {path}.")
+    try:
+        entries = {
+            camera_name(entry["panel"], entry["node"]): entry
+            for entry in json.loads(path.read_bytes())["cameras"]
+        }
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise LiftjaxError(
+            f"{path} is not a Panoptic calibration ({_reason(error)}); download it again."
+        ) from error
+    return {name: _camera(name, entries[name], path) for name in wanted if name in entries}
+
+
+def _camera(name: str, entry: dict, path: Path) -> Camera:
+    try:
+        camera = Camera(
+            name=name,
+            image_size=tuple(int(side) for side in entry["resolution"]),
+            K=np.asarray(entry["K"], float).reshape(3, 3),
+            distortion=np.asarray(entry["distCoef"], float).reshape(5),
+            R=np.asarray(entry["R"], float).reshape(3, 3) @ TURN,
+            t=np.asarray(entry["t"], float).reshape(3) * METRES,
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise LiftjaxError(
+            f"{path}: camera {name} is malformed ({_reason(error)}); download the file again."
+        ) from error
+    arrays = (camera.K, camera.distortion, camera.R, camera.t)
+    if not all(np.isfinite(array).all() for array in arrays):
+        raise LiftjaxError(f"{path}: camera {name} holds NaN; download the file again.")
+    rotated = camera.R @ camera.R.T
+    if np.abs(rotated - np.eye(3)).max() > _ROTATION_TOLERANCE or np.linalg.det(camera.R) < 0:
+        raise LiftjaxError(f"{path}: R of camera {name} is no rotation; download the file again.")
+    return camera
+
+
+def _reason(error: Exception) -> str:
+    return f"no {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
