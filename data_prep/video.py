@@ -12,6 +12,8 @@ from liftjax.errors import LiftjaxError
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 import cv2
 
+_DOUBTFUL = 4  # frames before a cut: the last one decoded and those that borrow from it
+
 
 def frame_size(path) -> tuple[int, int]:
     """(width, height) of the video."""
@@ -29,20 +31,31 @@ def frame_count(path) -> int:
     return count
 
 
+def frame_rate(path) -> float:
+    """Frames a second; 0 if the file does not say."""
+    capture = _open(path)
+    rate = float(capture.get(cv2.CAP_PROP_FPS))
+    capture.release()
+    return rate
+
+
 def frames_at(path, numbers: Sequence[int]) -> Iterator[tuple[int, np.ndarray | None]]:
     """The frames of these numbers (from 0), in increasing order: (H, W, 3) uint8 BGR.
 
-    A frame is None from where the file ends or breaks. Frames between are passed over without
-    being converted or copied; they are not sought, since seeking misses by some frames in files of
-    many encoders.
+    A frame is None from where the file ends or breaks, and in an MP4 file that was cut from a few
+    frames before: the decoder makes up what it does not find. Frames between are passed over
+    without being converted or copied; they are not sought, since seeking misses by some frames in
+    files of many encoders.
     """
     wanted = sorted(set(numbers))
     if wanted and wanted[0] < 0:
         raise ValueError(f"frame numbers start at 0, got {wanted[0]}")
     capture = _open(path)
     try:
+        end = max(_decodable(path) - _DOUBTFUL, 0) if _is_cut(path) else None
         position, whole = 0, True
         for number in wanted:
+            whole = whole and (end is None or number < end)
             while whole and position <= number:
                 whole = capture.grab()
                 position += 1
@@ -50,6 +63,33 @@ def frames_at(path, numbers: Sequence[int]) -> Iterator[tuple[int, np.ndarray | 
             yield number, frame if ok else None
     finally:
         capture.release()
+
+
+def _is_cut(path) -> bool:
+    """Whether an MP4 file ends before its last box does, as after a download that broke off."""
+    size, position = os.path.getsize(path), 0
+    with open(path, "rb") as stream:
+        while position + 8 <= size:
+            stream.seek(position)
+            head = stream.read(16)
+            if position == 0 and head[4:8] != b"ftyp":
+                return False
+            length = int.from_bytes(head[:4], "big")
+            if length == 1:
+                length = int.from_bytes(head[8:], "big")
+            if length < 8:  # 0: up to the end of the file, however long
+                return False
+            position += length
+    return position > size
+
+
+def _decodable(path) -> int:
+    """How many frames the decoder gives."""
+    capture, count = _open(path), 0
+    while capture.grab():
+        count += 1
+    capture.release()
+    return count
 
 
 def _open(path) -> cv2.VideoCapture:
