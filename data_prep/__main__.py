@@ -22,7 +22,7 @@ COMMANDS = {
     "multicam": (
         "data_prep.multicam.build",
         "Triangulate a person filmed by several calibrated cameras.",
-        "python -m data_prep multicam --demo-recording --out data/multicam",
+        "python -m data_prep multicam --source footage --out data/footage",
     ),
     "lifting": (
         "data_prep.lifting.build",

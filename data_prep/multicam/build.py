@@ -1,109 +1,266 @@
-"""The `multicam` command: from calibrated footage to a data set."""
+"""The `multicam` command: from calibrated footage to a data set.
+
+What a source directory looks like is told in :mod:`data_prep.multicam.layout`, what detections and
+calibrations may look like in :mod:`detections` and :mod:`calibration`.
+"""
 
 import argparse
+import hashlib
 import json
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from data_prep.contact_sheet import contact_sheet
+from data_prep import pictures
+from data_prep.building import Plan, Unit, add_build_arguments, build, parse_shard
+from data_prep.finishing import check_replaceable
 from data_prep.multicam import demo_recording
-from data_prep.multicam.recording import Recording, check, make_records, reconstruct
-from data_prep.building import check_replaceable, write_dataset
-from liftjax.data.schema import Record
-from liftjax.errors import LiftjaxError
+from data_prep.multicam.calibration import UNITS_M
+from data_prep.multicam.layout import Files, find_recordings
+from data_prep.multicam.recording import (
+    MAX_LAG,
+    Poses,
+    check_convertible,
+    read_recording,
+    reconstruct,
+)
+from data_prep.multicam.records import units
+from data_prep.multicam.report import check, format_report
+from liftjax.errors import LiftjaxError, unknown_name
+from liftjax.skeletons import SKELETONS
 
 TRAIN_SHARE, TEST_SHARE = 0.6, 0.3  # of the frames, from both ends; those between are left out
 CACHE = "~/.cache/liftjax"  # where downloads go
-_SHEET_FRAMES = 8
+_TARGETS = ("human36m", "panoptic")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument(
+        "--source",
+        metavar="DIR",
+        help="a recording, or a directory with several, as Pose2Sim lays them out: videos/ (cam01."
+        "mp4 ...), pose/ (cam01_json/ ...: OpenPose, RTMPose or MMPose JSON) and calibration/ "
+        "(*.toml as Pose2Sim and Anipose write, or *.qca.txt), in the recording or above",
+    )
+    what.add_argument(
         "--demo-recording",
         action="store_true",
-        required=True,
         help="the demo recording of Pose2Sim: 3 cameras, 100 frames of a man on a beam",
     )
-    parser.add_argument("--out", required=True, help="directory of the data set")
+    parser.add_argument(
+        "--test",
+        nargs="+",
+        default=(),
+        metavar="NAME",
+        help="recordings to test on; without it, the last 30%% of each recording's frames are for "
+        "testing and the first 60%% for training",
+    )
+    parser.add_argument(
+        "--cameras",
+        nargs="+",
+        default=(),
+        metavar="NAME",
+        help="the cameras to use, as the calibration calls them; NAME=FILE if its video and "
+        "detections have another name; default: all",
+    )
+    parser.add_argument(
+        "--stride", type=int, default=1, metavar="N", help="keep every N-th frame; default: all"
+    )
+    parser.add_argument(
+        "--no-sync", action="store_true", help="take the cameras to be in step; else lags of whole "
+        f"frames, at most {MAX_LAG}, are estimated from the person's motion"
+    )  # fmt: skip
+    parser.add_argument(
+        "--skeleton", choices=_TARGETS, default=_TARGETS[0], help="joints; default: %(default)s"
+    )
+    parser.add_argument(
+        "--detections-skeleton",
+        choices=sorted(SKELETONS),
+        metavar="NAME",
+        help=f"joints of the detections ({', '.join(sorted(SKELETONS))}), if not the usual ones of "
+        "their number",
+    )
+    parser.add_argument(
+        "--detections-on",
+        choices=("calibration", "video"),
+        default="calibration",
+        help="whose pixels the detections are in, where a video was scaled or got bars after the "
+        "calibration; default: %(default)s",
+    )
+    parser.add_argument("--calibration", metavar="FILE", help="instead of the nearest one")
+    parser.add_argument(
+        "--calibration-unit", choices=sorted(UNITS_M), default="m", help="of a .toml file's "
+        "translations; default: %(default)s"
+    )  # fmt: skip
+    pictures.add_picture_arguments(parser)
+    add_build_arguments(parser)
     parser.add_argument("--wheel", help=f"{demo_recording.WHEEL} on disk, instead of a download")
     parser.add_argument("--cache", default=CACHE, help="where downloads go; default: %(default)s")
 
 
 def run(args: argparse.Namespace) -> None:
-    build_demo_recording(args.out, args.wheel, args.cache)
+    options = {"processes": args.processes, "shard": parse_shard(args.shard)}
+    check_replaceable(args.out)
+    settings = {
+        "calibration": args.calibration,
+        "unit": args.calibration_unit,
+        "cameras": args.cameras,
+        "test": args.test,
+        "stride": args.stride,
+        "max_lag": 0 if args.no_sync else MAX_LAG,
+        "skeleton": args.skeleton,
+        "joint_set": args.detections_skeleton,
+        "on_video": args.detections_on == "video",
+        "full_frames": args.full_frames,
+    }
+    if args.demo_recording:
+        build_demo_recording(args.out, args.wheel, args.cache, settings, **options)
+    else:
+        build(plan(args.source, **settings), args.out, **options)
 
 
-def build_demo_recording(out, wheel: str | None = None, cache: str = CACHE) -> dict:
-    """Fetches the demo recording, unless `wheel` has it, and builds its data set in `out`."""
+def build_demo_recording(
+    out, wheel: str | None = None, cache: str = CACHE, settings: dict | None = None, **options
+) -> dict | None:
+    """Fetches the demo recording, unless `wheel` has it, and builds its data set in `out`.
+
+    Args:
+      settings: of :func:`plan`, to differ from the demo's own.
+      options: of :func:`data_prep.building.build`.
+    """
     check_replaceable(out)
     wheel = wheel or demo_recording.fetch(cache)
-    with tempfile.TemporaryDirectory() as folder:
-        license_text = demo_recording.unpack(wheel, folder)
-        metadata = {"source": demo_recording.PACKAGE, "license": "BSD-3-Clause"}
-        files = {"LICENSE-pose2sim.txt": license_text.encode()}
+    given = {key: value for key, value in (settings or {}).items() if value or key == "max_lag"}
+    with demo_recording.unpacked(wheel) as (folder, license_text):
+        preset = {
+            "calibration": folder / demo_recording.CALIBRATION,
+            "cameras": demo_recording.CAMERAS,
+            "only": demo_recording.TRIAL,
+            "names": (demo_recording.SUBJECT, demo_recording.ACTION),
+            "metadata": {"source": demo_recording.PACKAGE, "license": "BSD-3-Clause"},
+            "files": {"LICENSE-pose2sim.txt": license_text.encode()},
+        }
         try:
-            return build(demo_recording.read(folder), out, metadata, files)
+            return build(plan(folder, **preset | given), out, **options)
         except LiftjaxError as error:  # the temporary folder would tell the user nothing
-            raise LiftjaxError(str(error).replace(folder, str(wheel))) from error
+            raise LiftjaxError(str(error).replace(str(folder), str(wheel))) from error
 
 
-def build(recording: Recording, out, metadata: dict, files: dict[str, bytes]) -> dict:
-    """Writes the data set, report.json and contact_sheet.png to `out`; returns the report."""
-    poses = reconstruct(recording)
-    report = check(recording, poses)
-    total = len(poses.frames)
-    train, test = (max(1, round(share * total)) for share in (TRAIN_SHARE, TEST_SHARE))
-    last_train, first_test = poses.frames[train - 1], poses.frames[-test]
-    records = list(make_records(recording, poses))
-    write_dataset(
-        out,
-        "multicam",
-        {
-            "train": (r for r in records if r.frame <= last_train),
-            "test": (r for r in records if r.frame >= first_test),
+def plan(
+    source,
+    *,
+    calibration=None,
+    unit: str = "m",
+    cameras: Sequence[str] = (),
+    test: Sequence[str] = (),
+    stride: int = 1,
+    max_lag: int = MAX_LAG,
+    skeleton: str = "human36m",
+    joint_set: str | None = None,
+    on_video: bool = False,
+    full_frames: bool = False,
+    only: str | None = None,
+    names: tuple[str, str] | None = None,
+    metadata: dict | None = None,
+    files: dict[str, bytes] | None = None,
+) -> Plan:
+    """Finds, follows and triangulates; prints how well that went. See the options' help.
+
+    Args:
+      only: the one recording to take, by its path below the source.
+      names: subject and action of all records, instead of the folders' names.
+      metadata, files: to store with the records.
+    """
+    if stride < 1:
+        raise LiftjaxError(f"--stride {stride}: give 1 or more.")
+    found, problems = find_recordings(source, calibration, cameras, unit, only, names)
+    tested = _tested(found, test)
+    splits: dict[str, list[tuple[Unit, ...]]] = {"train": [], "test": []}
+    reports = {}
+    for each in found:
+        recording = read_recording(each, joint_set, on_video)
+        check_convertible(recording.joint_set, skeleton)
+        poses = reconstruct(recording, skeleton, max_lag, stride)
+        problems += [*recording.problems, *poses.problems]
+        reports[each.name] = check(recording, poses)
+        print(format_report(each.name, reports[each.name]))
+        for split, rows in _rows(poses, tested.get(each.name)).items():
+            splits[split] += [(made,) for made in units(recording, poses, rows, full_frames)]
+    return Plan(
+        name="multicam",
+        skeleton=skeleton,
+        settings={
+            "cameras": list(cameras),
+            "names": names,
+            "test": sorted(test),
+            "stride": stride,
+            "max_lag": max_lag,
+            "calibration_unit": unit,
+            "detections_skeleton": joint_set,
+            "detections_on_video": on_video,
+            "full_frames": full_frames,
+            "source_sha256": _digest(found),
         },
-        {**metadata, "last_train_frame": int(last_train)},
-        {
-            **files,
-            "report.json": (json.dumps(report, indent=2) + "\n").encode(),
-            "contact_sheet.png": _sheet(records, poses.frames),
-        },
+        parts=splits,
+        metadata={**(metadata or {}), "lags": _lags(reports)},
+        problems=problems,
+        files={**(files or {}), "report.json": _json({"recordings": reports})},
+        unit="camera runs",
     )
-    print(format_report(report))
-    print(f"Wrote {Path(out)}: {train} train and {test} test frames of each camera.")
-    return report
 
 
-def _sheet(records: Sequence[Record], frames: np.ndarray) -> bytes:
-    """Frames spread over the recording, a row of them for each camera."""
-    spread = np.linspace(0, len(frames) - 1, min(len(frames), _SHEET_FRAMES)).astype(int)
-    chosen = set(frames[spread].tolist())
-    return contact_sheet([r for r in records if r.frame in chosen], columns=len(chosen))
+def _tested(found: Sequence[Files], test: Sequence[str]) -> dict[str, bool]:
+    """Recording name -> whether it is for testing; empty if each is to be cut in two."""
+    if not test:
+        return {}
+    chosen = set()
+    for name in test:
+        matching = {f.name for f in found if name in (f.name, f.action)}
+        if not matching:
+            raise unknown_name("recording", name, [f.name for f in found])
+        if len(matching) > 1:
+            raise LiftjaxError(f"--test {name} may be {' or '.join(sorted(matching))}; say which.")
+        chosen |= matching
+    if len(chosen) == len(found):
+        raise LiftjaxError("--test names all recordings; none is left for training.")
+    return {f.name: f.name in chosen for f in found}
 
 
-def format_report(report: dict) -> str:
-    """The report as a table: median reprojection error in px (mm), joints by cameras."""
-    cameras = report["cameras"]
-    lines = [
-        f"{report['frames']} frames; median reprojection error in px (mm)",
-        f"{'':16}" + "".join(f"{name:>16}" for name in cameras),
-    ]
-    joints = next(iter(cameras.values()))["joints"]
-    rows = [(joint, [c["joints"][joint] for c in cameras.values()]) for joint in joints]
-    for name, cells in [*rows, ("all joints", list(cameras.values()))]:
-        lines.append(f"{name:16}" + "".join(f"{_cell(cell):>16}" for cell in cells))
-    if report["interpolated"]:
-        counts = ", ".join(f"{joint} {n}" for joint, n in report["interpolated"].items())
-        lines.append(f"frames in which a joint was interpolated: {counts}")
-    if report["frames_without_person"]:
-        lines.append(f"frames left out, the person not found: {report['frames_without_person']}")
-    return "\n".join(lines)
+def _rows(poses: Poses, for_test: bool | None) -> dict[str, np.ndarray]:
+    """Split -> indices of its poses: all in one, or for None the beginning and the end."""
+    total = len(poses.frames)
+    if for_test is not None:
+        return {"test" if for_test else "train": np.arange(total)}
+    train, test = (max(1, round(share * total)) for share in (TRAIN_SHARE, TEST_SHARE))
+    if total < 2:
+        raise LiftjaxError("The recording has one frame; that is not enough to train and test.")
+    return {"train": np.arange(train), "test": np.arange(total - test, total)}
 
 
-def _cell(cell: dict) -> str:
-    if cell["median_px"] is None:
-        return "not seen"
-    return f"{cell['median_px']:.1f} ({cell['median_mm']:.0f})"
+def _lags(reports: dict) -> dict:
+    return {
+        name: {camera: c["lag_frames"] for camera, c in report["cameras"].items()}
+        for name, report in reports.items()
+    }
+
+
+def _digest(found: Sequence[Files]) -> str:
+    """Of all calibrations and detections: what the poses are computed from."""
+    digest = hashlib.sha256()
+    for file in _read_files(found):
+        digest.update(file.name.encode())
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _read_files(found: Sequence[Files]) -> Iterable[Path]:
+    for files in found:
+        yield files.calibration
+        for path in files.detections:
+            yield from [path] if path.is_file() else sorted(path.glob("*.json"))
+
+
+def _json(document: dict) -> bytes:
+    return (json.dumps(document, indent=2) + "\n").encode()

@@ -4,26 +4,27 @@ It comes inside the Python package `pose2sim`, which is read as a zip archive an
 Four cameras filmed 100 frames at 60 Hz; OpenPose's BODY_25B model gave the 2D joints and Qualisys
 the calibration. Three things about it are not written in its files:
 
-- Camera 3 runs a few frames late and does not fit the others; it is left out.
+- Camera 3 was moved after the calibration: its detections fit its pictures and move in step with
+  the other cameras', but lie 26 px right and 18 px below where the others' joints should be. It is
+  left out.
 - The videos of cameras 1 and 2 were re-encoded at 1080 x 1920 with black bars, while calibration
   and detections are for 1088 x 1920. The calibrated picture is the "original image" of the
-  records; `video.letterbox_affine` leads to the video's pixels.
-- Other people stand behind in cameras 1 and 2; `follow.follow_person` tells them apart.
+  records; `letterbox.image_to_video` leads to the video's pixels.
+- Other people stand behind in cameras 1 and 2; `follow.follow_people` tells them apart.
 
 human36m from BODY_25B: hip, thorax and spine are the middles of the hips, of the shoulders and of
 all four; the head top is the detector's; all other joints are copied.
 """
 
+import contextlib
 import subprocess
 import sys
+import tempfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
-from data_prep.multicam.calibration import read_qualisys
-from data_prep.multicam.detections import read_openpose
-from data_prep.multicam.recording import Recording
 from liftjax.errors import LiftjaxError
-from liftjax.skeletons import BODY25B
 
 PACKAGE = "pose2sim==0.6.0"
 WHEEL = "pose2sim-0.6.0-py3-none-any.whl"
@@ -31,7 +32,8 @@ LICENSE = "pose2sim-0.6.0.dist-info/LICENSE"
 SESSION = "Pose2Sim/Demo/S00_Demo_Session"
 CALIBRATION = f"{SESSION}/S00_Calibration/Calib.qca.txt"
 TRIAL = f"{SESSION}/S00_P00_Participant/S00_P00_T01_BalancingTrial"
-CAMERAS = (1, 2, 4)
+CAMERAS = ("cam_01", "cam_02", "cam_04")
+SUBJECT, ACTION = "P00", "Balancing"
 
 
 def fetch(cache_dir) -> Path:
@@ -57,38 +59,20 @@ def fetch(cache_dir) -> Path:
     return wheel
 
 
-def unpack(wheel, folder) -> str:
-    """Unpacks calibration, videos and detections to `folder`; returns the licence's text."""
+@contextlib.contextmanager
+def unpacked(wheel) -> Iterator[tuple[Path, str]]:
+    """Calibration, videos and detections in a temporary folder, and the licence's text."""
     wheel = Path(wheel)
     if not wheel.exists():
         raise LiftjaxError(f"No such file: {wheel}.")
-    try:
-        with zipfile.ZipFile(wheel) as archive:
-            wanted = [n for n in archive.namelist() if n == CALIBRATION or n.startswith(TRIAL)]
-            archive.extractall(folder, wanted)
-            return archive.read(LICENSE).decode()
-    except (zipfile.BadZipFile, KeyError, EOFError) as error:
-        raise LiftjaxError(
-            f"{wheel} is not a whole {WHEEL} ({error}); delete it and download it again."
-        ) from None
-
-
-def read(folder) -> Recording:
-    """The recording in a folder laid out like the package."""
-    folder = Path(folder)
-    cameras = read_qualisys(folder / CALIBRATION)
-    if len(cameras) < max(CAMERAS):
-        raise LiftjaxError(
-            f"{folder / CALIBRATION} has {len(cameras)} cameras, expected {max(CAMERAS)}."
-        )
-    trial = folder / TRIAL
-    return Recording(
-        cameras=[cameras[i - 1] for i in CAMERAS],
-        videos=[trial / "videos" / f"cam{i:02d}.mp4" for i in CAMERAS],
-        people=[
-            read_openpose(trial / "pose" / f"cam{i:02d}_json", BODY25B.num_joints) for i in CAMERAS
-        ],
-        joint_set=BODY25B.name,
-        subject="P00",
-        action="Balancing",
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            with zipfile.ZipFile(wheel) as archive:
+                wanted = [n for n in archive.namelist() if n == CALIBRATION or n.startswith(TRIAL)]
+                archive.extractall(folder, wanted)
+                license_text = archive.read(LICENSE).decode()
+        except (zipfile.BadZipFile, KeyError, EOFError) as error:
+            raise LiftjaxError(
+                f"{wheel} is not a whole {WHEEL} ({error}); delete it and download it again."
+            ) from None
+        yield Path(folder), license_text

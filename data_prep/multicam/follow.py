@@ -1,85 +1,293 @@
 """Which detection in which camera is the person we want: the one whose rays meet.
 
-Legend: C cameras, F frames, J joints, M candidate combinations of one frame.
+In every frame, a detection of one camera and one of another give a pose where their rays come
+nearest; it is believed as far as other cameras have a detection at its picture. The people so found
+are linked from frame to frame into tracks. The person of a recording is the track that most
+cameras see for most frames.
+
+Legend: C cameras, F frames, J joints, P detections of a camera, H pairs of detections.
 """
 
+import dataclasses
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from tqdm import tqdm
 
+from data_prep.checks import LEG_BONE_M
 from data_prep.multicam.calibration import Camera
-from data_prep.multicam.triangulate import reprojection_error, triangulate
+from data_prep.multicam.triangulate import triangulate
+from liftjax import geometry
+from liftjax.errors import LiftjaxError
+from liftjax.skeletons import get_skeleton
 
 MIN_CONFIDENCE = 0.2  # a joint below this counts as not seen
-_MAX_ERROR_PX = 40.0  # median over joints; other people's rays miss each other by far more
-_MAX_SPEED_M = 0.15  # median joint travel in one frame
+_MOST_DETECTIONS = 12  # of a camera and frame; beyond, the least confident are not looked at
+_MAX_SPEED_M_S = 12.0  # median joint speed
+_MIN_STEP_M = 0.15  # allowed in one frame even of a very fast camera: detections jitter
+_MAX_ABSENCE_M = 2.0  # somebody who comes back further away counts as somebody else
+_VIEW_BONUS_M = 0.1  # one more camera that agrees outweighs this much distance
+_LIMB_M = LEG_BONE_M  # also the median over thighs, shins, upper and lower arms
+_UNITS = {1000: "millimetres", 100: "centimetres", 25.4: "inches", 0.001: "kilometres"}
+_SAMPLE = 60  # frames to measure limbs in
 
 
-def follow_person(
-    people: Sequence[Mapping[int, np.ndarray]], cameras: Sequence[Camera]
-) -> dict[int, np.ndarray]:
-    """The detections of one person, frame by frame.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Track:
+    """One person through a recording.
 
-    In every frame each choice of one detection a camera is triangulated. The choice with the
-    least reprojection error of all frames starts the track; it is continued both ways with the
-    best choice that is near the pose before.
+    Attributes:
+      frames: (F,) increasing numbers. detections: (C, F, J, 3) x, y, confidence; 0 in a camera that
+        does not see the person.
+    """
+
+    frames: np.ndarray
+    detections: np.ndarray
+
+    @property
+    def views(self) -> int:
+        """Frames times the cameras that see the person."""
+        return int((self.detections[..., 2] > 0).any(axis=-1).sum())
+
+
+def tolerance_px(cameras: Sequence[Camera]) -> float:
+    """How far off a view may be before it counts as contradicting the others.
+
+    A 48th of the picture's longer side, 40 px of 1920: detectors err by less, other people's rays
+    miss each other by far more.
+    """
+    return max(max(camera.image_size) for camera in cameras) / 48
+
+
+def follow_people(
+    people: Sequence[Mapping[int, np.ndarray]],
+    cameras: Sequence[Camera],
+    joint_set: str,
+    fps: float = 60.0,
+) -> list[Track]:
+    """Everybody that at least two cameras see, who is seen most first.
 
     Args:
-      people: for each camera, frame number -> (P, J, 3) as :func:`detections.read_openpose` gives.
+      people: for each camera, frame number -> (P, J, 3) x, y in pixels and confidence. Cameras may
+        lack frames.
+      joint_set: name of the skeleton of the J joints.
+
+    Raises:
+      LiftjaxError: limbs have no human length: the calibration is in other units than metres.
+    """
+    numbers = sorted(set().union(*people))
+    if not any(len(found) for camera in people for found in camera.values()):
+        return []
+    limbs = _limbs(joint_set)
+    _check_units(people, cameras, numbers, limbs)
+    frames, chosen = [], []
+    for number in tqdm(numbers, desc="matching people", unit="frames", delay=1):
+        detections = _of_frame(people, number)
+        for choice in _people_of_frame(detections, cameras, limbs, _LIMB_M):
+            frames.append(number)
+            chosen.append(_pick(detections, choice))
+    if not frames:
+        return []
+    detections = np.stack(chosen, axis=1)
+    weights = confident(detections)
+    world = triangulate(detections[..., :2], weights, cameras)
+    step_m = max(_MIN_STEP_M, _MAX_SPEED_M_S / fps)
+    rows = _link(np.array(frames), world, (weights > 0).any(axis=-1).sum(axis=0), step_m)
+    tracks = [Track(np.array(frames)[r], detections[:, r]) for r in rows]
+    return sorted(tracks, key=lambda track: (-track.views, track.frames[0]))
+
+
+def confident(detections: np.ndarray) -> np.ndarray:
+    """The confidences (...,) of detections (..., 3), zero below what counts as seen."""
+    return np.where(detections[..., 2] >= MIN_CONFIDENCE, detections[..., 2], 0)
+
+
+def _of_frame(people: Sequence[Mapping[int, np.ndarray]], number: int) -> list[np.ndarray]:
+    """(P, J, 3) for each camera, at most the most confident few."""
+    joints = next(len(p[0]) for camera in people for p in camera.values() if len(p))
+    found = []
+    for camera in people:
+        everyone = camera.get(number, np.zeros((0, joints, 3)))
+        order = np.argsort(-everyone[..., 2].sum(axis=-1), kind="stable")
+        found.append(everyone[np.sort(order[:_MOST_DETECTIONS])])
+    return found
+
+
+def _pick(detections: Sequence[np.ndarray], choice: Sequence[int]) -> np.ndarray:
+    """(C, J, 3): the chosen detection of each camera, zeros for -1."""
+    joints = detections[0].shape[1]
+    return np.stack(
+        [d[i] if i >= 0 else np.zeros((joints, 3)) for d, i in zip(detections, choice, strict=True)]
+    )
+
+
+def _people_of_frame(
+    detections: Sequence[np.ndarray], cameras: Sequence[Camera], limbs, limb_m=(0.0, np.inf)
+) -> Iterator[np.ndarray]:
+    """For each person (C,) indices of their detections, -1 where a camera has none."""
+    rays = [
+        geometry.pixel_rays(d[..., :2], c.K, c.distortion)
+        for d, c in zip(detections, cameras, strict=True)
+    ]
+    seen = [d[..., 2] >= MIN_CONFIDENCE for d in detections]
+    pairs, poses, known = _pair_poses(rays, seen, cameras)
+    if not len(pairs):
+        return
+    sizes = _limb_lengths(poses, known, limbs)
+    human = (sizes >= limb_m[0]) & (sizes <= limb_m[1])
+    pairs, poses, known = pairs[human], poses[human], known[human]
+    errors = _errors_px(poses, known, rays, seen, cameras)
+    limit = tolerance_px(cameras)
+    while len(pairs):
+        best = [e.min(axis=1, initial=np.inf) for e in errors]  # (H,) for each camera
+        matched = np.stack([b < limit for b in best])
+        views = matched.sum(axis=0)
+        total = np.where(matched, np.stack(best), 0).sum(axis=0) / np.maximum(views, 1)
+        first = np.lexsort((total, -views))[0]
+        if views[first] < 2:
+            return
+        choice = np.array(
+            [e[first].argmin() if m else -1 for e, m in zip(errors, matched[:, first], strict=True)]
+        )
+        yield choice
+        for error, i in zip(errors, choice, strict=True):
+            if i >= 0:
+                error[:, i] = np.inf  # nobody else's
+
+
+def _pair_poses(rays, seen, cameras):
+    """Poses of all pairs of detections from two cameras.
 
     Returns:
-      frame number -> (C, J, 3), confidence 0 in a camera that does not see the person; frames
-      without an acceptable choice are left out.
+      (H, 4) camera, detection, camera, detection; poses (H, J, 3) world metres and (H, J) whether
+      a joint is known: seen by both and in front of both.
     """
-    numbers = sorted(set.intersection(*(set(frames) for frames in people)))
-    candidates = [
-        _candidates([frames[number] for frames in people], cameras)
-        for number in tqdm(numbers, desc="matching people", unit="frames", delay=1)
-    ]
-    start = int(np.argmin([errors.min(initial=np.inf) for errors, _, _ in candidates]))
-    track: dict[int, np.ndarray] = {}
-    _continue(track, candidates, range(start, len(numbers)))
-    _continue(track, candidates, range(start, -1, -1))
-    return {numbers[i]: track[i] for i in sorted(track)}
+    joints = rays[0].shape[1]
+    pairs, poses, known = [np.zeros((0, 4), int)], [np.zeros((0, joints, 3))], []
+    known.append(np.zeros((0, joints), bool))
+    for a, b in itertools.combinations(range(len(cameras)), 2):
+        i, j = (g.ravel() for g in np.indices((len(rays[a]), len(rays[b]))))
+        points, in_front = _nearest_points(rays[a][i], rays[b][j], cameras[a], cameras[b])
+        pairs.append(np.stack([np.full_like(i, a), i, np.full_like(j, b), j], axis=-1))
+        poses.append(points)
+        known.append(in_front & seen[a][i] & seen[b][j])
+    return np.concatenate(pairs), np.concatenate(poses), np.concatenate(known)
 
 
-def _candidates(people: Sequence[np.ndarray], cameras: Sequence[Camera]):
-    """errors (M,) px, world poses (M, J, 3) and detections (M, C, J, 3) of one frame's choices."""
-    joints = people[0].shape[1]
-    nobody = np.zeros((1, joints, 3))
-    options = [p if len(p) else nobody for p in people]
-    choices = np.array(list(itertools.product(*options)))
-    px, confidence = np.moveaxis(choices[..., :2], 1, 0), np.moveaxis(choices[..., 2], 1, 0)
-    weights = np.where(confidence >= MIN_CONFIDENCE, confidence, 0)
-    world = triangulate(px, weights, cameras)
-    errors = reprojection_error(world, px, cameras)
-    seen = (weights > 0) & np.isfinite(errors)
-    medians = [
-        np.median(errors[:, m][seen[:, m]]) if seen[:, m].any() else np.inf
-        for m in range(len(choices))
-    ]
-    return np.array(medians), world, choices
+def _nearest_points(rays_a, rays_b, a: Camera, b: Camera):
+    """Middles (..., 3) between two lines of sight where they come nearest; whether in front."""
+    origin_a, origin_b = -a.R.T @ a.t, -b.R.T @ b.t
+    along_a, along_b = (
+        np.concatenate([rays, np.ones_like(rays[..., :1])], axis=-1) @ camera.R
+        for rays, camera in ((rays_a, a), (rays_b, b))
+    )
+    between = origin_b - origin_a
+    aa, bb = (along_a**2).sum(axis=-1), (along_b**2).sum(axis=-1)
+    ab = (along_a * along_b).sum(axis=-1)
+    pa, pb = along_a @ between, along_b @ between
+    determinant = np.maximum(aa * bb - ab * ab, 1e-12)
+    depth_a, depth_b = (bb * pa - ab * pb) / determinant, (ab * pa - aa * pb) / determinant
+    point_a = origin_a + depth_a[..., None] * along_a
+    point_b = origin_b + depth_b[..., None] * along_b
+    return (point_a + point_b) / 2, (depth_a > 0) & (depth_b > 0)
 
 
-def _continue(track: dict[int, np.ndarray], candidates, order) -> None:
-    """Adds the frames of `order` to the track, the first of which starts it."""
-    last, last_frame = None, order[0]
-    for i in order:
-        errors, world, choices = candidates[i]
-        allowed = errors < _MAX_ERROR_PX
-        if last is not None:
-            travel = np.array([_median_distance(pose, last) for pose in world])
-            allowed &= travel < _MAX_SPEED_M * abs(i - last_frame)
-        if not allowed.any():
-            continue
-        best = int(np.argmin(np.where(allowed, errors, np.inf)))
-        track[i] = choices[best]
-        last, last_frame = world[best], i
+def _errors_px(poses, known, rays, seen, cameras) -> list[np.ndarray]:
+    """For each camera (H, P): median distance of a detection from the pose's picture."""
+    errors = []
+    enough = max(3, poses.shape[1] // 5)
+    for ray, found, camera in zip(rays, seen, cameras, strict=True):
+        points = geometry.world_to_camera(poses, camera.R, camera.t)
+        depth = points[..., 2]
+        picture = points[..., :2] / np.where(np.abs(depth) > 1e-9, depth, 1e-9)[..., None]
+        off = camera.K[0, 0] * np.linalg.norm(picture[:, None] - ray[None], axis=-1)
+        counted = (known & (depth > 0))[:, None] & found[None]
+        errors.append(_median(off, counted, enough))
+    return errors
+
+
+def _median(values: np.ndarray, counted: np.ndarray, enough: int) -> np.ndarray:
+    """Medians over the last axis of what counts; inf where fewer than `enough` do."""
+    ordered = np.sort(np.where(counted, values, np.inf), axis=-1)
+    count = counted.sum(axis=-1)
+    middle = np.maximum(count - 1, 0) // 2
+    medians = np.take_along_axis(ordered, middle[..., None], axis=-1)[..., 0]
+    return np.where(count >= enough, medians, np.inf)
+
+
+def _link(frames: np.ndarray, world: np.ndarray, views: np.ndarray, step_m: float):
+    """Indices of the poses of each track, in time; `frames` do not decrease."""
+    tracks: list[list[int]] = []
+    for _, group in itertools.groupby(range(len(frames)), key=lambda i: frames[i]):
+        here = list(group)
+        options = []
+        for t, track in enumerate(tracks):
+            last = track[-1]
+            reach = min(step_m * (frames[here[0]] - frames[last]), max(_MAX_ABSENCE_M, step_m))
+            for i in here:
+                distance = _median_distance(world[i], world[last])
+                if distance < reach:
+                    options.append((distance - _VIEW_BONUS_M * int(views[i]), -len(track), t, i))
+        taken_tracks, taken = set(), set()
+        for _, _, t, i in sorted(options):
+            if t not in taken_tracks and i not in taken:
+                tracks[t].append(i)
+                taken_tracks.add(t)
+                taken.add(i)
+        tracks.extend([i] for i in here if i not in taken)
+    return tracks
 
 
 def _median_distance(a: np.ndarray, b: np.ndarray) -> float:
     distances = np.linalg.norm(a - b, axis=-1)
     known = np.isfinite(distances)
     return float(np.median(distances[known])) if known.any() else np.inf
+
+
+# Limbs
+
+
+def _limbs(joint_set: str) -> np.ndarray:
+    """(8, 2) joint indices of upper and lower arms and legs."""
+    skeleton = get_skeleton(joint_set)
+    chains = (("hip", "knee"), ("knee", "ankle"), ("shoulder", "elbow"), ("elbow", "wrist"))
+    return np.array(
+        [
+            [skeleton.index(f"{side}_{joint}") for joint in pair]
+            for side in ("left", "right")
+            for pair in chains
+        ]
+    )
+
+
+def _limb_lengths(poses: np.ndarray, known: np.ndarray, limbs: np.ndarray) -> np.ndarray:
+    """(H,) median limb lengths of poses (H, J, 3), NaN where no limb is known."""
+    lengths = np.linalg.norm(poses[:, limbs[:, 0]] - poses[:, limbs[:, 1]], axis=-1)
+    medians = _median(lengths, known[:, limbs].all(axis=-1), 1)
+    return np.where(np.isfinite(medians), medians, np.nan)
+
+
+def _check_units(people, cameras, numbers, limbs) -> None:
+    """Raises if the limbs of those whom the cameras agree on are not of human length."""
+    lengths = []
+    for number in numbers[:: max(1, len(numbers) // _SAMPLE)]:
+        detections = _of_frame(people, number)
+        choice = next(_people_of_frame(detections, cameras, limbs), None)
+        if choice is not None:
+            chosen = _pick(detections, choice)[:, None]
+            weights = confident(chosen)
+            world = triangulate(chosen[..., :2], weights, cameras)
+            known = np.isfinite(world).all(axis=-1)
+            lengths.append(_limb_lengths(np.nan_to_num(world), known, limbs)[0])
+    lengths = np.array(lengths)
+    lengths = lengths[np.isfinite(lengths)]
+    if not lengths.size or _LIMB_M[0] <= np.median(lengths) <= _LIMB_M[1]:
+        return
+    typical = float(np.median(lengths))
+    fits = [u for f, u in _UNITS.items() if _LIMB_M[0] <= typical / f <= _LIMB_M[1]]
+    guess = f"is it in {fits[0]}? " if fits else ""
+    raise LiftjaxError(
+        f"A person's limbs are {typical:.3g} m long by the calibration, expected about 0.35 m; "
+        f"{guess}Give --calibration-unit, or scale the translations."
+    )

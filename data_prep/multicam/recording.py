@@ -1,223 +1,364 @@
-"""One person in several calibrated cameras: 3D poses, their check, and records.
+"""One person in several calibrated cameras: the 3D poses of a recording.
 
-Legend: C cameras, F frames, J joints of the detector, K = 17 joints of human36m.
+Legend: C cameras, F frames, J joints of the detector, K joints of the target skeleton.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
-from tqdm import tqdm
 
-from data_prep.multicam import video
+from data_prep import video
+from data_prep.building import Problem
 from data_prep.multicam.calibration import Camera
-from data_prep.multicam.follow import MIN_CONFIDENCE, follow_person
-from data_prep.multicam.triangulate import drop_outliers, fill_gaps, project
+from data_prep.multicam.detections import Detections, read_detections
+from data_prep.multicam.follow import Track, confident, follow_people, tolerance_px
+from data_prep.multicam.layout import Files
+from data_prep.multicam.letterbox import image_to_video
+from data_prep.multicam.synchronise import Lags, estimate_lags, no_lags, shifted
+from data_prep.multicam.triangulate import drop_outliers, fill_gaps, without_standing_out
 from liftjax import geometry
-from liftjax.data.schema import Record
 from liftjax.errors import LiftjaxError
-from liftjax.skeletons import HUMAN36M, convert, convert_confidence, get_skeleton
+from liftjax.skeletons import convert, convert_confidence, derived_joints, get_skeleton
 
-MAX_ERROR_PX = 40.0  # a view further off contradicts the others
 MAX_GAP = 15  # frames over which a joint is interpolated
-_JPEG_QUALITY = 92
-_MAX_HEIGHT = 384  # of a stored picture
-# The stored picture shows more than any crop that training takes of the box.
-_STORED_ASPECT, _STORED_SCALE = 0.8, 1.4
+MAX_LAG = 30  # frames
+_FPS = 60.0  # where a video does not say
+_SAME_RATE = 0.02  # relative: 29.97 is 30
+_REMARKABLE_FRAMES = 5  # of somebody else, worth a line
+_NOTHING_TO_SPEAK_OF = 0.1  # of the tolerance: 4 px of 1920
+_ENOUGH_JOINTS = 0.3  # share of joints of a camera that agrees
+_SEEN_SHARE = 0.2  # a camera that agrees in fewer of the frames stands out
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Recording:
-    """Synchronised footage of one person.
+    """Footage of one person, read.
 
     Attributes:
-      cameras: the C calibrated cameras. videos: their files, frame 0 being frame number 0 of
-        `people`.
-      people: for each camera, frame number -> (P, J, 3) detections in the calibrated picture.
-      joint_set: name of the detector's skeleton.
-      subject, action: names for the records.
+      files: where it comes from.
+      people: for each camera, frame number -> (P, J, 3) detections in the calibrated picture, by
+        the numbers of its own video.
+      fps: of the first video. joint_set: name of the detector's skeleton.
+      problems: what was noticed; files relative to the source.
     """
 
-    cameras: Sequence[Camera]
-    videos: Sequence[Path]
+    files: Files
     people: Sequence[Mapping[int, np.ndarray]]
+    fps: float
     joint_set: str
-    subject: str
-    action: str
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def cameras(self) -> Sequence[Camera]:
+        return self.files.cameras
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Poses:
     """What a recording shows of one person.
 
     Attributes:
-      frames: (F,) numbers. world_m: (F, 17, 3) human36m joints, world axes.
-      detected_px: (C, F, 17, 2): the detections, converted.
-      seen: (C, F, 17) bool: found by that camera's detector, in agreement with the others.
-      filled: (F, 17) bool: interpolated in time, since fewer than two cameras agreed.
+      skeleton: name of the K joints. lags: of the cameras.
+      frames: (F,) numbers of common time; camera c shows them at frames + lags.frames[c].
+      world_m: (F, K, 3) joints, world axes. detected_px: (C, F, K, 2): the detections, converted.
+      seen: (C, F, K) bool: found by that camera's detector, in agreement with the others.
+      filled: (F, K) bool: interpolated in time, since fewer than two cameras agreed.
+      problems: frames left out, and why.
     """
 
+    skeleton: str
+    lags: Lags
     frames: np.ndarray
     world_m: np.ndarray
     detected_px: np.ndarray
     seen: np.ndarray
     filled: np.ndarray
+    problems: tuple[Problem, ...] = ()
 
 
-def reconstruct(recording: Recording) -> Poses:
-    """Follows the person through the recording and triangulates the detector's joints."""
-    _check_frames(recording)
-    track = follow_person(recording.people, recording.cameras)
-    if not track:
-        raise LiftjaxError(
-            "No person could be followed: in no frame do the detections of the cameras agree. "
-            "Is the calibration that of these videos?"
+def read_recording(files: Files, joint_set: str | None = None, on_video: bool = False) -> Recording:
+    """Reads the detections, and of the videos their size and length.
+
+    Args:
+      joint_set: skeleton of the detections; None to tell it from them.
+      on_video: whether the detections are in the video's pixels, should it differ in size from the
+        calibrated picture; else they are in the calibrated picture's.
+    """
+    found, problems = [], [*files.problems, *_frame_rates(files)]
+    for camera, path, where in zip(files.cameras, files.videos, files.detections, strict=True):
+        detections = read_detections(where, joint_set, files.source)
+        size = video.frame_size(path)
+        if size != camera.image_size:
+            problems.append(_other_size(files, path, size, camera.image_size))
+            if on_video:
+                detections = _mapped(detections, image_to_video(camera.image_size, size))
+        detections, remarks = _by_video_numbers(
+            detections, video.frame_count(path), files.shown(where)
         )
-    frames = np.array(sorted(track))
-    detected = np.stack([track[number] for number in frames], axis=1)
-    px, confidence = detected[..., :2], detected[..., 2]
-    weights = np.where(confidence >= MIN_CONFIDENCE, confidence, 0)
-    world, weights = drop_outliers(px, weights, recording.cameras, MAX_ERROR_PX)
-    filled = fill_gaps(world, frames, MAX_GAP)
-    _check_joints(filled, frames, recording.joint_set)
+        problems += [*detections.problems, *remarks]
+        found.append(detections)
+    return Recording(
+        files,
+        [detections.people for detections in found],
+        video.frame_rate(files.videos[0]) or _FPS,
+        _one_joint_set(files, found),
+        tuple(problems),
+    )
 
-    def to_human36m(points):  # joints that human36m does not use may be unknown: their weight is 0
-        return convert(np.nan_to_num(points), recording.joint_set, HUMAN36M.name)
+
+def _one_joint_set(files: Files, found: Sequence[Detections]) -> str:
+    """The joint set of all cameras; one whose own people leave it open has the others'."""
+    names = sorted({d.joint_set for d in found if d.joint_set})
+    if not names:
+        raise LiftjaxError(
+            f"{files.name}: 25 joints may be body25 or body25b; say which with "
+            "--detections-skeleton NAME."
+        )
+    counts = {len(p) for d in found for people in d.people.values() for p in people}
+    if len(names) > 1 or len(counts) > 1:
+        raise LiftjaxError(
+            f"{files.name}: the cameras' detections have different joints "
+            f"({' and '.join(names)}; {', '.join(map(str, sorted(counts)))}); run one detector on "
+            "all videos, or say which they are with --detections-skeleton NAME."
+        )
+    return names[0]
+
+
+def _frame_rates(files: Files) -> list[Problem]:
+    """A remark if a video says it has another frame rate than the first."""
+    rates = [video.frame_rate(path) for path in files.videos]
+    return [
+        Problem(
+            "different frame rates",
+            files.shown(path),
+            None,
+            f"{rate:.4g} frames a second, {files.videos[0].name} has {rates[0]:.4g}",
+            0,
+        )
+        for path, rate in zip(files.videos, rates, strict=True)
+        if abs(rate - rates[0]) > _SAME_RATE * rates[0]
+    ]
+
+
+def _other_size(files: Files, path: Path, size, calibrated) -> Problem:
+    """A remark on a video that has another size than the calibration; raises if it is turned."""
+    sizes = "video {}x{}, calibration {}x{}".format(*size, *calibrated)
+    if (size[0] > size[1]) != (calibrated[0] > calibrated[1]):
+        raise LiftjaxError(
+            f"{path}: {sizes}; is the video turned, or are the names of the cameras exchanged?"
+        )
+    detail = f"{sizes}: taken to be scaled to fit, with bars"
+    return Problem("video of another size", files.shown(path), None, detail, 0)
+
+
+def _mapped(detections: Detections, image_to_video) -> Detections:
+    """The detections in calibrated pixels."""
+    back = geometry.invert_affine(image_to_video)
+    people = {
+        number: np.concatenate([geometry.apply_affine(back, p[..., :2]), p[..., 2:]], axis=-1)
+        for number, p in detections.people.items()
+    }
+    return dataclasses.replace(detections, people=people)
+
+
+def _by_video_numbers(detections: Detections, count: int, name: str):
+    """Detections numbered from 0 as the video's frames, and a remark if they were not."""
+    people = detections.people
+    if min(people) != 1 or max(people) != count:
+        return detections, []
+    people = {number - 1: found for number, found in people.items()}
+    remark = Problem("frames counted from 1", name, None, "", 0)
+    return dataclasses.replace(detections, people=people), [remark]
+
+
+def reconstruct(
+    recording: Recording, skeleton: str = "human36m", max_lag: int = MAX_LAG, stride: int = 1
+) -> Poses:
+    """Follows the person through the recording and triangulates the joints.
+
+    Args:
+      skeleton: name of the joints wanted.
+      max_lag: frames that cameras may run behind one another; 0 takes them to be in step.
+      stride: every how many frames are kept, by their numbers.
+
+    Raises:
+      LiftjaxError: nobody could be followed, lengths are not human, nothing is left.
+    """
+    cameras, name = recording.cameras, recording.files.name
+    lags = no_lags(len(cameras))
+    if max_lag:
+        lags = estimate_lags(recording.people, cameras, recording.joint_set, max_lag, recording.fps)
+    people, problems = _common(recording, shifted(recording.people, lags.frames), stride)
+    tracks = follow_people(people, cameras, recording.joint_set, recording.fps)
+    if not tracks:
+        raise LiftjaxError(
+            f"{name}: no person could be followed: in no frame do the detections of two cameras "
+            "agree. Is the calibration that of these videos?"
+        )
+    track = tracks[0]
+    problems += [*_doubtful(recording, lags), *_others(recording, tracks)]
+    px = track.detections[..., :2]
+    limit = tolerance_px(cameras)
+    weights = without_standing_out(
+        px, confident(track.detections), cameras, _NOTHING_TO_SPEAK_OF * limit
+    )
+    world, weights = drop_outliers(px, weights, cameras, limit)
+    _check_majority(recording, people, track.frames, weights)
+    filled = fill_gaps(world, track.frames, MAX_GAP)
+    kept = track.frames % stride == 0
+    lost = _lost(filled, recording.joint_set, skeleton)
+    problems += _absent(recording, people, track, stride)
+    problems += _lost_problems(recording, track.frames, lost & kept[:, None], skeleton)
+    kept &= ~lost.any(axis=1)
+    if not kept.any():
+        usual = get_skeleton(skeleton).joints[int(lost.sum(axis=0).argmax())]
+        raise LiftjaxError(
+            f"{name}: no frame has all joints; {usual} is NaN in {lost.any(axis=1).sum()} of "
+            f"{len(lost)}, because no two cameras agree on it for longer than {MAX_GAP} frames. "
+            "Add a camera."
+        )
+
+    def to_skeleton(points):  # joints that it does not use may be unknown: their weight is 0
+        return convert(np.nan_to_num(points), recording.joint_set, skeleton)
 
     known = np.isfinite(world).all(axis=-1).astype(float)
+    seen = convert_confidence(weights, recording.joint_set, skeleton) > 0
+    problems += _standing_out(recording, seen[:, kept])
     return Poses(
-        frames=frames,
-        world_m=to_human36m(filled),
-        detected_px=to_human36m(px),
-        seen=convert_confidence(weights, recording.joint_set, HUMAN36M.name) > 0,
-        filled=convert_confidence(known, recording.joint_set, HUMAN36M.name) == 0,
+        skeleton=skeleton,
+        lags=lags,
+        frames=track.frames[kept],
+        world_m=to_skeleton(filled)[kept],
+        detected_px=to_skeleton(px)[:, kept],
+        seen=seen[:, kept],
+        filled=(convert_confidence(known, recording.joint_set, skeleton) == 0)[kept],
+        problems=tuple(problems),
     )
 
 
-def _check_frames(recording: Recording) -> None:
-    counts = [len(frames) for frames in recording.people]
-    if len(set(map(frozenset, recording.people))) > 1:
-        names = ", ".join(f"{c.name} {n}" for c, n in zip(recording.cameras, counts, strict=True))
-        raise LiftjaxError(f"The cameras have detections of different frames: {names}.")
+def _common(recording: Recording, people, stride: int):
+    """The frames that every camera has, and what each lacks of those that another has."""
+    count = len(people)
+    wanted = sorted(n for n in set().union(*people) if n % stride == 0)
+    common = set.intersection(*(set(camera) for camera in people))
+    if not common:
+        spans = ", ".join(
+            f"{c.name} {min(p)}-{max(p)}" for c, p in zip(recording.cameras, people, strict=True)
+        )
+        raise LiftjaxError(f"{recording.files.name}: the cameras have no frame in common: {spans}.")
+    problems, blamed = [], set()
+    for c, camera in enumerate(people):
+        missing = [n for n in wanted if n not in camera]
+        if missing:
+            new = [n for n in missing if n not in blamed]
+            blamed.update(new)
+            detail = f"{recording.cameras[c].name} has {len(camera)} frames; {len(missing)} that "
+            detail += "others have are left out in all"
+            file = recording.files.shown(recording.files.detections[c])
+            problems.append(
+                Problem("frames not in all cameras", file, missing[0], detail, count * len(new))
+            )
+    kept = [{n: found for n, found in camera.items() if n in common} for camera in people]
+    return kept, problems
 
 
-def _check_joints(world: np.ndarray, frames: np.ndarray, joint_set: str) -> None:
-    """Raises if a joint that human36m needs was seen by fewer than two cameras."""
-    joints = get_skeleton(joint_set).joints
-    seen = np.isfinite(world).all(axis=-1).astype(float)
-    lost = convert_confidence(seen, joint_set, HUMAN36M.name) == 0
-    if lost.any():
-        frame, joint = np.argwhere(lost)[0]
-        sources = [j for j, s in zip(joints, seen[frame], strict=True) if not s]
+def _check_majority(recording: Recording, people, frames, weights: np.ndarray) -> None:
+    """Raises if half of three or more cameras saw one person, but not where the others did.
+
+    Args:
+      weights: (C, F, J) of the joints on which the cameras agree.
+    """
+    agree = (weights > 0).mean(axis=-1) > _ENOUGH_JOINTS
+    against = []
+    for c, camera in enumerate(recording.cameras):
+        alone = np.array([len(people[c][int(n)]) == 1 for n in frames])
+        if alone.any() and agree[c][alone].mean() < 0.5:
+            against.append(camera.name)
+    if len(recording.cameras) > 2 and 2 * len(against) >= len(recording.cameras):
         raise LiftjaxError(
-            f"Frame {frames[frame]}: {HUMAN36M.joints[joint]} is NaN because no two "
-            f"cameras agree on {', '.join(sources)}, for longer than {MAX_GAP} frames; "
-            f"{lost.any(axis=1).sum()} of {len(frames)} frames are so. Add a camera, or cut these."
+            f"{recording.files.name}: {', '.join(against)} see nobody where the other cameras do: "
+            "are videos, detections and calibration of the same cameras, by these names? Say with "
+            "--cameras which to use."
         )
 
 
-def check(recording: Recording, poses: Poses) -> dict:
-    """How well the poses explain the detections: medians in pixels and, at their depth, in mm."""
-    filled = dict(zip(HUMAN36M.joints, poses.filled.sum(axis=0).tolist(), strict=True))
-    report = {
-        "frames": len(poses.frames),
-        "frames_without_person": len(recording.people[0]) - len(poses.frames),
-        "interpolated": {joint: count for joint, count in filled.items() if count},
-        "cameras": {},
-    }
-    for c, camera in enumerate(recording.cameras):
-        seen = poses.seen[c]
-        error_px = np.linalg.norm(project(poses.world_m, camera) - poses.detected_px[c], axis=-1)
-        depth_m = geometry.world_to_camera(poses.world_m, camera.R, camera.t)[..., 2]
-        error_mm = 1000 * error_px * depth_m / camera.K[0, 0]
-        report["cameras"][camera.name] = {
-            "median_px": _median(error_px[seen]),
-            "median_mm": _median(error_mm[seen]),
-            "p95_px": _percentile(error_px[seen], 95),
-            "joints": {
-                joint: {
-                    "median_px": _median(error_px[:, k][seen[:, k]]),
-                    "median_mm": _median(error_mm[:, k][seen[:, k]]),
-                    "seen": int(seen[:, k].sum()),
-                }
-                for k, joint in enumerate(HUMAN36M.joints)
-            },
-        }
-    return report
+def _doubtful(recording: Recording, lags: Lags) -> list[Problem]:
+    """A remark on every camera whose error is least at another lag than its motion tells."""
+    return [
+        Problem(
+            "calibration in doubt",
+            recording.files.shown(recording.files.videos[c]),
+            None,
+            f"{recording.cameras[c].name} is in step with the others' motion at a lag of {lag} "
+            f"frames, but nearest to them at {least}: it was moved, or its calibration is off",
+            0,
+        )
+        for c, (lag, least) in enumerate(zip(lags.frames, lags.least_error, strict=True))
+        if lag != least
+    ]
 
 
-def _median(values: np.ndarray) -> float | None:
-    return _percentile(values, 50)
+def _absent(recording: Recording, people, track: Track, stride: int) -> list[Problem]:
+    """A problem for each frame in which the person was not found."""
+    found = set(track.frames.tolist())
+    frames = [n for n in sorted(people[0]) if n not in found and n % stride == 0]
+    where = recording.files.shown(recording.files.folder / "pose")
+    count = len(recording.cameras)
+    empty = {n for n in frames if not any(len(camera[n]) for camera in people)}
+    return [
+        Problem("person not found", where, n, "no detections" if n in empty else "", count)
+        for n in frames
+    ]
 
 
-def _percentile(values: np.ndarray, q: float) -> float | None:
-    return round(float(np.percentile(values, q)), 2) if values.size else None
+def _others(recording: Recording, tracks: Sequence[Track]) -> list[Problem]:
+    """A remark on everybody else who was seen for a while."""
+    where = recording.files.shown(recording.files.folder / "pose")
+    return [
+        Problem("another person", where, int(t.frames[0]), f"in {len(t.frames)} frames", 0)
+        for t in tracks[1:]
+        if len(t.frames) >= _REMARKABLE_FRAMES
+    ]
 
 
-def make_records(recording: Recording, poses: Poses) -> Iterator[Record]:
-    """Records of all poses, camera after camera, frame after frame.
-
-    The 2D joints are the reprojection of the triangulated pose, not the detections, so that 2D
-    and 3D agree. A joint is visible if this camera's detector found it, in agreement with the
-    other cameras, and it is in the picture.
-    """
-    rows = {number: row for row, number in enumerate(poses.frames)}
-    count = int(poses.frames[-1]) + 1
-    for c, camera in enumerate(recording.cameras):
-        path = recording.videos[c]
-        to_video = video.letterbox_affine(camera.image_size, video.frame_size(path))
-        pictures = tqdm(video.read_frames(path, count), camera.name, count, unit="frames", delay=1)
-        for number, picture in enumerate(pictures):
-            if number in rows:
-                yield _record(recording, poses, c, rows[number], picture, to_video)
+def _standing_out(recording: Recording, seen: np.ndarray) -> list[Problem]:
+    """A problem for every camera that agrees with the others in few frames or in none."""
+    problems = []
+    for c, frames in enumerate(seen.any(axis=-1)):
+        share = frames.mean()
+        if share < _SEEN_SHARE:
+            file = recording.files.shown(recording.files.videos[c])
+            detail = f"{recording.cameras[c].name} agrees with the others in {share:.0%} of frames"
+            dropped = 0 if frames.any() else len(frames)  # the others are counted one by one
+            problems.append(Problem("camera stands out", file, None, detail, dropped))
+    return problems
 
 
-def _record(recording, poses, c: int, row: int, frame: np.ndarray, to_video) -> Record:
-    camera = recording.cameras[c]
-    pose = geometry.world_to_camera(poses.world_m[row], camera.R, camera.t)
-    joints_px = geometry.project(pose, camera.K, camera.distortion)
-    size = np.array(camera.image_size)
-    inside = geometry.inside_image(joints_px, size)
-    box = geometry.box_from_joints(joints_px, size)
-    image, stored_to_video = _stored_picture(frame, box, to_video)
-    return Record(
-        image=image,
-        stored_to_image=geometry.compose_affine(geometry.invert_affine(to_video), stored_to_video),
-        image_size=size,
-        box_xyxy=box,
-        joints_px=joints_px,
-        joint_visible=inside & poses.seen[c, row],
-        pose_m=pose - pose[HUMAN36M.root_index],
-        root_m=pose[HUMAN36M.root_index],
-        has_3d=True,
-        camera_K=camera.K,
-        camera_R=camera.R,
-        camera_t=camera.t,
-        camera_distortion=camera.distortion,
-        distortion_model="opencv",
-        skeleton=HUMAN36M.name,
-        subject=recording.subject,
-        action=recording.action,
-        camera=camera.name,
-        frame=int(poses.frames[row]),
-    )
+def _lost(world: np.ndarray, joint_set: str, skeleton: str) -> np.ndarray:
+    """(F, K) joints of the target that follow from one that fewer than two cameras saw."""
+    known = np.isfinite(world).all(axis=-1).astype(float)
+    return convert_confidence(known, joint_set, skeleton) == 0
 
 
-def _stored_picture(frame: np.ndarray, box, image_to_video) -> tuple[bytes, np.ndarray]:
-    """JPEG of the box and its surroundings, and the (2, 3) affine from its pixels to video's."""
-    center, size = geometry.crop_region(box, _STORED_ASPECT, _STORED_SCALE)
-    corners = np.stack([center - size / 2, center + size / 2])
-    corners = geometry.apply_affine(image_to_video, corners)
-    limits = np.array(frame.shape[1::-1])
-    x0, y0 = np.clip(np.floor(corners[0]), 0, limits - 1).astype(int)
-    x1, y1 = np.clip(np.ceil(corners[1]), (x0 + 1, y0 + 1), limits).astype(int)
-    region = np.array([x1 - x0, y1 - y0])
-    shrink = min(1.0, _MAX_HEIGHT / region[1])
-    stored = np.maximum(np.rint(region * shrink), 1).astype(int)
-    picture = cv2.resize(frame[y0:y1, x0:x1], stored.tolist(), interpolation=cv2.INTER_AREA)
-    _, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-    ratio = region / stored
-    shift = (x0, y0) + (ratio - 1) / 2
-    return data.tobytes(), np.array([[ratio[0], 0, shift[0]], [0, ratio[1], shift[1]]])
+def _lost_problems(recording: Recording, frames, lost: np.ndarray, skeleton: str) -> list[Problem]:
+    joints = get_skeleton(skeleton).joints
+    where = recording.files.shown(recording.files.folder / "pose")
+    count = len(recording.cameras)
+    return [
+        Problem(
+            "joint not seen by two cameras",
+            where,
+            int(frames[row]),
+            ", ".join(joint for joint, is_lost in zip(joints, lost[row], strict=True) if is_lost),
+            count,
+        )
+        for row in np.flatnonzero(lost.any(axis=1))
+    ]
+
+
+def check_convertible(joint_set: str, skeleton: str) -> tuple[str, ...]:
+    """Joints that are derived in the conversion; raises if there is none."""
+    convert(np.zeros((get_skeleton(joint_set).num_joints, 3)), joint_set, skeleton)
+    return derived_joints(joint_set, skeleton)

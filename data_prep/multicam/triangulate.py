@@ -12,6 +12,8 @@ from data_prep.multicam.calibration import Camera
 from liftjax import geometry
 
 _NEWTON_STEPS = 5
+_STANDING_OUT = 0.7  # the others' error without a camera, to that with it
+_SAMPLE = 100  # frames to find that out from
 
 
 def triangulate(points_px, weights, cameras: Sequence[Camera]) -> np.ndarray:
@@ -69,6 +71,49 @@ def drop_outliers(points_px, weights, cameras: Sequence[Camera], max_error_px: f
     contradictory = error > max_error_px
     weights[:, contradictory], world[contradictory] = 0, np.nan
     return world.reshape(*shape[1:], 3), weights.reshape(shape)
+
+
+def without_standing_out(
+    points_px, weights, cameras: Sequence[Camera], least_px: float
+) -> np.ndarray:
+    """Weights (C, F, J) with those of a camera at zero that spoils the others' agreement.
+
+    Such a camera was moved, or its calibration is of another one. It shows where the error falls
+    by 30 % or more without it, beyond what fewer views explain; that takes four cameras.
+
+    Args: as for :func:`triangulate`.
+    """
+    weights = np.array(weights, float)
+    step = max(1, weights.shape[1] // _SAMPLE)
+    points_px = np.asarray(points_px)[:, ::step]
+    while True:
+        sample = weights[:, ::step]
+        used = np.flatnonzero((sample > 0).any(axis=(1, 2)))
+        if len(used) < 4:
+            return weights
+        error = _noise_px(points_px, sample, cameras)
+        errors = [_noise_px(points_px, np.where(_one(c, sample), 0, sample), cameras) for c in used]
+        best = int(np.argmin(errors))
+        if error < least_px or not errors[best] < _STANDING_OUT * error:
+            return weights
+        weights[used[best]] = 0
+
+
+def _one(camera: int, weights) -> np.ndarray:
+    """(C, 1, 1) whether it is that camera."""
+    return (np.arange(len(weights)) == camera)[:, None, None]
+
+
+def _noise_px(points_px, weights, cameras) -> float:
+    """Error of a view, from the median residual of points that three or more views show."""
+    views = (weights > 0).sum(axis=0)
+    counted = (weights > 0) & (views >= 3)
+    if not counted.any():
+        return np.inf
+    residuals = reprojection_error(triangulate(points_px, weights, cameras), points_px, cameras)
+    # N views are 2N numbers, of which the point explains three.
+    explained = np.sqrt(1 - 3 / (2 * np.broadcast_to(np.maximum(views, 2), weights.shape)))
+    return float(np.median((residuals / explained)[counted]))
 
 
 def _solve(points_px, weights, cameras):
