@@ -420,6 +420,7 @@ def _check_lines(checks: dict) -> list[str]:
         f"{worst['mean_mm']:.0f} mm with a deviation of {worst['std_mm']:.1f} mm"
     )
     if checks["suspicious"]:
-        names = ", ".join(f"{k} ({v} px)" for k, v in list(checks["suspicious"].items())[:4])
+        some = list(checks["suspicious"].items())[:4]
+        names = ", ".join(f"{k} ({'behind' if v is None else f'{v} px'})" for k, v in some)
         lines.append(f"2D and 3D disagree in {len(checks['suspicious'])} sequences: {names}")
     return lines

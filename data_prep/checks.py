@@ -16,6 +16,7 @@ _LEG_BONES = tuple(
     for side in ("left", "right")
     for a, b in (("hip", "knee"), ("knee", "ankle"))
 )
+_CHUNK = 65_536  # poses projected at a time: a whole data set would take gigabytes
 SUSPICIOUS_PX = 5.0  # median reprojection error of a sequence worth a line in the report
 
 
@@ -78,36 +79,38 @@ def self_check(labels: Mapping[str, np.ndarray], skeleton: Skeleton) -> dict:
 
 def _reprojection_error(labels, rows) -> np.ndarray:
     """(N, K) pixels, NaN where the joint lies behind the camera."""
-    error = np.empty(labels["joints_px"][rows].shape[:2])
-    for model in np.unique(labels["distortion_model"][rows]):
-        at = labels["distortion_model"][rows] == model
-        chosen = rows[at]
-        points = labels["pose_m"][chosen].astype(np.float64) + labels["root_m"][chosen][:, None]
-        in_front = points[..., 2] > 0
-        points[..., 2] = np.where(in_front, points[..., 2], 1)
-        camera = labels["camera_K"][chosen], labels["camera_distortion"][chosen]
-        px = geometry.project(points, *camera, model=str(model))
-        distance = np.linalg.norm(px - labels["joints_px"][chosen], axis=-1)
-        error[at] = np.where(in_front, distance, np.nan)
-    return error
+    error_NK = np.empty((len(rows), labels["joints_px"].shape[1]), np.float32)
+    models = labels["distortion_model"][rows]
+    for model in np.unique(models):
+        at = np.flatnonzero(models == model)
+        for some in np.array_split(at, -(-len(at) // _CHUNK)):
+            error_NK[some] = _chunk_error(labels, rows[some], str(model))
+    return error_NK
 
 
-def _suspicious(labels, rows, error_NK) -> dict[str, float]:
-    names = [
-        f"{labels['subject'][r]}/{labels['action'][r]} {labels['trial'][r]}/{labels['camera'][r]}"
-        for r in rows
-    ]
-    sequences, members = np.unique(names, return_inverse=True)
-    order = np.argsort(members, kind="stable")
-    medians = [
-        float(np.nanmedian(part)) if np.isfinite(part).any() else float("inf")
-        for part in np.split(error_NK[order], np.cumsum(np.bincount(members))[:-1])
-    ]
-    return {
-        str(name): round(median, 2)
-        for name, median in zip(sequences, medians, strict=True)
-        if median > SUSPICIOUS_PX
-    }
+def _chunk_error(labels, rows, model: str) -> np.ndarray:
+    points = labels["pose_m"][rows].astype(np.float64) + labels["root_m"][rows][:, None]
+    in_front = points[..., 2] > 0
+    points[..., 2] = np.where(in_front, points[..., 2], 1)
+    camera = labels["camera_K"][rows], labels["camera_distortion"][rows]
+    px = geometry.project(points, *camera, model=model)
+    return np.where(in_front, np.linalg.norm(px - labels["joints_px"][rows], axis=-1), np.nan)
+
+
+def _suspicious(labels, rows, error_NK) -> dict[str, float | None]:
+    """Name of a sequence -> its median error, where that is large; None behind the camera."""
+    fields = [labels[field][rows] for field in ("subject", "action", "trial", "camera")]
+    codes = [np.unique(field, return_inverse=True)[1] for field in fields]
+    order = np.lexsort(codes)
+    new = np.any([np.diff(code[order]) != 0 for code in codes], axis=0)
+    found = {}
+    for members in np.split(order, np.flatnonzero(new) + 1):
+        subject, action, trial, camera = (field[members[0]] for field in fields)
+        errors = error_NK[members]
+        median = round(float(np.nanmedian(errors)), 2) if np.isfinite(errors).any() else None
+        if median is None or median > SUSPICIOUS_PX:
+            found[f"{subject}/{action} {trial}/{camera}"] = median
+    return dict(sorted(found.items()))
 
 
 def _spread(error: np.ndarray) -> dict[str, float | None]:
