@@ -24,9 +24,15 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+try:
+    import fcntl
+except ImportError:  # not every system has file locks
+    fcntl = None
+
 from data_prep import finishing, parts
 from data_prep.finishing import Header, building_directory, check_replaceable, notes_directory
-from data_prep.parts import Job, Problem, Unit
+from data_prep.parts import Job, Unit
+from data_prep.problems import Problem
 from liftjax.data.schema import METADATA_FILE, Record
 from liftjax.errors import LiftjaxError
 
@@ -115,7 +121,10 @@ def build(
       LiftjaxError: something in the source that cannot be passed over, a full disk, a directory
         that holds something else. Finished parts are kept for the next run, unless in `out`.
     """
-    out = Path(out).expanduser().absolute()
+    out = Path(out).expanduser().resolve()
+    processes = (os.cpu_count() or 1) if processes is None else processes
+    if processes < 1:
+        raise LiftjaxError(f"--processes {processes}: give 1 or more.")
     check_replaceable(out)
     finishing.recover(out)
     fingerprint = _fingerprint(plan)
@@ -124,9 +133,9 @@ def build(
         _remove_unfinished(out)
         print(f"{out} is complete and its source unchanged; delete it to build it anew.")
         return done
-    with _disk_errors(out):
+    with _disk_errors(out), _alone(out, shard), _leftovers_told(out):
         _prepare(plan, out, fingerprint)
-        _write_parts(plan, out, processes or os.cpu_count() or 1, shard)
+        _write_parts(plan, out, processes, shard)
         if shard[1] > 1:
             print(_shard_report(out, shard))
             return None
@@ -142,12 +151,18 @@ def merge(out, others: Sequence = ()) -> dict:
       out: the directory that the builds were given.
       others: the same of builds that wrote elsewhere; their parts are copied to those of `out`.
     """
-    out = Path(out).expanduser().absolute()
+    out = Path(out).expanduser().resolve()
     check_replaceable(out)
-    with _disk_errors(out):
+    finishing.recover(out)
+    if finishing.read_header(out) is None:
+        state = "is complete" if finishing.is_whole(out) else "has no unfinished build"
+        raise LiftjaxError(f"{out} {state}: there is nothing to join; build with --shard first.")
+    with _disk_errors(out), _alone(out, (0, 1)):
         for other in others:
-            finishing.gather(Path(other).expanduser().absolute(), out)
+            finishing.gather(Path(other).expanduser().resolve(), out)
         document = finishing.finish(out)
+    for other in others:
+        print(f"The parts of {other} were copied; its hidden directories there may be deleted.")
     print(report(document, out))
     return document
 
@@ -163,7 +178,7 @@ def write_dataset(
 
     Whatever goes wrong, what `out` held before stays, and nothing else is left.
     """
-    out = Path(out).absolute()
+    out = Path(out).resolve()
     made = {split: iter(records) for split, records in splits.items()}
     first = {split: next(records, None) for split, records in made.items()}
     skeleton = next((r.skeleton for r in first.values() if r is not None), "human36m")
@@ -213,12 +228,42 @@ def _sizes(unit: Unit) -> list[list[int]]:
 
 def _finished_before(out: Path, fingerprint: str) -> dict | None:
     """liftjax.json of a whole data set of the same plan in `out`."""
-    try:
-        document = json.loads((out / METADATA_FILE).read_text())
-    except (OSError, ValueError):
+    if not finishing.is_whole(out):
         return None
-    whole = all((out / name).exists() for name in document.get("files", {}))
-    return document if whole and document.get("fingerprint") == fingerprint else None
+    document = json.loads((out / METADATA_FILE).read_text())
+    return document if document.get("fingerprint") == fingerprint else None
+
+
+@contextlib.contextmanager
+def _alone(out: Path, shard: tuple[int, int]) -> Iterator[None]:
+    """Raises if another process builds the same; the system ends the claim of a killed one."""
+    notes = notes_directory(out)
+    notes.mkdir(parents=True, exist_ok=True)
+    with (notes / f"lock-{shard[0]}-{shard[1]}").open("w") as lock:
+        if fcntl is not None:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise LiftjaxError(
+                    f"Another process is building {out}; wait for it, or stop it first."
+                ) from None
+            except OSError:  # a file system without locks
+                pass
+        yield
+
+
+@contextlib.contextmanager
+def _leftovers_told(out: Path) -> Iterator[None]:
+    """After a refusal, says where finished parts are; removes the directories if there are none."""
+    try:
+        yield
+    except LiftjaxError:
+        if any(notes_directory(out).glob("*-*.json")):
+            directories = f"{building_directory(out)} and {notes_directory(out)}"
+            print(f"Finished parts are kept for another try; or delete {directories}.")
+        else:
+            _remove_unfinished(out)
+        raise
 
 
 def _prepare(plan: Plan, out: Path, fingerprint: str) -> None:
@@ -311,7 +356,8 @@ def _write_in_processes(jobs: Sequence[Job], processes: int, bar: tqdm) -> None:
         processes, context, initializer=_start_worker, initargs=(units, records, stop)
     )
     try:
-        waiting = {pool.submit(_write_in_worker, job) for job in jobs}
+        with _no_interrupt():  # which workers inherit: Ctrl-C is for this process, it stops them
+            waiting = {pool.submit(_write_in_worker, job) for job in jobs}
         while waiting:
             done, waiting = concurrent.futures.wait(waiting, timeout=_POLL_SECONDS)
             bar.set_postfix_str(f"{records.value} records", refresh=False)
@@ -328,10 +374,22 @@ def _write_in_processes(jobs: Sequence[Job], processes: int, bar: tqdm) -> None:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+@contextlib.contextmanager
+def _no_interrupt() -> Iterator[None]:
+    """Ctrl-C is ignored meanwhile, by processes started meanwhile for good."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _start_worker(units, records, stop) -> None:
     global _shared
     _shared = units, records, stop
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which stops us
     threading.Thread(target=_follow_parent, daemon=True).start()
     import cv2
 
@@ -366,9 +424,11 @@ def _disk_errors(out: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, parts.WriteError) as error:
+        reason = _reason(error)
+        cure = "free some space" if "space" in reason or "uota" in reason else "make it writable"
         raise LiftjaxError(
-            f"Could not write {out}: {_reason(error)}; nothing was changed there. "
-            "Free some space or choose another directory, and run the same command again."
+            f"Could not write {out}: {reason}; nothing was changed there. To go on, {cure} and run "
+            "the same command again, or choose another directory."
         ) from error
 
 
@@ -419,8 +479,4 @@ def _check_lines(checks: dict) -> list[str]:
         f"limb lengths: least constant {worst['least_constant_bone']} of {subject}, "
         f"{worst['mean_mm']:.0f} mm with a deviation of {worst['std_mm']:.1f} mm"
     )
-    if checks["suspicious"]:
-        some = list(checks["suspicious"].items())[:4]
-        names = ", ".join(f"{k} ({'behind' if v is None else f'{v} px'})" for k, v in some)
-        lines.append(f"2D and 3D disagree in {len(checks['suspicious'])} sequences: {names}")
     return lines

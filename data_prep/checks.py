@@ -1,10 +1,13 @@
 """What a built data set is checked for: its unit, that 2D and 3D agree, that limbs keep length."""
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
+from data_prep.problems import Problem
 from liftjax import geometry
+from liftjax.data.schema import IDENTITY, Record, record_name
 from liftjax.errors import LiftjaxError
 from liftjax.skeletons import Skeleton, get_skeleton
 
@@ -17,26 +20,53 @@ _LEG_BONES = tuple(
     for a, b in (("hip", "knee"), ("knee", "ankle"))
 )
 _CHUNK = 65_536  # poses projected at a time: a whole data set would take gigabytes
-SUSPICIOUS_PX = 5.0  # median reprojection error of a sequence worth a line in the report
+SUSPICIOUS_PX = 5.0  # median reprojection error of a sequence worth a remark
+WRONG_PX = 50.0  # of a single record
+DISAGREE = "2D and 3D disagree"
 
 
-def check_scale(rows: Sequence[Mapping], skeleton: str, unit) -> None:
-    """Raises if the legs of a unit's people have no human length in metres: a wrong unit."""
-    poses = np.asarray([row["pose_m"] for row in rows if row["has_3d"]])
-    joints = get_skeleton(skeleton)
-    bones = [b for b in _LEG_BONES if set(b) <= set(joints.joints)]
-    if not len(poses) or not bones:
-        return
-    ends = np.array([[joints.index(a), joints.index(b)] for a, b in bones])
-    length = float(np.median(bone_lengths(poses, ends)))
-    low, high = LEG_BONE_M
-    if not low <= length <= high:
-        file = unit.inputs[0] if unit.inputs else unit.name
+def of_human_size(items: Iterable[Record | Problem], unit) -> Iterator[Record | Problem]:
+    """What a unit gives; in the place of records with legs of no human length, a problem.
+
+    Raises:
+      LiftjaxError: most records are so: the source is in another unit than its format has.
+    """
+    lengths, good = [], 0
+    for item in items:
+        length = leg_length(item) if isinstance(item, Record) and item.has_3d else None
+        if length is not None and not LEG_BONE_M[0] <= length <= LEG_BONE_M[1]:
+            lengths.append(length)
+            detail = f"thighs and shins of {length:.3g} m (median){_likely_unit(length)}"
+            item = Problem("limbs of no human length", unit.first_input, item.frame, detail)
+        elif length is not None:
+            good += 1
+        yield item
+    if len(lengths) > good:
+        low, high = LEG_BONE_M
+        length = float(np.median(lengths))
         raise LiftjaxError(
-            f"{file}: thighs and shins of {unit.name} would be {length:.3g} m long (median), "
-            f"people's are {low} to {high} m; the file is in another unit than its format has"
-            f"{_likely_unit(length)}."
+            f"{unit.inputs[0] if unit.inputs else unit.name}: thighs and shins of {unit.name} "
+            f"would be {length:.3g} m long (median), people's are {low} to {high} m; the file is "
+            f"in another unit than its format has{_likely_unit(length)}."
         )
+
+
+def leg_length(record: Record) -> float | None:
+    """Median length in metres of the thighs and shins that are visible; None if none is."""
+    ends = _leg_ends(record.skeleton)
+    visible = np.asarray(record.joint_visible, bool)
+    ends = ends[visible[ends].all(axis=-1)]
+    if not len(ends):
+        return None
+    return float(np.median(bone_lengths(np.asarray(record.pose_m)[None], ends)))
+
+
+@functools.cache
+def _leg_ends(skeleton: str) -> np.ndarray:
+    """(E, 2) joints at the ends of the thighs and shins that the joint set has."""
+    joints = get_skeleton(skeleton)
+    bones = [bone for bone in _LEG_BONES if set(bone) <= set(joints.joints)]
+    return np.array([[joints.index(a), joints.index(b)] for a, b in bones], int).reshape(-1, 2)
 
 
 def _likely_unit(length: float) -> str:
@@ -51,30 +81,30 @@ def bone_lengths(poses: np.ndarray, edges: np.ndarray) -> np.ndarray:
     return np.linalg.norm(poses[:, edges[:, 0]] - poses[:, edges[:, 1]], axis=-1)
 
 
-def self_check(labels: Mapping[str, np.ndarray], skeleton: Skeleton) -> dict:
-    """How well the labels of a split agree with themselves, as JSON values.
+def self_check(labels: Mapping[str, np.ndarray], skeleton: Skeleton) -> tuple[dict, list[Problem]]:
+    """How well the labels of a split agree with themselves, and where they do not.
 
-    Returns {"reprojection_px": error of the projected 3D against the 2D joints, by camera;
-    "suspicious": sequences whose median error exceeds SUSPICIOUS_PX; "limbs": by subject the bone
-    whose length varies most, and by how much}; {} if nothing has 3D.
+    Returns:
+      JSON values: {"reprojection_px": error of the projected 3D against the 2D joints, by camera;
+      "limbs": by subject the bone whose length varies most, and by how much}, or {} if nothing has
+      3D; and remarks on the sequences and single records whose 2D and 3D disagree.
     """
     rows = np.flatnonzero(labels["has_3d"])
     if not len(rows):
-        return {}
+        return {}, []
     error_NK = _reprojection_error(labels, rows)
     cameras = labels["camera"][rows]
     report = {
         "reprojection_px": {
             str(camera): _spread(error_NK[cameras == camera]) for camera in np.unique(cameras)
         },
-        "suspicious": _suspicious(labels, rows, error_NK),
         "limbs": {},
     }
     edges, subjects = np.asarray(skeleton.edges), labels["subject"][rows]
     for subject in np.unique(subjects):
         lengths = bone_lengths(labels["pose_m"][rows[subjects == subject]], edges)
         report["limbs"][str(subject)] = _limbs(lengths, skeleton)
-    return report
+    return report, list(_disagreements(labels, rows, error_NK))
 
 
 def _reprojection_error(labels, rows) -> np.ndarray:
@@ -97,20 +127,27 @@ def _chunk_error(labels, rows, model: str) -> np.ndarray:
     return np.where(in_front, np.linalg.norm(px - labels["joints_px"][rows], axis=-1), np.nan)
 
 
-def _suspicious(labels, rows, error_NK) -> dict[str, float | None]:
-    """Name of a sequence -> its median error, where that is large; None behind the camera."""
-    fields = [labels[field][rows] for field in ("subject", "action", "trial", "camera")]
-    codes = [np.unique(field, return_inverse=True)[1] for field in fields]
+def _disagreements(labels, rows, error_NK) -> Iterator[Problem]:
+    """A remark on every sequence whose median error is large, and on records within others."""
+    fields = [labels[field][rows] for field in IDENTITY]
+    codes = [np.unique(field, return_inverse=True)[1] for field in fields[:-1]]
     order = np.lexsort(codes)
     new = np.any([np.diff(code[order]) != 0 for code in codes], axis=0)
-    found = {}
     for members in np.split(order, np.flatnonzero(new) + 1):
-        subject, action, trial, camera = (field[members[0]] for field in fields)
-        errors = error_NK[members]
-        median = round(float(np.nanmedian(errors)), 2) if np.isfinite(errors).any() else None
-        if median is None or median > SUSPICIOUS_PX:
-            found[f"{subject}/{action} {trial}/{camera}"] = median
-    return dict(sorted(found.items()))
+        subject, action, trial, camera = (field[members[0]] for field in fields[:-1])
+        errors = np.nan_to_num(error_NK[members], nan=np.inf)
+        sequence = f"{subject}/{action} {trial}/{camera}"
+        if (median := float(np.median(errors))) > SUSPICIOUS_PX:
+            yield Problem(DISAGREE, sequence, None, _apart(median, "in the median"), dropped=0)
+            continue
+        for i in np.flatnonzero(np.median(errors, axis=1) > WRONG_PX):
+            name = record_name(*(field[members[i]] for field in fields))
+            detail = f"{name}: {_apart(float(np.median(errors[i])), 'in the median joint')}"
+            yield Problem(DISAGREE, sequence, int(fields[-1][members[i]]), detail, dropped=0)
+
+
+def _apart(error_px: float, of: str) -> str:
+    return f"{error_px:.1f} px apart {of}" if np.isfinite(error_px) else "behind the camera"
 
 
 def _spread(error: np.ndarray) -> dict[str, float | None]:

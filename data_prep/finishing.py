@@ -2,10 +2,8 @@
 
 import collections
 import contextlib
-import csv
 import dataclasses
 import importlib.metadata
-import io
 import json
 import os
 import platform
@@ -21,13 +19,13 @@ from data_prep.checks import self_check
 from data_prep.contact_sheet import contact_sheet
 from data_prep.parts import (
     Note,
-    Problem,
     checksum,
     features,
     labels_of_part,
     part_file,
     read_note,
 )
+from data_prep.problems import Problem, as_csv, count
 from liftjax.data.records import PoseDataset, labels_file
 from liftjax.data.schema import IDENTITY, METADATA_FILE, SCHEMA_VERSION, record_name
 from liftjax.errors import LiftjaxError
@@ -104,17 +102,12 @@ def gather(other: Path, out: Path) -> None:
 
 
 def finish(out: Path) -> dict:
-    """Joins the parts of `out`, whose notes must all be there; returns the new liftjax.json.
+    """Joins the parts of the unfinished build of `out`; returns the new liftjax.json.
 
     Raises:
       LiftjaxError: a part is missing or damaged, a split is empty, records are there twice.
     """
     header = read_header(out)
-    if header is None:
-        raise LiftjaxError(
-            f"No unfinished data set: {notes_directory(out) / PLAN_FILE} is missing; build with "
-            f"--out {out} first."
-        )
     directory, notes = building_directory(out), _read_notes(out, header)
     problems = [Problem(*row) for row in header.problems]
     problems += [Problem(*row) for part in notes.values() for note in part for row in note.problems]
@@ -129,7 +122,8 @@ def finish(out: Path) -> dict:
             np.savez(stream, **labels)
         dataset = PoseDataset.open(directory, split)
         _check_once(dataset)
-        splits[split] = _summary(dataset)
+        splits[split], remarks = _summary(dataset)
+        problems += remarks
         if header.sheet:
             samples += _samples(dataset, _SHEET_COLUMNS * _SHEET_ROWS)
     document = {
@@ -140,12 +134,13 @@ def finish(out: Path) -> dict:
         "metadata": header.metadata,
         "versions": _versions(),
         "splits": splits,
-        "problems": _count(problems),
+        "problems": count(problems),
         "files": files,
     }
-    (directory / PROBLEMS_FILE).write_text(_as_csv(problems), encoding="utf-8")
+    (directory / PROBLEMS_FILE).write_text(as_csv(problems), encoding="utf-8")
     if samples:
         (directory / SHEET_FILE).write_bytes(contact_sheet(samples, _SHEET_COLUMNS))
+    document["contents"] = sorted(entry.name for entry in directory.iterdir())
     _write_json(directory, document)
     put_in_place(directory, out)
     shutil.rmtree(notes_directory(out), ignore_errors=True)
@@ -170,22 +165,22 @@ def _read_notes(out: Path, header: Header) -> dict[str, list[Note]]:
 def _check_not_empty(header: Header, notes, problems: list[Problem]) -> None:
     for split, parts in notes.items():
         if not sum(note.records for note in parts):
-            counts = _count(problems)
+            counts = count(problems)
             why = "; ".join(f"{kind}: {c['dropped']} left out" for kind, c in counts.items())
             raise LiftjaxError(
                 f"The split {split} of {header.name} has no records{f' ({why})' if why else ''}."
             )
 
 
-def _checked_files(directory: Path, header: Header, notes) -> dict[str, str]:
-    """Checksums by record file; raises where a file is not what was written."""
+def _checked_files(directory: Path, header: Header, notes) -> dict[str, dict]:
+    """Checksum and size by record file; raises where a file is not what was written."""
     parts = [(split, i, note) for split in notes for i, note in enumerate(notes[split])]
     digests = {}
     for split, number, note in tqdm(parts, desc="checking", unit="files", delay=2):
         file = directory / part_file(header.name, split, number)
         if not file.exists() or checksum(file) != note.sha256:
             raise LiftjaxError(f"{file} is missing or damaged; delete it and build again.")
-        digests[file.name] = note.sha256
+        digests[file.name] = {"sha256": note.sha256, "bytes": file.stat().st_size}
     return digests
 
 
@@ -257,10 +252,11 @@ def _samples(dataset: PoseDataset, count: int) -> list:
     return [dataset.record(int(i)) for i in np.sort(chosen)]
 
 
-def _summary(dataset: PoseDataset) -> dict:
-    """Counts, statistics and self-check of one split as JSON values."""
+def _summary(dataset: PoseDataset) -> tuple[dict, list[Problem]]:
+    """Counts, statistics and self-check of one split as JSON values; what the check remarks."""
     statistics = dataset.statistics()._asdict()
-    return {
+    checks, remarks = self_check(dataset.labels, dataset.skeleton)
+    summary = {
         "records": len(dataset),
         "with_picture": int(dataset.labels["has_image"].sum()),
         "with_3d": int(dataset.labels["has_3d"].sum()),
@@ -269,31 +265,14 @@ def _summary(dataset: PoseDataset) -> dict:
             field: _counts(dataset.labels[field]) for field in ("subject", "action", "camera")
         },
         "statistics": {key: value.tolist() for key, value in statistics.items()},
-        "checks": self_check(dataset.labels, dataset.skeleton),
+        "checks": checks,
     }
+    return summary, remarks
 
 
 def _counts(names: np.ndarray) -> dict[str, int]:
     values, counts = np.unique(names, return_counts=True)
     return dict(zip(values.tolist(), counts.tolist(), strict=True))
-
-
-def _count(problems: list[Problem]) -> dict[str, dict[str, int]]:
-    """Problems and records left out, by kind."""
-    counts: dict[str, dict[str, int]] = {}
-    for problem in problems:
-        entry = counts.setdefault(problem.kind, {"problems": 0, "dropped": 0})
-        entry["problems"] += 1
-        entry["dropped"] += problem.dropped
-    return counts
-
-
-def _as_csv(problems: list[Problem]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([field.name for field in dataclasses.fields(Problem)])
-    writer.writerows(dataclasses.astuple(problem) for problem in problems)
-    return text.getvalue()
 
 
 def _versions() -> dict[str, str]:
@@ -310,14 +289,33 @@ def _write_json(directory: Path, document: Mapping) -> None:
 
 
 def check_replaceable(out) -> None:
-    """Raises unless `out` is new, empty or a data set: nothing else is ever replaced."""
+    """Raises unless `out` is new, empty or a data set alone: nothing else is ever replaced."""
     out = Path(out)
     if not out.exists():
         return
     if not out.is_dir():
         raise LiftjaxError(f"{out} is a file; choose a directory.")
-    if any(out.iterdir()) and not (out / METADATA_FILE).exists():
+    entries = {entry.name for entry in out.iterdir()}
+    if entries and METADATA_FILE not in entries:
         raise LiftjaxError(f"{out} holds files but no data set; choose a new or empty directory.")
+    foreign = sorted(entries - set(_contents(out)) - {METADATA_FILE})
+    if entries and foreign:
+        raise LiftjaxError(
+            f"{out} holds {', '.join(foreign[:4])} beside its data set, which would be lost; move "
+            "what is to stay, or choose another directory."
+        )
+
+
+def _contents(out: Path) -> list[str]:
+    """The names of the files that a data set brought."""
+    try:
+        document = json.loads((out / METADATA_FILE).read_text())
+        if "contents" in document:
+            return document["contents"]
+    except (OSError, ValueError, TypeError):
+        pass
+    patterns = ("*.array_record-*", "labels-*.npz", "*.json", "LICENSE*", "*.png", "*.csv")
+    return [file.name for pattern in patterns for file in out.glob(pattern) if file.is_file()]
 
 
 def _aside(out: Path) -> Path:
@@ -325,15 +323,27 @@ def _aside(out: Path) -> Path:
 
 
 def recover(out: Path) -> None:
-    """Puts an old data set back that a killed run had moved aside."""
-    if _aside(out).exists() and not out.exists():
-        os.rename(_aside(out), out)
+    """Ends a replacement that was killed half-way: one of the two data sets stays."""
+    old = _aside(out)
+    if (old / METADATA_FILE).exists():
+        if out.exists():
+            shutil.rmtree(old)
+        else:
+            os.rename(old, out)
+
+
+def is_whole(out: Path) -> bool:
+    """Whether the record files of the data set in `out` are there in their sizes."""
+    try:
+        files = json.loads((out / METADATA_FILE).read_text())["files"]
+        return all((out / name).stat().st_size == file["bytes"] for name, file in files.items())
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def put_in_place(new: Path, out: Path) -> None:
     """Renames `new` to `out`; an old data set stands aside until that has worked."""
     old = _aside(out)
-    shutil.rmtree(old, ignore_errors=True)
     if out.exists():
         os.rename(out, old)
     try:

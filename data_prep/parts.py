@@ -18,28 +18,12 @@ import tensorflow_datasets as tfds
 from array_record.python import array_record_module
 
 from data_prep import checks
+from data_prep.problems import Problem
 from liftjax.data.schema import IDENTITY, STRING_FIELDS, Record, array_fields
 from liftjax.errors import LiftjaxError
 from liftjax.skeletons import get_skeleton
 
 _OPTIONS = "group_size:1"  # every record on its own: random access decompresses no other
-
-
-@dataclasses.dataclass(frozen=True)
-class Problem:
-    """Something wrong or worth knowing in the source.
-
-    Attributes:
-      kind: one of a builder's few phrases, by which problems are counted.
-      file: the file at fault, relative to the source. frame: original number, if it is one frame.
-      detail: what else there is to say. dropped: records left out because of it; 0 for a remark.
-    """
-
-    kind: str
-    file: str
-    frame: int | None = None
-    detail: str = ""
-    dropped: int = 1
 
 
 class Unit:
@@ -53,6 +37,11 @@ class Unit:
 
     name: str
     inputs: tuple[str, ...]
+
+    @property
+    def first_input(self) -> str:
+        """The end of its first input's path, for messages; its name if it has none."""
+        return os.path.join(*Path(self.inputs[0]).parts[-3:]) if self.inputs else self.name
 
     def records(self) -> Iterator[Record | Problem]:
         """Records in a fixed order, and in their places what was wrong."""
@@ -180,8 +169,8 @@ def write(job: Job, count_unit=lambda: None, count_record=lambda: None) -> Note:
     problems, rows, seen, size = [], [], {}, 0
     with _new_file(job.file, job.notes) as partial, _record_writer(partial) as writer:
         for unit in job.units:
-            first = len(rows)
-            for item in _once(unit, seen):
+            items = _once(unit, seen)
+            for item in checks.of_human_size(items, unit) if job.check_scale else items:
                 if isinstance(item, Problem):
                     problems.append(item)
                     continue
@@ -193,8 +182,6 @@ def write(job: Job, count_unit=lambda: None, count_record=lambda: None) -> Note:
                 rows.append({k: v for k, v in fields.items() if k != "image"})
                 rows[-1]["has_image"] = bool(item.image)
                 count_record()
-            if job.check_scale:
-                checks.check_scale(rows[first:], job.skeleton, unit)
             count_unit()
     labels = labels_of_part(job.notes, job.split, job.number)
     with _new_file(labels, job.notes) as partial, _writing(), partial.open("wb") as stream:
@@ -226,8 +213,8 @@ def _once(unit: Unit, seen: dict[tuple, str]) -> Iterator[Record | Problem]:
         if isinstance(item, Record):
             identity = tuple(getattr(item, field) for field in IDENTITY)
             if identity in seen:
-                file = os.path.basename(unit.inputs[0]) if unit.inputs else unit.name
                 where = "" if seen[identity] == unit.name else f", the first from {seen[identity]}"
+                file = unit.first_input
                 item = Problem("duplicate record", file, item.frame, f"{item.name}{where}")
             else:
                 seen[identity] = unit.name

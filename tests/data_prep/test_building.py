@@ -1,7 +1,9 @@
 import csv
+import dataclasses
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +17,9 @@ import pytest
 from data_prep import __main__ as command
 from data_prep import parts
 from data_prep.building import build, merge, parse_shard
+from data_prep.checks import self_check
 from data_prep.finishing import PROBLEMS_FILE, SHEET_FILE, building_directory, notes_directory
+from liftjax import geometry
 from liftjax.data.records import PoseDataset, read_metadata
 from liftjax.errors import LiftjaxError
 from tests.data_prep.toy_source import plan, write_source
@@ -49,6 +53,11 @@ def start(source, out, *options):
         )
 
 
+def problems_of(directory):
+    with (directory / PROBLEMS_FILE).open() as stream:
+        return list(csv.DictReader(stream))
+
+
 def wait_for_end_of_group(group, seconds=30):
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -73,7 +82,7 @@ def test_a_build_opens_and_describes_itself(built):
         ("Eating", "Sitting", "Walking"), 24
     )
     for file, digest in document["files"].items():
-        assert parts.checksum(built / file) == digest
+        assert parts.checksum(built / file) == digest["sha256"]
     assert len(document["files"]) == 9
     assert document["versions"]["python"]
     sheet = cv2.imread(str(built / SHEET_FILE))
@@ -87,11 +96,13 @@ def test_processes_and_shards_change_no_byte(source, built, tmp_path):
     for i in (1, 0, 2):
         assert build(plan(source), tmp_path / "shards", shard=(i, 3)) is None
     merge(tmp_path / "shards")
+    with pytest.raises(LiftjaxError, match="is complete: there is nothing to join"):
+        merge(tmp_path / "shards")
     assert contents(tmp_path / "shards") == contents(built)
 
 
 def test_merging_before_all_shards_are_there_names_what_is_missing(source, tmp_path):
-    with pytest.raises(LiftjaxError, match="No unfinished data set"):
+    with pytest.raises(LiftjaxError, match="has no unfinished build"):
         merge(tmp_path / "set")
     build(plan(source), tmp_path / "set", shard=(0, 2))
     with pytest.raises(LiftjaxError, match=r"4 of 9 parts are not there yet \(train 1, train 3"):
@@ -176,15 +187,13 @@ def test_a_complete_data_set_is_not_built_again(source, built, capsys):
 def test_problems_are_named_counted_and_left_out(source, tmp_path, capsys):
     (source / "S1" / "Walking.b.json").write_text("[0, -7, 1, 1]")
     build(plan(source), tmp_path / "set")
-    assert read_metadata(tmp_path / "set")["problems"] == {
-        "negative frame": {"problems": 1, "dropped": 1},
-        "duplicate record": {"problems": 1, "dropped": 1},
-    }
-    with (tmp_path / "set" / PROBLEMS_FILE).open() as stream:
-        rows = list(csv.DictReader(stream))
-    assert [(r["kind"], r["file"], r["frame"]) for r in rows] == [
+    counts = read_metadata(tmp_path / "set")["problems"]
+    assert counts["negative frame"] == {"problems": 1, "dropped": 1}
+    assert counts["duplicate record"] == {"problems": 1, "dropped": 1}
+    rows = problems_of(tmp_path / "set")
+    assert [(r["kind"], r["file"], r["frame"]) for r in rows[:2]] == [
         ("negative frame", "Walking.b.json", "-7"),
-        ("duplicate record", "Walking.b.json", "1"),
+        ("duplicate record", "source/S1/Walking.b.json", "1"),
     ]
     assert "negative frame: 1, 1 records left out" in capsys.readouterr().out
 
@@ -205,13 +214,87 @@ def test_a_wrong_unit_is_refused_by_the_length_of_legs(source, tmp_path, scale, 
     assert not (tmp_path / "set").exists()
 
 
-def test_the_self_check_finds_a_sequence_whose_2d_and_3d_disagree(built):
+def test_the_self_check_names_sequences_whose_2d_and_3d_disagree(built):
     # The toy's joints are random: all its sequences are off.
-    checks = read_metadata(built)["splits"]["test"]["checks"]
-    assert set(checks["suspicious"]) == {
+    document = read_metadata(built)
+    rows = [row for row in problems_of(built) if row["kind"] == "2D and 3D disagree"]
+    assert document["problems"]["2D and 3D disagree"] == {"problems": 18, "dropped": 0}
+    assert {row["file"] for row in rows if row["file"].startswith("S9")} == {
         f"S9/{action} 1/{camera}" for action in ("Eating", "Sitting", "Walking") for camera in "ab"
     }
-    assert checks["limbs"]["S9"]["std_mm"] == 0
+    assert all("px apart" in row["detail"] for row in rows)
+    assert document["splits"]["test"]["checks"]["limbs"]["S9"]["std_mm"] == 0
+
+
+def test_a_single_record_whose_2d_and_3d_disagree_is_named(built):
+    dataset = PoseDataset.open(built, "test")
+    labels = dict(dataset.labels)
+    points = labels["pose_m"].astype(float) + labels["root_m"][:, None]
+    labels["joints_px"] = geometry.project(points, labels["camera_K"], labels["camera_distortion"])
+    assert self_check(labels, dataset.skeleton)[1] == []
+    labels["joints_px"][4] += 80
+    _, (problem,) = self_check(labels, dataset.skeleton)
+    assert (problem.frame, problem.dropped) == (labels["frame"][4], 0)
+    assert "113.1 px apart" in problem.detail
+
+
+def test_single_records_of_no_human_size_are_left_out(source, tmp_path):
+    made = plan(source)
+    first, *others = made.parts["train"][0]
+    mixed = dataclasses.replace(first, scales=(1.0, 1.0, 100.0))
+    made.parts["train"][0] = (mixed, *others)
+    build(made, tmp_path / "set")
+    counts = read_metadata(tmp_path / "set")["problems"]
+    assert counts["limbs of no human length"] == {"problems": 2, "dropped": 2}
+    row = next(r for r in problems_of(tmp_path / "set") if r["kind"].startswith("limbs"))
+    assert (row["file"], row["frame"]) == ("source/S1/Walking.a.json", "2")
+
+
+def test_what_does_not_belong_to_a_data_set_is_never_replaced(source, built):
+    (built / "notes.txt").write_text("years of work")
+    with pytest.raises(LiftjaxError, match=r"holds notes\.txt beside its data set"):
+        build(plan(source, scale=1.1), built)
+    assert (built / "notes.txt").read_text() == "years of work"
+
+
+def test_a_link_as_target_stays_a_link(source, tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    build(plan(source), tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert len(PoseDataset.open(tmp_path / "real", "test")) == 36
+
+
+def test_a_set_left_aside_by_a_kill_goes_or_comes_back(source, built):
+    aside = built.with_name(f".{built.name}.old")
+    shutil.copytree(built, aside)
+    build(plan(source), built)
+    assert not aside.exists()
+    built.rename(aside)
+    build(plan(source), built)
+    assert not aside.exists()
+    assert len(PoseDataset.open(built, "test")) == 36
+
+
+def test_a_damaged_complete_set_is_built_again(source, built):
+    before = contents(built)
+    file = built / "toy-train.array_record-00003"
+    file.write_bytes(file.read_bytes()[:1000])
+    build(plan(source), built)
+    assert contents(built) == before
+
+
+def test_two_builds_of_one_directory_at_once_are_refused(source, tmp_path):
+    out = tmp_path / "set"
+    process = start(source, out, "--processes", "1", "--seconds", "0.2")
+    deadline = time.monotonic() + 60
+    while not list(notes_directory(out).glob("train-*.json")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    with pytest.raises(LiftjaxError, match="Another process is building"):
+        build(plan(source), out)
+    process.kill()
+    process.wait()
+    build(plan(source), out)
 
 
 def test_the_report_names_the_split_without_records_and_why(source, tmp_path):

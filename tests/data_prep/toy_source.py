@@ -45,7 +45,7 @@ class Sequence(Unit):
     name: str
     inputs: tuple[str, ...]
     seconds: float = 0.0
-    scale: float = 1.0
+    scales: tuple[float, ...] = (1.0,)  # of the poses, in turn
 
     def records(self) -> Iterator[Record | Problem]:
         subject, action, camera = self.name.split("/")
@@ -63,7 +63,7 @@ class Sequence(Unit):
                 action=action,
                 camera=camera,
                 has_3d=True,
-                pose_m=pose(self.scale),
+                pose_m=pose(self.scales[frame % len(self.scales)]),
                 root_m=(0, 0, 4),
                 camera_K=((100, 0, 80), (0, 100, 60), (0, 0, 1)),
                 camera_R=np.eye(3),
@@ -82,7 +82,7 @@ def plan(source: Path, seconds: float = 0.0, scale: float = 1.0) -> Plan:
                 parts[split].append(
                     tuple(
                         Sequence(
-                            f"{subject}/{action}/{f.suffixes[0][1:]}", (str(f),), seconds, scale
+                            f"{subject}/{action}/{f.suffixes[0][1:]}", (str(f),), seconds, (scale,)
                         )
                         for f in files
                     )

@@ -1,0 +1,1 @@
+"""Poses without pictures, for lifters: VideoPose3D's files of Human3.6M."""
