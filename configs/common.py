@@ -14,7 +14,8 @@ def base() -> ConfigDict:
             "log_every": 20,
             "checkpoint_every": 500,
             "data": {
-                "dir": "data/synthetic",
+                "dir": "data/synthetic",  # or several with commas between, of one joint set
+                "shares": (),  # of each of several in a batch; none: all samples alike
                 "split": "train",
                 "subjects": (),  # none named: all of the split
                 "eval_split": "test",
@@ -22,6 +23,7 @@ def base() -> ConfigDict:
                 "eval_batch_size": 64,
                 "cache": True,  # decoded crops stay in memory
                 "workers": 0,  # processes that decode where there is no cache
+                "augment": augment(),
             },
             "detector": {
                 "name": "hrnet_w32",
@@ -31,9 +33,11 @@ def base() -> ConfigDict:
             },
             "lifter": {
                 "name": "",
-                "num_frames": 1,
+                "num_frames": 1,  # of a window: videopose3d, mixste
                 "overrides": {},
                 "loss": "mpjpe",  # or 'mse'
+                "flip": False,  # an epoch has every window twice, once mirrored
+                "flip_test": False,  # evaluate: mean of the pose and the mirrored one's, mirrored
                 "checkpoint": "",
             },
             "lifters": {},  # frozen lifters that guide, by name: their run directories
@@ -60,6 +64,17 @@ def base() -> ConfigDict:
             },
         }
     )
+
+
+def augment() -> dict:
+    """No augmentation, as in the paper's guided training; see `liftjax.data.augment`."""
+    return {
+        "flip": 0.0,  # probability of the mirror image
+        "rotation": 0.0,  # of the crop, degrees either way
+        "scale": 0.0,  # of the crop, share more or less
+        "color": 0.0,  # strength, 0 to 1
+        "roll": 0.0,  # of the whole view with 3D and camera, degrees either way
+    }
 
 
 def loss() -> dict:

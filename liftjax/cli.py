@@ -61,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_models(commands)
     _add_import(commands)
     _add_export(commands)
+    _add_export_2d(commands)
     return parser
 
 
@@ -113,26 +114,40 @@ def _add_evaluate(commands) -> None:
         recipe = args.config or f"{args.workdir}/config.json"
         evaluation.run(load_recipe(recipe, args.overrides), args.workdir)
 
-    text = "MPJPE, P-MPJPE, PCK@0.2 and PDJ@0.2 of a trained detector through lifters."
+    text = (
+        "Errors of a detector (MPJPE through lifters, PCK@0.2, PDJ@0.2) or of a lifter, by action."
+    )
     example = "python -m liftjax evaluate --workdir runs/multi --config.data.eval_split=test"
     parser = _command(commands, "evaluate", run, text, example)
     parser.add_argument("--config", help="recipe: a name or a file; default: the run's own")
-    parser.add_argument("--workdir", required=True, help="run directory of the detector")
+    parser.add_argument("--workdir", required=True, help="run directory of the detector or lifter")
 
 
 def _add_benchmark(commands) -> None:
     def run(args) -> None:
-        from liftjax.benchmark import run as benchmark
+        if args.what == "data":
+            from liftjax.benchmark import data
 
-        benchmark.run(args.detector, args.batch_size, args.repeats, args.out)
+            batch_size = 32 if args.batch_size is None else args.batch_size
+            more = {"data": args.data, "samples": args.samples, "steps": args.steps}
+            data.run(args.detector, batch_size, args.repeats, args.out, **more)
+        else:
+            from liftjax.benchmark import run as benchmark
 
-    text = "Time every stage of the guided training step."
+            batch_size = 4 if args.batch_size is None else args.batch_size
+            benchmark.run(args.detector, batch_size, args.repeats, args.out)
+
+    text = "Time every stage of the guided training step, or the reading of data."
     example = "python -m liftjax benchmark --detector hrnet_w32 --batch-size 4"
     parser = _command(commands, "benchmark", run, text, example)
+    parser.add_argument("what", nargs="?", default="step", choices=("step", "data"))
     parser.add_argument("--detector", default="hrnet_w32", help="default: %(default)s")
-    parser.add_argument("--batch-size", type=int, default=4)
+    parser.add_argument("--batch-size", type=int, help="default: 4, with `data` 32")
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--out", help="write the results as JSON")
+    parser.add_argument("--data", help="`data`: a data set made with --full-frames to read")
+    parser.add_argument("--samples", type=int, default=128, help="`data`: pictures to read")
+    parser.add_argument("--steps", type=int, default=40, help="`data`: training steps in a turn")
 
 
 def _add_models(commands) -> None:
@@ -193,6 +208,33 @@ def _add_export(commands) -> None:
     parser.add_argument("--format", required=True, choices=("orbax", "safetensors", "torch"))
     parser.add_argument("--out", required=True, help="file to write; for orbax a directory")
     _add_network(parser, "needed without a checkpoint")
+
+
+def _add_export_2d(commands) -> None:
+    def run(args) -> None:
+        from liftjax.experiments import export_2d
+        from liftjax.recipes import load_recipe
+
+        export_2d.run(
+            load_recipe(args.config or f"{args.workdir}/config.json", args.overrides),
+            args.workdir,
+            args.out,
+            data=args.data,
+            splits=args.split,
+            poses=args.poses,
+        )
+
+    text = "Write a detector's keypoints on Human3.6M as VideoPose3D's data_2d_*.npz."
+    example = "python -m liftjax export-2d --workdir runs/multi --data data/human36m"
+    parser = _command(commands, "export-2d", run, text, f"{example} --out data_2d_h36m_multi.npz")
+    parser.add_argument("--config", help="recipe: a name or a file; default: the run's own")
+    parser.add_argument("--workdir", required=True, help="run directory of the detector")
+    parser.add_argument("--data", help="data set; default: the recipe's")
+    parser.add_argument("--split", nargs="+", default=(), help="default: all of the data set")
+    parser.add_argument("--out", required=True, help="file to write, data_2d_h36m_NAME.npz")
+    parser.add_argument(
+        "--poses", metavar="FILE", help="data_3d_h36m.npz: write as many rows as it has frames"
+    )
 
 
 def _add_network(parser: argparse.ArgumentParser, model: str) -> None:

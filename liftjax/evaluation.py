@@ -1,4 +1,4 @@
-"""How good a detector is, in 2D and through lifters in 3D.
+"""How good a detector is, in 2D and through lifters in 3D; how good a lifter is by itself.
 
 Legend: N samples, B batch, K joints. Arrays are metres and pixels of the original image; the
 reports are millimetres and per cent.
@@ -16,14 +16,18 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from liftjax import geometry, metrics
+from liftjax.data import windows
 from liftjax.data.pipeline import evaluation_batches
-from liftjax.data.records import PoseDataset
+from liftjax.data.records import PoseDataset, read_metadata
 from liftjax.errors import LiftjaxError
+from liftjax.lifters.mirror import mirror_2d, mirror_3d
 from liftjax.tables import text_table
-from liftjax.training.checkpoints import load_lifters, load_model
+from liftjax.training.checkpoints import build_model, load_lifters, load_model, read_meta
+from liftjax.training.lifter_task import offset, pose_arrays
 from liftjax.training.state import PureModule
 
 _LIFT_BATCH = 512
+_SLIDE = 256  # frames that a sliding lifter gives at a time
 
 
 def predict_2d(
@@ -142,13 +146,23 @@ def evaluate(
 
 
 def run(config: ConfigDict, workdir: str) -> dict:
-    """`evaluate`: the detector of `workdir` and ground truth on the recipe's evaluation split.
+    """`evaluate`: the detector or the lifter of `workdir` on the recipe's evaluation split.
 
     Prints the tables and leaves them in WORKDIR/evaluation.json.
     """
-    detector, meta = load_model(workdir, "detector")
+    meta = read_meta(workdir)
     dataset = PoseDataset.open(config.data.dir, config.data.eval_split)
     dataset = dataset.where(subjects=config.data.eval_subjects or None)
+    evaluate_run = _run_lifter if meta["model"]["kind"] == "lifter" else _run_detector
+    rows = evaluate_run(config, workdir, dataset)
+    path = epath.Path(workdir) / "evaluation.json"
+    path.write_text(json.dumps({"rows": rows, "step": meta["step"]}, indent=2) + "\n")
+    return rows
+
+
+def _run_detector(config: ConfigDict, workdir: str, dataset: PoseDataset) -> dict:
+    """The detector and ground truth, through the recipe's lifters."""
+    detector, meta = load_model(workdir, "detector")
     lifters = load_lifters(config.lifters.to_dict(), dataset.skeleton.name)
     if not lifters:
         print("No lifters named (--config.lifters.NAME=RUN_DIRECTORY): 2D measures only.")
@@ -163,9 +177,114 @@ def run(config: ConfigDict, workdir: str) -> dict:
         meta["model"]["name"]: evaluate(detector, lifters, dataset, **options)[0],
     }
     print(format_report(rows, _protocol(config, dataset)))
-    path = epath.Path(workdir) / "evaluation.json"
-    path.write_text(json.dumps({"rows": rows, "step": meta["step"]}, indent=2) + "\n")
     return rows
+
+
+def _run_lifter(config: ConfigDict, workdir: str, dataset: PoseDataset) -> dict:
+    """The lifter on the 2D joints that the data set holds."""
+    lifter, meta = load_model(workdir, "lifter", _sliding_form)
+    if lifter.spec.skeleton != dataset.skeleton.name:
+        raise LiftjaxError(
+            f"The lifter in {workdir} is for {lifter.spec.skeleton}, {config.data.dir} has "
+            f"{dataset.skeleton.name} poses; evaluate it on data of its joint set."
+        )
+    dataset = dataset.select(dataset.labels["has_3d"])
+    if not len(dataset):
+        raise LiftjaxError(f"{config.data.dir}: split {dataset.split} has no 3D poses.")
+    flip = config.lifter.get("flip_test", False)
+    row = lifter_report(lift_dataset(lifter, dataset, flip), dataset.labels)
+    rows = {meta["model"]["name"]: row}
+    print(format_lifter_report(rows, _lifter_protocol(config, dataset, lifter, flip)))
+    return rows
+
+
+def _sliding_form(spec: dict) -> nnx.Module:
+    """A strided lifter as a sliding one of the same weights, which gives every frame."""
+    return build_model({k: v for k, v in spec.items() if k != "strided"})
+
+
+def lift_dataset(lifter: nnx.Module, dataset: PoseDataset, flip: bool = False) -> np.ndarray:
+    """Poses (N, K, 3) in metres of every record, from the clips of the data set around it.
+
+    Args:
+      flip: the mean of the pose and of what the mirrored clip gives, mirrored back.
+    """
+    taken, given = _window_size(lifter)
+    clips = windows.find_clips(dataset.labels, dataset.part)
+    cut = windows.cut(clips, taken, given, offset(lifter))
+    pure, params, others = PureModule.split(lifter)
+    skeleton = lifter.spec.skeleton
+
+    @jax.jit
+    def lift_batch(params, others, arrays, inputs_BT):
+        module = pure.merge(params, others)
+        kpts_px_BTK2 = arrays["joints_px"][inputs_BT]
+        size_B2 = arrays["image_size"][inputs_BT[:, 0]]
+        pose_m_BMK3 = module.lift(kpts_px_BTK2, size_B2)
+        if flip:
+            mirrored_BMK3 = module.lift(mirror_2d(kpts_px_BTK2, size_B2, skeleton), size_B2)
+            pose_m_BMK3 = (pose_m_BMK3 + mirror_3d(mirrored_BMK3, skeleton)) / 2
+        return pose_m_BMK3
+
+    arrays, pose_m_NK3 = pose_arrays(dataset), np.empty(dataset.labels["pose_m"].shape, np.float32)
+    batches = windows.evaluation_batches(cut, max(1, 4 * _LIFT_BATCH // taken))
+    with tqdm(total=len(dataset), desc="lifting", unit="poses", leave=False, delay=2) as bar:
+        for batch in batches:
+            lifted_BMK3 = np.asarray(lift_batch(params, others, arrays, batch["inputs"]))
+            counts = batch["weight"] > 0
+            pose_m_NK3[batch["index"][counts]] = lifted_BMK3[counts]
+            bar.update(int(counts.sum()))
+    return pose_m_NK3
+
+
+def _window_size(lifter: nnx.Module) -> tuple[int, int]:
+    """Frames taken and given at a time."""
+    spec = lifter.spec
+    if spec.frames == "any":
+        return 1, 1
+    if spec.frames == "exact":
+        return spec.num_frames, spec.num_frames
+    return spec.receptive_field + _SLIDE - 1, _SLIDE
+
+
+def lifter_report(pose_m_NK3: np.ndarray, labels: Mapping[str, np.ndarray]) -> dict:
+    """MPJPE and P-MPJPE in mm: {"samples", "mpjpe": errors, "p_mpjpe": errors}.
+
+    Errors are by action, as "average" the mean over frames, as "mean of actions" that of the
+    actions' means, which VideoPose3D prints.
+    """
+    report = {"samples": len(pose_m_NK3)}
+    for name, measure in (("mpjpe", metrics.mpjpe), ("p_mpjpe", metrics.p_mpjpe)):
+        error_mm_N = 1000 * np.asarray(measure(pose_m_NK3, labels["pose_m"]))
+        errors = metrics.per_action(error_mm_N, labels["action"])
+        actions = [error for action, error in errors.items() if action != "average"]
+        report[name] = errors | {"mean of actions": float(np.mean(actions))}
+    return report
+
+
+def format_lifter_report(rows: Mapping[str, dict], protocol: str) -> str:
+    """Lifters' reports as a text table."""
+    columns = list(next(iter(rows.values()))["mpjpe"])
+    body = [
+        [f"{name}, {label}", *(f"{row[key][column]:.1f}" for column in columns)]
+        for name, row in rows.items()
+        for key, label in (("mpjpe", "MPJPE"), ("p_mpjpe", "P-MPJPE"))
+    ]
+    return f"{protocol}\n\n{text_table(['mm', *columns], body)}"
+
+
+def _lifter_protocol(config: ConfigDict, dataset: PoseDataset, lifter, flip: bool) -> str:
+    stored = [read_metadata(directory).get("metadata", {}) for directory in dataset.directories]
+    inputs = [one.get("keypoints", "the labels of the data set") for one in stored]
+    field = lifter.spec.receptive_field
+    how = f"{field} frames a pose, clips padded by repetition" if field > 1 else "single frames"
+    return (
+        f"{len(dataset)} poses of {', '.join(np.unique(dataset.labels['subject']))} (split "
+        f"{config.data.eval_split} of {config.data.dir}); 2D input: {', '.join(inputs)}; {how}"
+        f"{'; mean with the mirrored input' if flip else ''}. MPJPE in mm, root-relative, all "
+        "joints with the root; P-MPJPE after similarity alignment of each pose; average over "
+        "frames, and mean of the actions' means."
+    )
 
 
 def _protocol(config: ConfigDict, dataset: PoseDataset) -> str:

@@ -59,6 +59,16 @@ def set_value(config: ConfigDict, key: str, value) -> None:
         section[leaf] = value
 
 
+def complete(stored: dict) -> ConfigDict:
+    """A stored recipe with the keys that recipes have gained since, at their defaults."""
+    from configs.common import base
+
+    config = base()
+    with config.unlocked(), config.ignore_type():
+        config.update(stored)
+    return config
+
+
 def recipe_names() -> list[str]:
     """Names of the recipes that ship with the package."""
     import configs
@@ -73,7 +83,7 @@ def _read(name_or_path: str) -> ConfigDict:
         raise LiftjaxError(f"No recipe file {path}; known by name: {', '.join(recipe_names())}.")
     if path.suffix == ".json":
         try:
-            return ConfigDict(_tuples(json.loads(path.read_text())))
+            return complete(_tuples(json.loads(path.read_text())))
         except ValueError as error:
             raise LiftjaxError(f"{path} is not the config.json of a run: {error}") from error
     module = _module(path) if path.suffix == ".py" else _named(name_or_path)

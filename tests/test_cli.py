@@ -8,7 +8,7 @@ import pytest
 from liftjax.cli import main
 
 
-@pytest.mark.parametrize("command", ["demo", "train", "evaluate", "benchmark"])
+@pytest.mark.parametrize("command", ["demo", "train", "evaluate", "benchmark", "export-2d"])
 def test_every_command_has_help_with_an_example(command, capsys):
     with pytest.raises(SystemExit) as stop:
         main([command, "--help"])

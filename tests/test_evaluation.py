@@ -1,14 +1,20 @@
+import json
+
 import jax
 import numpy as np
 import pytest
 from flax import nnx
 
 from liftjax import evaluation
+from liftjax.data.records import PoseDataset
 from liftjax.detectors.spec import DetectorSpec, HeatmapOutput
 from liftjax.errors import LiftjaxError
+from liftjax.lifters.mirror import mirror_2d, mirror_3d
+from liftjax.recipes import load_recipe
 from liftjax.registry import create_lifter
 from liftjax.skeletons import get_skeleton
-from tests.data.builders import DOT_JOINT, make_dataset
+from liftjax.training import run as training
+from tests.data.builders import DOT_JOINT, make_dataset, make_record
 
 
 class BrightestPixel(nnx.Module):
@@ -109,3 +115,113 @@ def test_tables_are_markdown_with_a_column_a_lifter(dataset):
     assert text.startswith("protocol\n\n| 2D input")
     assert "Walking" in text
     assert len({len(line) for line in text.split("\n\n")[1].splitlines()}) == 1
+
+
+# Lifters by themselves
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    """Two clips, of 23 and 4 frames, from two cameras."""
+    from data_prep.building import write_dataset
+
+    directory = tmp_path_factory.mktemp("clips") / "set"
+    common = {"has_3d": True, "subject": "S9", "with_picture": False}
+    records = [make_record(i, camera="a", action="Walking", **common) for i in range(23)]
+    records += [make_record(i, camera="b", action="Sitting", **common) for i in range(4)]
+    write_dataset(directory, "toy", {"test": records}, {"keypoints": "a test's own"})
+    return PoseDataset.open(directory, "test")
+
+
+def by_hand(lifter, dataset, before, flip=False):
+    """Every clip padded whole by repetition, one call a clip, as VideoPose3D tests."""
+    poses = np.empty((27, 17, 3), np.float32)
+    for rows in (np.arange(23), np.arange(23, 27)):
+        after = lifter.spec.receptive_field - 1 - before
+        px = np.pad(dataset.labels["joints_px"][rows], ((before, after), (0, 0), (0, 0)), "edge")
+        px, size = jax.numpy.asarray(px[None]), jax.numpy.asarray(dataset.labels["image_size"][:1])
+        lifted = lifter.lift(px, size)
+        if flip:
+            other = lifter.lift(mirror_2d(px, size, "human36m"), size)
+            lifted = (lifted + mirror_3d(other, "human36m")) / 2
+        poses[rows] = lifted[0]
+    return poses
+
+
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("causal", [False, True])
+def test_a_temporal_lifter_is_evaluated_on_whole_clips(clips, causal, flip, monkeypatch):
+    monkeypatch.setattr(evaluation, "_SLIDE", 10)  # several windows a clip
+    lifter = create_lifter("videopose3d", num_frames=9, rngs=nnx.Rngs(0), channels=8, causal=causal)
+    found = evaluation.lift_dataset(lifter, clips, flip)
+    expected = by_hand(lifter, clips, before=8 if causal else 4, flip=flip)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_a_lifter_of_exact_clips_is_evaluated_as_its_authors_cut_them(clips):
+    lifter = create_lifter("mixste", num_frames=9, rngs=nnx.Rngs(0), embed_dim=8, depth=1)
+    found = evaluation.lift_dataset(lifter, clips)
+    px, size = clips.labels["joints_px"], jax.numpy.asarray(clips.labels["image_size"][:1])
+    for rows, kept in (
+        (np.arange(9), slice(None)),
+        (np.arange(9, 18), slice(None)),
+        (np.arange(14, 23), slice(4, None)),  # 14 to 17 come from the window before
+        (np.array([23, 24, 25, 26, 26, 26, 26, 26, 26]), slice(0, 4)),
+    ):
+        lifted = lifter.lift(jax.numpy.asarray(px[rows][None]), size)[0]
+        np.testing.assert_allclose(found[rows[kept]], lifted[kept], atol=1e-5)
+
+
+def test_a_lifter_of_single_frames_gives_what_lift_gives(clips):
+    lifter = create_lifter("simple_baseline", rngs=nnx.Rngs(0), linear_size=8, num_stages=1)
+    found = evaluation.lift_dataset(lifter, clips)
+    expected = evaluation.lift(lifter, clips.labels["joints_px"], clips.labels["image_size"])
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_a_lifters_report_by_hand():
+    truth = np.random.default_rng(0).normal(size=(3, 17, 3))
+    moved = truth + np.array([0.010, 0.020, 0.060]).reshape(3, 1, 1) * np.array([1.0, 0, 0])
+    labels = {"pose_m": truth, "action": np.array(["Walking", "Walking", "Sitting"])}
+    report = evaluation.lifter_report(moved, labels)
+    assert report["mpjpe"] == pytest.approx(
+        {"Sitting": 60.0, "Walking": 15.0, "average": 30.0, "mean of actions": 37.5}
+    )
+    assert max(report["p_mpjpe"].values()) < 1e-6
+
+
+@pytest.mark.parametrize("strided", [False, True])
+def test_evaluate_takes_a_lifters_run(clips, tmp_path, capsys, strided):
+    recipe = load_recipe(
+        "lifter",
+        [
+            f"data.dir={clips.directory}", "data.split=test", "batch_size=4", "steps=2",
+            "lifter.name=videopose3d", "lifter.num_frames=9", "lifter.overrides.channels=8",
+            *(["lifter.overrides.strided=True"] if strided else []),
+        ],
+    )  # fmt: skip
+    training.run(recipe, tmp_path / "run")
+    config = load_recipe(str(tmp_path / "run" / "config.json"), ["lifter.flip_test=True"])
+    rows = evaluation.run(config, str(tmp_path / "run"))
+    said = capsys.readouterr().out
+    for part in ("27 poses of S9", "2D input: a test's own", "9 frames a pose", "mirrored input"):
+        assert part in said
+    for column in ("Sitting", "Walking", "average", "mean of actions", "P-MPJPE"):
+        assert column in said
+    kept = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    assert kept["rows"] == rows
+
+
+def test_a_lifter_of_other_joints_is_refused(clips, tmp_path):
+    make_dataset(
+        tmp_path / "panoptic", count=3, with_picture=False, has_3d=True, skeleton="panoptic",
+        joints_px=np.zeros((15, 2)), joint_visible=np.ones(15, bool), pose_m=np.zeros((15, 3)),
+    )  # fmt: skip
+    settings = [
+        f"data.dir={tmp_path / 'panoptic'}", "data.split=train", "steps=1", "batch_size=2",
+        "lifter.name=videopose3d", "lifter.overrides.channels=8",
+    ]  # fmt: skip
+    training.run(load_recipe("lifter", settings), tmp_path / "run")
+    config = load_recipe("lifter", [f"data.dir={clips.directory}"])
+    with pytest.raises(LiftjaxError, match=r"is for panoptic, .* has human36m poses"):
+        evaluation.run(config, str(tmp_path / "run"))

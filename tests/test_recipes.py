@@ -67,3 +67,17 @@ def test_names_stay_text_even_where_they_look_like_numbers():
     config = load_recipe("single_model", ["lifters.mixste=2024", "detector.checkpoint=7"])
     assert config.lifters.mixste == "2024"
     assert config.detector.checkpoint == "7"
+
+
+def test_a_run_of_an_older_version_gets_the_defaults_of_newer_keys(tmp_path):
+    config = load_recipe("coco_h36m", ["lifters.mixste=runs/x", "data.subjects=['S1']"])
+    stored = config.to_dict()
+    del stored["data"]["augment"], stored["data"]["shares"], stored["distill"]
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(stored))
+    again = load_recipe(str(path))
+    assert again.data.augment.flip == 0.0
+    assert again.data.shares == ()
+    assert again.data.subjects == ("S1",)
+    assert again.lifters.to_dict() == {"mixste": "runs/x"}
+    assert again.distill == config.distill

@@ -16,18 +16,23 @@ class Timing(NamedTuple):
     most: float
 
 
-def interleaved(calls: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, Timing]:
+def interleaved(
+    calls: Mapping[str, Callable[[], object]],
+    repeats: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, Timing]:
     """Times every call `repeats` times in turn (A B C, A B C, ...).
 
     Turns share whatever else the machine is doing, so their ratios can be trusted where single
-    times cannot. Each call is run once before, uncounted.
+    times cannot. Each call is run once before, uncounted. With `time.process_time` as the clock the
+    seconds are those of all this process's threads on a processor.
     """
     for call in calls.values():
         jax.block_until_ready(call())
     seconds = {name: [] for name in calls}
     for _ in range(repeats):
         for name, call in calls.items():
-            begun = time.perf_counter()
+            begun = clock()
             jax.block_until_ready(call())
-            seconds[name].append(time.perf_counter() - begun)
+            seconds[name].append(clock() - begun)
     return {n: Timing(float(np.median(s)), min(s), max(s)) for n, s in seconds.items()}

@@ -1,8 +1,8 @@
 """Batches of crops and labels.
 
-The batch of a training step is a pure function of (seed, step): samples are shuffled anew in every
-epoch, epochs follow each other without a gap, and starting at step k gives what skipping k batches
-would. Neither worker processes nor the cache change a bit of it.
+The batch of a training step is a pure function of (seed, step): which samples it has (see
+`liftjax.data.order`) and what augmentation does to them. Starting at step k gives what skipping k
+batches would, and neither worker processes nor the cache change a bit of it.
 
 A batch is a dictionary of NumPy arrays, B samples of K joints, 2D in pixels of the original image:
 
@@ -11,27 +11,29 @@ A batch is a dictionary of NumPy arrays, B samples of K joints, 2D in pixels of 
   joints_px (B, K, 2), joint_visible (B, K), pose_m (B, K, 3), has_3d (B,)
   image_size (B, 2) width and height, box_xyxy (B, 4)
   index (B,) int32 position in the data set, mask (B,) bool, false where the last batch is padded
+  root_m (B, 3), camera_K (B, 3, 3), camera_R (B, 3, 3), camera_t (B, 3), camera_distortion (B, 5),
+    on request
 """
 
-import concurrent.futures
-import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import cv2
 import grain
 import numpy as np
 from absl import flags
-from tqdm import tqdm
 
 from liftjax import geometry
+from liftjax.data import crops
+from liftjax.data.augment import Augment, draw, transform_view
+from liftjax.data.order import as_shares, mixed_positions, train_positions
 from liftjax.data.records import PoseDataset
 from liftjax.errors import LiftjaxError
 
 Batch = dict[str, np.ndarray]
 
-BOX_SCALE = 1.25  # context around the person's box
-_FLOAT_FIELDS = ("joints_px", "joint_visible", "pose_m", "has_3d", "image_size", "box_xyxy")
+_FIELDS = ("joints_px", "joint_visible", "pose_m", "has_3d", "image_size", "box_xyxy")
+_CAMERA_FIELDS = ("root_m", "camera_K", "camera_R", "camera_t", "camera_distortion")
 _FOREVER = 2**62
 
 
@@ -44,6 +46,9 @@ def train_batches(
     num_workers: int = 0,
     cache: bool = False,
     shard: tuple[int, int] = (0, 1),
+    augment: Augment | Mapping[str, float] | None = None,
+    shares: Sequence[float] = (),
+    cameras: bool = False,
 ) -> Iterator[Batch]:
     """Batches without end, from that of `start_step` on.
 
@@ -55,10 +60,16 @@ def train_batches(
       start_step: the first batch to give.
       num_workers: processes that read and crop pictures; 0 uses threads of this one. A script
         that asks for processes needs the `if __name__ == "__main__"` guard.
-      cache: decode and crop every picture once, beforehand, and keep all crops in memory.
+      cache: decode every picture once, beforehand, and keep all crops in memory; with
+        augmentation, which cuts them anew each time, the stored pictures.
       shard: (i, n) gives the i-th of n equal parts of every batch, for one of n hosts.
+      augment: random changes of the samples, see `liftjax.data.augment`.
+      shares: of each data set of `dataset` in a batch; none for all samples alike.
+      cameras: give roots and cameras too.
     """
-    source = _Batches(dataset, image_size, batch_size, shard, seed)
+    source = Batches(
+        dataset, image_size, batch_size, shard, seed, Augment.of(augment), shares, cameras
+    )
     return _iterate(source, start_step, _FOREVER, num_workers, cache)
 
 
@@ -69,79 +80,22 @@ def evaluation_batches(
     num_workers: int = 0,
     cache: bool = False,
     shard: tuple[int, int] = (0, 1),
+    cameras: bool = False,
 ) -> Iterator[Batch]:
     """Every sample once, in order; the last batch is filled up with samples whose mask is false.
 
     Args: as for :func:`train_batches`.
     """
-    source = _Batches(dataset, image_size, batch_size, shard, seed=None)
+    source = Batches(dataset, image_size, batch_size, shard, seed=None, cameras=cameras)
     return _iterate(source, 0, -(-len(dataset) // batch_size), num_workers, cache)
 
 
-def train_positions(num_samples: int, batch_size: int, seed: int, step: int) -> np.ndarray:
-    """(batch_size,) samples of the batch of `step`: each epoch is one permutation of them all."""
-    places = np.arange(step * batch_size, (step + 1) * batch_size)
-    epochs, within = np.divmod(places, num_samples)
-    samples = np.empty(batch_size, np.int64)
-    for epoch in np.unique(epochs):
-        here = epochs == epoch
-        samples[here] = _permutation(num_samples, seed, int(epoch))[within[here]]
-    return samples
-
-
-@functools.lru_cache(maxsize=4)
-def _permutation(num_samples: int, seed: int, epoch: int) -> np.ndarray:
-    return np.random.default_rng([seed, epoch]).permutation(num_samples)
-
-
-def cache_crops(dataset: PoseDataset, image_size: tuple[int, int]) -> np.ndarray:
-    """(N, H, W, 3) uint8 crops of all records, made once and kept with the data set."""
-    size = tuple(image_size)
-    if size not in dataset.crops:
-        _check_memory(len(dataset) * size[0] * size[1] * 3)
-        maps = _image_to_crop(dataset, size)
-        crops = np.empty((len(dataset), *size, 3), np.uint8)
-
-        def fill(i):
-            crops[i] = _crop(dataset, i, maps[i], size)
-
-        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-            done = pool.map(fill, range(len(dataset)))
-            for _ in tqdm(done, total=len(dataset), desc="cropping", unit="pictures", delay=1):
-                pass
-        dataset.crops[size] = crops
-    return dataset.crops[size]
-
-
-def _check_memory(needed: int) -> None:
-    try:
-        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError):  # not every system tells
-        return
-    if needed > 0.8 * total:
-        raise LiftjaxError(
-            f"The crops need {needed / 1e9:.1f} GB and this machine has {total / 1e9:.1f} GB; "
-            "read them without it (--config.data.cache=False)."
-        )
-
-
-def _image_to_crop(dataset: PoseDataset, image_size: tuple[int, int]) -> np.ndarray:
-    """(N, 2, 3) float64 affines from image pixels to crop pixels."""
-    boxes = dataset.labels["box_xyxy"].astype(np.float64)
-    return geometry.crop_affine(boxes, image_size, BOX_SCALE)
-
-
-def _crop(dataset, i: int, image_to_crop: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
-    """(H, W, 3) uint8 crop of record `i`, black outside the stored picture."""
-    affine = geometry.compose_affine(image_to_crop, dataset.labels["stored_to_image"][i])
-    height, width = image_size
-    return cv2.warpAffine(dataset.image(i), affine, (width, height), flags=cv2.INTER_LINEAR)
-
-
-class _Batches:
+class Batches:
     """The batch of every step; in order, or shuffled if there is a seed. Can be pickled."""
 
-    def __init__(self, dataset, image_size, batch_size, shard, seed):
+    def __init__(
+        self, dataset, image_size, batch_size, shard, seed, augment=None, shares=(), cameras=False
+    ):
         if not len(dataset):
             raise LiftjaxError(f"{dataset.directory}: no records are left to make batches of.")
         part, parts = shard
@@ -152,30 +106,109 @@ class _Batches:
         self.dataset, self.seed, self.batch_size = dataset, seed, batch_size
         self.rows = slice(part * batch_size // parts, (part + 1) * batch_size // parts)
         self.image_size = image_size and tuple(image_size)
-        self.fields = {k: dataset.labels[k].astype(np.float32) for k in _FLOAT_FIELDS}
-        if image_size:
-            self.maps = _image_to_crop(dataset, self.image_size)
-            self.fields["crop_to_image"] = geometry.invert_affine(self.maps).astype(np.float32)
+        self.augment = augment or Augment()
+        self.fields = _FIELDS + (_CAMERA_FIELDS if cameras else ())
+        self.shares, self.members = _mixture(dataset, shares)
         self.has_pictures = bool(image_size) and _have_pictures(dataset)
-        self.crops = None
+        if image_size:
+            to_crop = crops.image_to_crop(dataset.labels["box_xyxy"], self.image_size)
+            self.crop_to_image = geometry.invert_affine(to_crop)
+            to_image = dataset.labels["stored_to_image"]
+            self.stored_to_crop = geometry.compose_affine(to_crop, to_image)
+            self.reductions = crops.reductions(
+                self.stored_to_crop, zoom=1 / (1 - self.augment.scale)
+            )
+        self.crops = self.pictures = None  # where they are cached
+
+    def __setstate__(self, state):
+        """In a worker process: there is one on each core, so OpenCV starts no threads there."""
+        self.__dict__.update(state)
+        cv2.setNumThreads(0)
+
+    def cache(self) -> None:
+        """Decodes all pictures now."""
+        if self.augment:
+            self.pictures = crops.cache_pictures(self.dataset, self.reductions)
+        else:
+            self.crops = crops.cache_crops(
+                self.dataset, self.stored_to_crop, self.reductions, self.image_size
+            )
 
     def positions(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """Samples of the batch of `step` (of this shard), and which of them count."""
-        if self.seed is not None:
+        if self.seed is None:
+            samples = np.arange(step * self.batch_size, (step + 1) * self.batch_size)[self.rows]
+            return np.minimum(samples, len(self.dataset) - 1), samples < len(self.dataset)
+        if self.shares:
+            samples = mixed_positions(self.members, self.shares, self.batch_size, self.seed, step)
+        else:
             samples = train_positions(len(self.dataset), self.batch_size, self.seed, step)
-            return samples[self.rows], np.ones(len(samples[self.rows]), bool)
-        samples = np.arange(step * self.batch_size, (step + 1) * self.batch_size)[self.rows]
-        return np.minimum(samples, len(self.dataset) - 1), samples < len(self.dataset)
+        return samples[self.rows], np.ones(len(samples[self.rows]), bool)
 
     def __call__(self, step: int) -> Batch:
+        batch = self.labels(step)
+        return batch | {"image_u8": self.images(step)} if self.has_pictures else batch
+
+    def labels(self, step: int) -> Batch:
+        """The batch of `step` without its pictures."""
         samples, mask = self.positions(step)
-        batch = {key: array[samples] for key, array in self.fields.items()}
-        if self.crops is not None:
-            batch["image_u8"] = self.crops[samples]
-        elif self.has_pictures:
-            crops = [_crop(self.dataset, i, self.maps[i], self.image_size) for i in samples]
-            batch["image_u8"] = np.stack(crops)
+        batch, _, _ = self._view(step, samples)
+        batch = {key: array.astype(np.float32, copy=False) for key, array in batch.items()}
         return batch | {"index": samples.astype(np.int32), "mask": mask}
+
+    def images(self, step: int) -> np.ndarray:
+        """(B, H, W, 3) uint8 crops of the batch of `step`."""
+        samples, _ = self.positions(step)
+        if self.crops is not None:
+            return self.crops[samples]
+        _, stored_to_crop, colors = self._view(step, samples)
+        images = np.empty((len(samples), *self.image_size, 3), np.uint8)
+        for row, sample in enumerate(samples.tolist()):
+            reduction = int(self.reductions[sample])
+            if self.pictures is not None:
+                picture = self.pictures[sample]
+            else:
+                picture = self.dataset.image(sample, reduction)
+            color = None if colors is None else colors[row]
+            crops.cut(picture, stored_to_crop[row], reduction, images[row], color)
+        return images
+
+    def _view(self, step: int, samples: np.ndarray):
+        """Labels, affines from stored to crop pixels, colour maps: augmented if it is so."""
+        labels = self.dataset.labels
+        view = {key: labels[key][samples] for key in self.fields}
+        if not self.augment:
+            if not self.image_size:
+                return view, None, None
+            view["crop_to_image"] = self.crop_to_image[samples]
+            return view, self.stored_to_crop[samples], None
+        view["stored_to_image"] = labels["stored_to_image"][samples]
+        draws = draw(self.augment, self.seed, step, self.rows, self.batch_size)
+        permutation = self.dataset.skeleton.flip_permutation
+        view = transform_view(view, draws.reflect, draws.roll, permutation)
+        to_image = view.pop("stored_to_image")
+        if not self.image_size:
+            return view, None, None
+        to_crop = crops.image_to_crop(
+            view["box_xyxy"], self.image_size, draws.scale, draws.rotation
+        )
+        view["crop_to_image"] = geometry.invert_affine(to_crop)
+        return view, geometry.compose_affine(to_crop, to_image), draws.color
+
+
+def _mixture(dataset: PoseDataset, shares):
+    """Exact shares and the samples of each data set; (None, None) where all samples are alike."""
+    if not len(shares):
+        return None, None
+    exact = as_shares(shares, [str(directory) for directory in dataset.directories])
+    members = [np.flatnonzero(dataset.part == i) for i in range(len(exact))]
+    for directory, indices in zip(dataset.directories, members, strict=True):
+        if not len(indices):
+            raise LiftjaxError(
+                f"{directory} has a share of the batches, but none of its records is left; "
+                "look at config.data.subjects."
+            )
+    return exact, members
 
 
 def _have_pictures(dataset: PoseDataset) -> bool:
@@ -188,28 +221,33 @@ def _have_pictures(dataset: PoseDataset) -> bool:
     return bool(has_image.all())
 
 
-def _iterate(batches: _Batches, start: int, stop: int, num_workers: int, cache: bool):
+def _iterate(batches: Batches, start: int, stop: int, num_workers: int, cache: bool):
     """The batches of steps `start` to `stop`, read ahead by threads or processes if need be."""
     if batches.has_pictures and cache:
-        batches.crops = cache_crops(batches.dataset, batches.image_size)
-    if not batches.has_pictures or cache:
+        batches.cache()
+    if not batches.has_pictures or batches.crops is not None:
         return map(batches, range(start, stop))
-    return _read_ahead(batches, start, stop, num_workers)
+    return _read_ahead(batches, start, stop, 0 if cache else num_workers)
 
 
-def _read_ahead(batches: _Batches, start: int, stop: int, num_workers: int) -> Iterator[Batch]:
-    steps = grain.MapDataset.range(start, stop).map(batches)
+def _read_ahead(batches: Batches, start: int, stop: int, num_workers: int) -> Iterator[Batch]:
+    # Processes hand over pictures alone: labels are quicker to look up than to send.
+    images = grain.MapDataset.range(start, stop).map(batches.images)
     if num_workers:
         if not flags.FLAGS.is_parsed():  # grain's processes hand on the flags of this one
             flags.FLAGS.mark_as_parsed()
-        reading = steps.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=1))
+        reading = images.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=1))
         options = grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=2)
         iterator = iter(reading.mp_prefetch(options))
     else:
         threads = min(4, os.cpu_count() or 1)
         options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)
-        iterator = iter(steps.to_iter_dataset(options))
+        iterator = iter(images.to_iter_dataset(options))
     try:
-        yield from iterator
+        for step, image_u8 in zip(range(start, stop), iterator, strict=True):
+            # A copy, since pictures from a process lie in memory shared with it, which JAX on a CPU
+            # would take over and hold until the interpreter ends.
+            image_u8 = np.array(image_u8) if num_workers else image_u8
+            yield batches.labels(step) | {"image_u8": image_u8}
     finally:
         iterator.close()

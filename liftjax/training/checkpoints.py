@@ -16,6 +16,7 @@ from flax import nnx
 
 from liftjax import registry
 from liftjax.errors import LiftjaxError
+from liftjax.recipes import complete
 from liftjax.training.state import Arrays, assign, flat_arrays
 
 FORMAT = 1
@@ -64,7 +65,8 @@ class Checkpoints:
                 f"({spec_difference(found, meta['model'])}); use a new --workdir, or the recipe "
                 "that wrote it."
             )
-        found, wanted = (_settings(m["recipe"]) for m in (saved["meta"], meta))
+        recipes = (complete(m["recipe"]).to_dict() for m in (saved["meta"], meta))
+        found, wanted = map(_settings, recipes)
         if found != wanted:
             raise LiftjaxError(
                 f"{self.directory.parent} was trained with other settings "
@@ -92,7 +94,7 @@ def _abstract(tree):
 # What may change between a run and its resumption. None of it changes a step, but for `steps`:
 # a longer run goes on under the schedule of its new length.
 _FREE = ("log_every", "checkpoint_every", "data.workers", "data.cache", "data.eval_split",
-         "data.eval_subjects", "data.eval_batch_size", "steps")  # fmt: skip
+         "data.eval_subjects", "data.eval_batch_size", "lifter.flip_test", "steps")  # fmt: skip
 
 
 def _settings(recipe: dict) -> dict:

@@ -7,6 +7,7 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from liftjax import losses, registry
+from liftjax.data.augment import Augment
 from liftjax.data.pipeline import train_batches
 from liftjax.data.records import PoseDataset
 from liftjax.errors import LiftjaxError, unknown_name
@@ -75,6 +76,7 @@ def picture_batches(
     config: ConfigDict, dataset: PoseDataset, image_size: tuple[int, int]
 ) -> Callable[[int], Iterator[dict]]:
     """Batches of crops of `image_size` (height, width), by the step to start from."""
+    augment = Augment.of(config.data.augment.to_dict())
     return lambda start: train_batches(
         dataset,
         image_size=image_size,
@@ -83,6 +85,8 @@ def picture_batches(
         start_step=start,
         num_workers=config.data.workers,
         cache=config.data.cache,
+        augment=augment,
+        shares=config.data.shares,
     )
 
 

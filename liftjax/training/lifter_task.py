@@ -1,4 +1,4 @@
-"""Training a lifter on ground-truth 2D poses."""
+"""Training a lifter on 2D poses, of single frames or of windows of them."""
 
 import jax
 import jax.numpy as jnp
@@ -6,9 +6,11 @@ import optax
 from flax import nnx
 from ml_collections import ConfigDict
 
-from liftjax.data.pipeline import train_batches
-from liftjax.data.records import PoseDataset
+from liftjax.data import windows
+from liftjax.data.records import PoseDataset, Statistics, read_metadata
 from liftjax.errors import LiftjaxError, unknown_name
+from liftjax.lifters.mirror import mirror_2d, mirror_3d
+from liftjax.lifters.spec import Lifter
 from liftjax.metrics import mpjpe
 from liftjax.training.checkpoints import build_model, load_same_model
 from liftjax.training.loop import Task
@@ -18,6 +20,7 @@ from liftjax.training.state import PureModule
 
 def build(config: ConfigDict) -> Task:
     """The lifter of `config.lifter`, trained on the poses of `config.data`."""
+    _check_data(config)
     dataset = PoseDataset.open(config.data.dir, config.data.split)
     dataset = dataset.where(subjects=config.data.subjects or None)
     dataset = dataset.select(dataset.labels["has_3d"])
@@ -27,35 +30,41 @@ def build(config: ConfigDict) -> Task:
     else:
         lifter = build_model(spec, config.seed)
         if hasattr(lifter, "set_statistics"):
-            lifter.set_statistics(*dataset.statistics())
-    pure, params, others = PureModule.split(lifter)
+            lifter.set_statistics(*statistics(dataset))
+    cut = training_windows(lifter, config, dataset)
+    _, params, others = PureModule.split(lifter)
+    pure = PureModule.split(_trained_form(lifter, spec))[0]
     optimizer = make_optimizer(config.optim)
     schedule = make_schedule(config.optim, config.steps)
     key = jax.random.key(config.seed)
-    step = make_step(pure, optimizer, config.lifter.loss)
+    step = make_step(pure, optimizer, config.lifter.loss, dataset.skeleton.name)
     return Task(
         name=config.lifter.name,
         state={"params": params, "others": others, "opt": optimizer.init(params)},
-        frozen={},
+        frozen=pose_arrays(dataset),
         step=jax.jit(step, donate_argnums=0),
         hyper=lambda t: {"learning_rate": schedule(t), "key": jax.random.fold_in(key, t)},
-        batches=lambda start: train_batches(
-            dataset,
-            image_size=None,
-            batch_size=config.batch_size,
-            seed=config.seed,
-            start_step=start,
+        batches=lambda start: windows.train_batches(
+            cut, config.batch_size, config.seed, start, config.lifter.flip
         ),
         meta={"model": spec, "recipe": config.to_dict()},
     )
 
 
+def _check_data(config: ConfigDict) -> None:
+    """Raises for settings of pictures, which would do nothing here."""
+    set_ones = [key for key, value in config.data.augment.items() if value]
+    if set_ones:
+        raise LiftjaxError(
+            f"config.data.augment.{set_ones[0]} is of pictures; for a lifter there is "
+            "config.lifter.flip=True."
+        )
+    if len(config.data.shares):
+        raise LiftjaxError("config.data.shares is of pictures; a lifter takes all poses alike.")
+
+
 def model_spec(config: ConfigDict, skeleton: str) -> dict:
     """What `checkpoints.build_model` builds."""
-    if config.lifter.num_frames != 1:
-        raise LiftjaxError(
-            f"lifter.num_frames={config.lifter.num_frames}: training takes single frames; set 1."
-        )
     return {
         "kind": "lifter",
         "name": config.lifter.name,
@@ -65,22 +74,82 @@ def model_spec(config: ConfigDict, skeleton: str) -> dict:
     }
 
 
-def make_step(pure: PureModule, optimizer: optax.GradientTransformation, loss: str):
-    """The pure training step; `loss` is 'mpjpe' (mean distance) or 'mse', in the raw scale."""
-    losses = {"mpjpe": _mean_distance, "mse": _mean_squared}
+def statistics(dataset: PoseDataset) -> Statistics:
+    """Mean and deviation of the data: as stored with the data set if this is a whole split."""
+    if len(dataset.directories) == 1:
+        split = read_metadata(dataset.directory).get("splits", {}).get(dataset.split, {})
+        if split.get("records") == len(dataset) and "statistics" in split:
+            return Statistics(**split["statistics"])
+    return dataset.statistics()
+
+
+def pose_arrays(dataset: PoseDataset) -> dict[str, jax.Array]:
+    """What windows are cut from, on the device: joints_px, pose_m and image_size of all records."""
+    fields = ("joints_px", "pose_m", "image_size")
+    return {name: jnp.asarray(dataset.labels[name], jnp.float32) for name in fields}
+
+
+def offset(lifter: Lifter) -> int:
+    """How many frames of a window stand before the first that the lifter gives."""
+    if lifter.spec.frames not in ("sliding", "strided"):
+        return 0
+    field = lifter.spec.receptive_field
+    return field - 1 if lifter.causal else field // 2
+
+
+def training_windows(lifter: Lifter, config: ConfigDict, dataset: PoseDataset) -> windows.Windows:
+    """Windows of as many frames as the lifter takes; every frame of the data is given once."""
+    spec = lifter.spec
+    if spec.frames == "any" and spec.num_frames > 1:
+        raise LiftjaxError(
+            f"lifter.num_frames={spec.num_frames}: {config.lifter.name} lifts every frame alone; "
+            "set 1."
+        )
+    clips = windows.find_clips(dataset.labels, dataset.part)
+    if spec.num_frames > 1 and clips.lengths.max() == 1:
+        raise LiftjaxError(
+            f"{dataset.directory}: split {dataset.split} has single frames alone, and "
+            f"{config.lifter.name} wants {spec.num_frames} in a row; take a data set with "
+            "sequences, or lifter.num_frames=1."
+        )
+    if spec.frames == "strided":
+        return windows.cut(clips, spec.receptive_field, 1, offset(lifter))
+    given = spec.num_frames - spec.receptive_field + 1 if spec.frames == "sliding" else None
+    return windows.cut(clips, spec.num_frames, given or spec.num_frames, offset(lifter))
+
+
+def _trained_form(lifter: Lifter, spec: dict) -> Lifter:
+    """The lifter, or one with the same weights that computes less where a window gives one frame.
+
+    Of a dilated VideoPose3D that is the strided one, as its authors train it: batch norm then sees
+    the frames that the output depends on, and no others.
+    """
+    one = lifter.spec.frames == "sliding" and lifter.spec.num_frames == lifter.spec.receptive_field
+    if not one or lifter.spec.num_frames == 1 or spec.get("dense"):
+        return lifter
+    return build_model(spec | {"strided": True})
+
+
+def make_step(pure: PureModule, optimizer: optax.GradientTransformation, loss: str, skeleton: str):
+    """The pure training step on a batch of windows (see `windows.train_batches`).
+
+    Args:
+      loss: 'mpjpe' (mean distance) or 'mse', in the raw scale.
+    """
+    losses = {"mpjpe": _distance, "mse": _square}
     if loss not in losses:
         raise unknown_name("lifter.loss", loss, losses)
 
     def step(state, frozen, batch, hyper):
-        del frozen
+        kpts_px_BTK2, pose_m_BMK3, size_B2 = _poses(frozen, batch, skeleton)
+        weight_BM = batch["weight"]
 
         def loss_fn(params):
             lifter = pure.merge(params, state["others"])
-            pose_m_BTK3 = batch["pose_m"][:, None]
-            normal_BTK2 = lifter.normalize(batch["joints_px"][:, None], batch["image_size"])
-            raw_BTK3 = lifter(normal_BTK2, train=True, rngs=nnx.Rngs(dropout=hyper["key"]))
-            value = losses[loss](raw_BTK3, lifter.target(pose_m_BTK3))
-            error_m = mpjpe(lifter.to_metres(raw_BTK3), pose_m_BTK3).mean()
+            normal_BTK2 = lifter.normalize(kpts_px_BTK2, size_B2)
+            raw_BMK3 = lifter(normal_BTK2, train=True, rngs=nnx.Rngs(dropout=hyper["key"]))
+            value = _mean(losses[loss](raw_BMK3, lifter.target(pose_m_BMK3)), weight_BM)
+            error_m = _mean(mpjpe(lifter.to_metres(raw_BMK3), pose_m_BMK3), weight_BM)
             return value, (error_m, pure.others(lifter))
 
         (value, (error_m, others)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
@@ -99,12 +168,32 @@ def make_step(pure: PureModule, optimizer: optax.GradientTransformation, loss: s
     return step
 
 
-def _mean_distance(raw: jax.Array, true: jax.Array) -> jax.Array:
-    """MPJPE with gradient 0, rather than NaN, where a joint is exactly right (such as a root)."""
+def _poses(arrays, batch, skeleton: str) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """2D of the frames taken, 3D of the frames given, image sizes; mirrored where a flip is due."""
+    kpts_px_BTK2, pose_m_BMK3 = (
+        arrays["joints_px"][batch["inputs"]],
+        arrays["pose_m"][batch["index"]],
+    )
+    size_B2 = arrays["image_size"][batch["index"][:, 0]]
+    flip_B111 = batch["flip"][:, None, None, None]
+    mirrored_BTK2 = mirror_2d(kpts_px_BTK2, size_B2, skeleton)
+    kpts_px_BTK2 = jnp.where(flip_B111, mirrored_BTK2, kpts_px_BTK2)
+    pose_m_BMK3 = jnp.where(flip_B111, mirror_3d(pose_m_BMK3, skeleton), pose_m_BMK3)
+    return kpts_px_BTK2, pose_m_BMK3, size_B2
+
+
+def _mean(values: jax.Array, weight_BM: jax.Array) -> jax.Array:
+    """Mean of (B, M, ...) over the frames that count."""
+    weight = weight_BM.reshape(weight_BM.shape + (1,) * (values.ndim - 2))
+    return (values * weight).mean() / weight.mean()
+
+
+def _distance(raw: jax.Array, true: jax.Array) -> jax.Array:
+    """Distance of joints, with gradient 0 rather than NaN where it is 0 (such as a root's)."""
     squared = jnp.square(raw - true).sum(axis=-1)
     apart = squared > 0
-    return jnp.where(apart, jnp.sqrt(jnp.where(apart, squared, 1)), 0).mean()
+    return jnp.where(apart, jnp.sqrt(jnp.where(apart, squared, 1)), 0)
 
 
-def _mean_squared(raw: jax.Array, true: jax.Array) -> jax.Array:
-    return jnp.mean(jnp.square(raw - true))
+def _square(raw: jax.Array, true: jax.Array) -> jax.Array:
+    return jnp.square(raw - true)

@@ -3,7 +3,6 @@
 What is trained is a :class:`Task`; the loop knows only that its step takes a state and a batch.
 """
 
-import contextlib
 import csv
 import dataclasses
 import json
@@ -18,6 +17,7 @@ from etils import epath
 from tqdm import tqdm
 
 import liftjax
+from liftjax.data.prefetch import Prefetch
 from liftjax.errors import LiftjaxError
 from liftjax.training.checkpoints import Checkpoints
 from liftjax.training.state import Arrays
@@ -71,7 +71,7 @@ def train(task: Task, *, workdir: str, steps: int, log_every: int, checkpoint_ev
         state = jax.device_put(state, jax.devices()[0])
         write_whole(workdir / "config.json", json.dumps(task.meta["recipe"], indent=2))
         write_whole(workdir / "versions.json", json.dumps(versions(), indent=2))
-        with Log(workdir, start) as log, contextlib.closing(_closable(task.batches(start))) as data:
+        with Log(workdir, start) as log, Prefetch(task.batches(start)) as data:
             return _run(
                 task, state, start, steps, data, log, log_every, checkpoint_every, checkpoints
             )
@@ -89,18 +89,12 @@ def _restore(task: Task, checkpoints: Checkpoints) -> tuple[dict, int]:
     return split | training, step
 
 
-def _closable(batches: Iterator) -> Iterator:
-    """The batches as a generator, whose close() also stops what reads ahead."""
-    yield from batches
-
-
 def _run(task, state, start, steps, batches, log, log_every, checkpoint_every, checkpoints) -> dict:
-    window, waited, begun = [], 0.0, time.perf_counter()
+    window, metrics, waited, begun = [], None, 0.0, time.perf_counter()
     with tqdm(total=steps, initial=start, desc=task.name, unit="step", smoothing=0.05) as bar:
         for step in range(start, steps):
-            asked = time.perf_counter()
-            batch = next(batches)
-            waited += time.perf_counter() - asked
+            batch, idle = _next_batch(batches, metrics)
+            waited += idle
             state, metrics = task.step(state, task.frozen, batch, task.hyper(step))
             window.append(metrics)
             done = step + 1
@@ -120,6 +114,15 @@ def _run(task, state, start, steps, batches, log, log_every, checkpoint_every, c
                 training = {k: v for k, v in state.items() if k not in ("params", "others")}
                 checkpoints.save(done, model_arrays(state), training, task.meta)
     return state
+
+
+def _next_batch(batches: Prefetch, running: Metrics | None) -> tuple[dict, float]:
+    """The next batch, and the seconds for which the device had nothing to do but wait for it."""
+    if not batches.waiting():
+        return next(batches), 0.0
+    jax.block_until_ready(running)  # until then the device is busy with the step before
+    asked = time.perf_counter()
+    return next(batches), time.perf_counter() - asked
 
 
 def _mean_of(window: list[Metrics]) -> dict[str, float]:

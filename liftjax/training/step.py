@@ -138,7 +138,7 @@ def _guided(out, decode, spec, lifters, frozen, guidance, batch, hyper, options)
     (grad_2d,) = pull_2d(pull((one, zero))[0])
     (grad_3d,) = pull_3d(pull((zero, one))[1])
     norm_2d, norm_3d = optax.tree.norm(grad_2d), optax.tree.norm(grad_3d)
-    guidance = _remember(guidance, terms.mse_M, norm_2d, norm_3d)
+    guidance = _remember(guidance, terms.mse_M, norm_2d, norm_3d, batch["has_3d"])
     scale = jnp.ones(())
     if options.balanced:
         weight = jnp.maximum(guidance["log_ratio_weight"], _SMALL)
@@ -197,13 +197,18 @@ def _ratio(norm_3d, norm_2d):
     return norm_3d / jnp.maximum(norm_2d, _SMALL)
 
 
-def _remember(guidance, mse_M, norm_2d, norm_3d):
-    """The guidance state after a step; a batch without 2D or without 3D labels has no ratio."""
+def _remember(guidance, mse_M, norm_2d, norm_3d, has_3d_B):
+    """The guidance state after a step.
+
+    A batch without 2D or without 3D labels has no ratio, and one without 3D labels no 3D losses to
+    weigh lifters by.
+    """
+    history_2M = losses.update_dwa_history(guidance["dwa_history"], mse_M)
     has_both = (norm_2d > 0) & (norm_3d > 0)
     log_ratio = jnp.log(jnp.where(has_both, norm_3d, 1)) - jnp.log(jnp.where(has_both, norm_2d, 1))
     kept = jnp.where(has_both, _RATIO_MEMORY, 1.0)
     return {
-        "dwa_history": losses.update_dwa_history(guidance["dwa_history"], mse_M),
+        "dwa_history": jnp.where((has_3d_B > 0).any(), history_2M, guidance["dwa_history"]),
         "log_ratio": kept * guidance["log_ratio"] + (1 - kept) * log_ratio,
         "log_ratio_weight": kept * guidance["log_ratio_weight"] + (1 - kept),
     }

@@ -1,11 +1,14 @@
 import csv
+import dataclasses
 import json
+import threading
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
+from liftjax.data.prefetch import Prefetch
 from liftjax.errors import LiftjaxError
 from liftjax.recipes import load_recipe
 from liftjax.training import lifter_task, loop
@@ -144,3 +147,62 @@ def test_a_run_that_starts_from_a_checkpoint_compiles_its_step_once(poses, tmp_p
     task = lifter_task.build(recipe(poses, "steps=3", start))
     loop.train(task, workdir=tmp_path / "next", steps=3, log_every=1, checkpoint_every=3)
     assert task.step._cache_size() == 1
+
+
+def test_only_time_in_which_the_device_is_idle_counts_as_waiting():
+    late = threading.Event()
+
+    def batches():
+        yield {"index": 0}
+        late.wait(30)
+        yield {"index": 1}
+
+    class Running:
+        """A step's result, finished when somebody waits for it, just before the batch comes."""
+
+        def block_until_ready(self):
+            finished.append(True)
+            late.set()
+
+    finished = []
+    with Prefetch(batches(), put=lambda batch: batch) as data:
+        while data.waiting():
+            pass
+        assert loop._next_batch(data, {"loss": Running()}) == ({"index": 0}, 0.0)
+        assert not finished
+        batch, idle = loop._next_batch(data, {"loss": Running()})
+    assert batch == {"index": 1}
+    assert idle > 0
+    assert finished
+
+
+def test_what_reads_the_data_is_stopped_when_training_stops(poses, tmp_path):
+    config = recipe(poses, "steps=4", "optim.learning_rate=1e30", "optim.name=sgd")
+    task, closed = lifter_task.build(config), []
+
+    def batches(start):
+        try:
+            yield from task.batches(start)
+        finally:
+            closed.append(True)
+
+    options = {"workdir": tmp_path / "run", "steps": 4, "log_every": 1, "checkpoint_every": 4}
+    with pytest.raises(LiftjaxError, match="not finite"):
+        loop.train(dataclasses.replace(task, batches=batches), **options)
+    assert closed
+
+
+def test_a_run_begun_before_a_setting_existed_goes_on(poses, tmp_path):
+    def without_augment(steps, **changes):
+        task = lifter_task.build(recipe(poses, f"steps={steps}"))
+        stored = json.loads(json.dumps(task.meta["recipe"]))
+        del stored["data"]["augment"]
+        stored["data"].update(changes)
+        return dataclasses.replace(task, meta=task.meta | {"recipe": stored})
+
+    options = {"workdir": tmp_path / "run", "log_every": 1, "checkpoint_every": 2}
+    loop.train(without_augment(2), steps=2, **options)
+    loop.train(lifter_task.build(recipe(poses, "steps=4")), steps=4, **options)
+    assert read_meta(tmp_path / "run")["step"] == 4
+    with pytest.raises(LiftjaxError, match=r"data\.augment\.flip is 0\.0 there, 0\.5 here"):
+        loop.train(without_augment(6, augment={"flip": 0.5}), steps=6, **options)

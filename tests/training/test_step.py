@@ -203,3 +203,31 @@ def test_samples_without_3d_still_train_in_2d(detector, lifters, batch):
     assert float(metrics["xy"]) == 0.0
     assert float(metrics["loss"]) > 0.0
     assert all(bool(jnp.isfinite(v).all()) for v in new["params"].values())
+
+
+@pytest.mark.parametrize("junk", [0.0, 1e6, np.nan])
+def test_what_stands_in_place_of_a_missing_3d_pose_reaches_nothing(detector, lifters, batch, junk):
+    step, state, frozen = prepare(detector, lifters, Options())
+    mixed = batch | {"has_3d": np.array([1, 0, 1], np.float32)}
+    expected, terms = step(state, frozen, mixed, hyper())
+    changed = mixed | {"pose_m": mixed["pose_m"].copy()}
+    changed["pose_m"][1] = junk
+    new, metrics = step(state, frozen, changed, hyper())
+    for key, value in metrics.items():
+        np.testing.assert_array_equal(value, terms[key], err_msg=key)
+    assert_same(new["params"], expected["params"], tolerance=0)
+    whole = step(state, frozen, batch, hyper())[1]
+    assert float(whole["loss_2d"]) == float(terms["loss_2d"])
+    assert float(whole["xy"]) != float(terms["xy"])
+
+
+def test_a_batch_without_3d_leaves_the_lifters_weights_alone(detector, lifters, batch):
+    step, state, frozen = prepare(detector, lifters, Options())
+    state, _ = step(state, frozen, batch, hyper())
+    flat = batch | {"has_3d": np.zeros(BATCH, np.float32), "pose_m": 0 * batch["pose_m"]}
+    after, metrics = step(state, frozen, flat, hyper())
+    for key, value in state["guidance"].items():
+        np.testing.assert_array_equal(after["guidance"][key], value, err_msg=key)
+    for key in ("xy", "z", "local_consistency", "global_consistency", "ohklm", "grad_ratio"):
+        assert float(metrics[key]) == 0.0
+    assert float(metrics["loss"]) == pytest.approx(0.8 * 0.5 * float(metrics["loss_2d"]), rel=1e-6)

@@ -1,0 +1,80 @@
+"""Which samples make the batch of a step: a pure function of (seed, step).
+
+Samples are shuffled anew in every epoch and epochs follow each other without a gap, so that a
+batch may hold the end of one and the beginning of the next.
+"""
+
+import fractions
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+
+from liftjax.errors import LiftjaxError
+
+_FINEST_SHARE = 10_000  # shares of a batch are rounded to fractions of at most this denominator
+
+
+def train_positions(num_samples: int, batch_size: int, seed: int, step: int) -> np.ndarray:
+    """(batch_size,) samples of the batch of `step`: each epoch is one permutation of them all."""
+    places = np.arange(step * batch_size, (step + 1) * batch_size)
+    return _shuffled(places, num_samples, seed)
+
+
+def mixed_positions(
+    members: Sequence[np.ndarray],
+    shares: Sequence[fractions.Fraction],
+    batch_size: int,
+    seed: int,
+    step: int,
+) -> np.ndarray:
+    """(batch_size,) samples of the batch of `step`, of which set j has the share `shares[j]`.
+
+    The sets take turns in one fixed pattern that runs on from batch to batch, so that the shares
+    hold over any stretch of training to within one sample a set. Each set is shuffled by itself:
+    all its samples come once before any comes again.
+
+    Args:
+      members: of each set, its samples. shares: positive, of sum 1, see :func:`as_shares`.
+      batch_size, seed, step: as for :func:`train_positions`.
+    """
+    samples = np.empty(batch_size, np.int64)
+    open_places = np.arange(batch_size)
+    turns = step * batch_size + open_places  # counted among the places that earlier sets left
+    left = fractions.Fraction(1)
+    for number, (indices, share) in enumerate(zip(members, shares, strict=True)):
+        part = share / left
+        before = turns * part.numerator // part.denominator
+        taken = (turns + 1) * part.numerator // part.denominator > before
+        visits = _shuffled(before[taken], len(indices), seed, number + 1)
+        samples[open_places[taken]] = indices[visits]
+        turns, open_places, left = (turns - before)[~taken], open_places[~taken], left - share
+    return samples
+
+
+def as_shares(shares: Sequence[float], names: Sequence[str]) -> tuple[fractions.Fraction, ...]:
+    """Weights of the data sets `names` as fractions of sum 1; refuses what is no weight."""
+    if len(shares) != len(names):
+        raise LiftjaxError(
+            f"{len(shares)} shares for {len(names)} data sets ({', '.join(names)}); give "
+            "config.data.shares one number each, or none for all samples alike."
+        )
+    exact = [fractions.Fraction(share).limit_denominator(_FINEST_SHARE) for share in shares]
+    if min(exact) <= 0:
+        raise LiftjaxError(f"config.data.shares is {tuple(shares)}; every share is above 0.")
+    return tuple(share / sum(exact) for share in exact)
+
+
+def _shuffled(visits: np.ndarray, num_samples: int, seed: int, *stream: int) -> np.ndarray:
+    """The samples of the running visit numbers, one permutation an epoch."""
+    epochs, within = np.divmod(visits, num_samples)
+    samples = np.empty(len(visits), np.int64)
+    for epoch in np.unique(epochs):
+        here = epochs == epoch
+        samples[here] = _permutation(num_samples, (seed, int(epoch), *stream))[within[here]]
+    return samples
+
+
+@functools.lru_cache(maxsize=16)
+def _permutation(num_samples: int, entropy: tuple[int, ...]) -> np.ndarray:
+    return np.random.default_rng(entropy).permutation(num_samples)
