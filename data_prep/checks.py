@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
-from data_prep.problems import Problem
+from data_prep.problems import Problem, last_parts
 from liftjax import geometry
 from liftjax.data.schema import IDENTITY, Record, record_name
 from liftjax.errors import LiftjaxError
@@ -37,7 +37,9 @@ def of_human_size(items: Iterable[Record | Problem], unit) -> Iterator[Record | 
         if length is not None and not LEG_BONE_M[0] <= length <= LEG_BONE_M[1]:
             lengths.append(length)
             detail = f"thighs and shins of {length:.3g} m (median){_likely_unit(length)}"
-            item = Problem("limbs of no human length", unit.first_input, item.frame, detail)
+            item = Problem(
+                "limbs of no human length", last_parts(unit.pose_file), item.frame, detail
+            )
         elif length is not None:
             good += 1
         yield item
@@ -45,9 +47,9 @@ def of_human_size(items: Iterable[Record | Problem], unit) -> Iterator[Record | 
         low, high = LEG_BONE_M
         length = float(np.median(lengths))
         raise LiftjaxError(
-            f"{unit.inputs[0] if unit.inputs else unit.name}: thighs and shins of {unit.name} "
-            f"would be {length:.3g} m long (median), people's are {low} to {high} m; the file is "
-            f"in another unit than its format has{_likely_unit(length)}."
+            f"{unit.pose_file}: thighs and shins of {unit.name} would be {length:.3g} m long "
+            f"(median), people's are {low} to {high} m; the file is in another unit than its "
+            f"format has{_likely_unit(length)}."
         )
 
 

@@ -18,7 +18,7 @@ import tensorflow_datasets as tfds
 from array_record.python import array_record_module
 
 from data_prep import checks
-from data_prep.problems import Problem
+from data_prep.problems import Problem, last_parts
 from liftjax.data.schema import IDENTITY, STRING_FIELDS, Record, array_fields
 from liftjax.errors import LiftjaxError
 from liftjax.skeletons import get_skeleton
@@ -39,9 +39,9 @@ class Unit:
     inputs: tuple[str, ...]
 
     @property
-    def first_input(self) -> str:
-        """The end of its first input's path, for messages; its name if it has none."""
-        return os.path.join(*Path(self.inputs[0]).parts[-3:]) if self.inputs else self.name
+    def pose_file(self) -> str:
+        """The file its poses come from, for messages; its name if it reads none."""
+        return self.inputs[0] if self.inputs else self.name
 
     def records(self) -> Iterator[Record | Problem]:
         """Records in a fixed order, and in their places what was wrong."""
@@ -214,7 +214,7 @@ def _once(unit: Unit, seen: dict[tuple, str]) -> Iterator[Record | Problem]:
             identity = tuple(getattr(item, field) for field in IDENTITY)
             if identity in seen:
                 where = "" if seen[identity] == unit.name else f", the first from {seen[identity]}"
-                file = unit.first_input
+                file = last_parts(unit.pose_file)
                 item = Problem("duplicate record", file, item.frame, f"{item.name}{where}")
             else:
                 seen[identity] = unit.name

@@ -4,7 +4,9 @@ import collections
 import csv
 import dataclasses
 import io
+import os
 from collections.abc import Iterable
+from pathlib import Path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +24,11 @@ class Problem:
     frame: int | None = None
     detail: str = ""
     dropped: int = 1
+
+
+def last_parts(path: str) -> str:
+    """The end of a path, which tells a file from its namesakes."""
+    return os.path.join(*Path(path).parts[-3:])
 
 
 def count(problems: Iterable[Problem]) -> dict[str, dict[str, int]]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from data_prep import video
 from data_prep.building import Problem
-from data_prep.human36m.cameras import CAMERAS
+from data_prep.human36m.cameras import CAMERAS, camera
 from data_prep.human36m.names import assign_trials, file_numbers, parse_sequence
 from data_prep.human36m.sequences import (
     Found,
@@ -25,6 +25,7 @@ from data_prep.human36m.sequences import (
     Options,
     Seen,
     SequenceUnit,
+    agreeing,
     equally_long,
     known,
     lost,
@@ -51,13 +52,21 @@ class ArchiveUnit(SequenceUnit):
     def inputs(self) -> tuple[str, ...]:
         return self.labels_2d, self.labels_3d, self.video
 
+    @property
+    def pose_file(self) -> str:
+        return self.labels_3d
+
     def read_labels(self) -> tuple[Labels, list[Problem]]:
         px, mm = read_pose(self.labels_2d, 2), read_pose(self.labels_3d, 3)
         file = self.relative(self.labels_2d if len(px) < len(mm) else self.labels_3d)
         frames = np.arange(max(len(px), len(mm)))
         shared, problems = equally_long(frames, px, mm, self.options.stride, file)
-        labels = Labels(frames, px.astype(np.float64)[:shared], metres(mm)[:shared])
-        return dataclasses.replace(labels, frames=frames[:shared]), problems
+        labels = Labels(frames[:shared], px.astype(np.float64)[:shared], metres(mm)[:shared])
+        if len(px) != len(mm):
+            view = camera(self.subject, self.camera)
+            labels, shifted = agreeing(labels, view, self.options.stride, file)
+            problems += shifted
+        return labels, problems
 
     def read_pictures(self, frames) -> Iterator[Seen]:
         if not frames:
@@ -134,8 +143,15 @@ def plan_units(root: Path, folder: Path, subject: str, options: Options) -> Foun
                     stem = f"{action} {number}".strip() + f".{name}"
                     file = os.path.relpath(places["D2_Positions"] / f"{stem}.cdf", root)
                     detail = known(subject, action, trial, name)
-                    problems.append(Problem("missing camera", file, None, detail, 0))
+                    count = _others_have(units, action, trial, options.stride)
+                    problems.append(Problem("missing camera", file, None, detail, count))
     return Found(units, problems)
+
+
+def _others_have(units, action: str, trial: int, stride: int) -> int:
+    """How many frames of the stride another camera has of the trial; 0 if none was seen yet."""
+    others = (unit for unit in units if (unit.action, unit.trial) == (action, trial))
+    return next((unit.pictures_there(stride) for unit in others), 0)
 
 
 def _files(root, places) -> tuple[dict[tuple, dict[str, Path]], list[Problem]]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from data_prep.building import Problem
 from data_prep.human36m import folders
-from data_prep.human36m.cameras import CAMERAS
+from data_prep.human36m.cameras import CAMERAS, camera
 from data_prep.human36m.names import canonical_action
 from data_prep.human36m.sequences import (
     Found,
@@ -26,6 +26,7 @@ from data_prep.human36m.sequences import (
     Options,
     Seen,
     SequenceUnit,
+    agreeing,
     equally_long,
     in_order,
     known,
@@ -63,12 +64,16 @@ class FetchUnit(SequenceUnit):
             rows, frames = _rows(h5, self.annotation, self.camera)
             px, mm = (h5[key] for key in _POSES)
             last = [rows[rows < len(poses)] for poses in (px, mm)]
+            whole = len(px) == len(mm)
             shared, problems = equally_long(frames, *last, stride, file)
             detail = f"{len(rows)} frames, poses of {shared}"
             without = frames[max(map(len, last)) :]  # rows of frame and camera alone
             problems += lost("frame without annotation", file, without, stride, detail)
             px, mm = (_read(poses, rows[:shared], self.annotation) for poses in (px, mm))
         labels = Labels(frames[:shared], px.astype(np.float64), metres(mm))
+        if not whole:
+            labels, shifted = agreeing(labels, camera(self.subject, self.camera), stride, file)
+            problems += shifted
         labels, more = in_order(labels, stride, file)
         return labels, problems + more
 
@@ -93,6 +98,8 @@ def holds(folder: Path) -> bool:
 def refuse_pickles(folder: Path) -> None:
     """Raises if a subject's folder has the annotations as pickles."""
     for path in sorted(folder.glob("*/annot.pkl")):
+        if path.with_name("annot.h5").exists():
+            continue
         raise LiftjaxError(
             f"{path} is a pickle, which may run code when read; if you trust it, make an annot.h5 "
             f'of each, in its folder: python -c "{CONVERT_PICKLE}"'
@@ -101,6 +108,7 @@ def refuse_pickles(folder: Path) -> None:
 
 def plan_units(root: Path, folder: Path, subject: str, options: Options) -> Found:
     """The sequences of one subject."""
+    refuse_pickles(folder)
     found = Found([], [])
     for path, (action, trial) in sorted(_sequences(folder, "annot.h5"), key=lambda s: s[1]):
         file = os.path.relpath(path, root)
@@ -118,7 +126,8 @@ def plan_units(root: Path, folder: Path, subject: str, options: Options) -> Foun
             detail = known(subject, action, trial, name)
             if not len(frames[name]):
                 detail = f"no rows of camera {name}. {detail}".rstrip()
-                found.problems.append(Problem("missing camera", file, None, detail, 0))
+                count = max(int((f % options.stride == 0).sum()) for f in frames.values())
+                found.problems.append(Problem("missing camera", file, None, detail, count))
             elif not place.is_dir():
                 count = int((frames[name] % options.stride == 0).sum())
                 missing = os.path.relpath(place, root)

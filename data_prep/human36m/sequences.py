@@ -24,6 +24,8 @@ JOINTS_OF_32 = (0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27)
 
 SPLITS = {"train": ("S1", "S5", "S6", "S7", "S8"), "test": ("S9", "S11")}
 
+LENGTHS_DIFFER = "annotation lengths differ"
+_SAME_FRAME_PX = 1.0  # 2D labels are the projected 3D to 1e-4 px
 _SAME_ASPECT = 0.01  # relative; the pictures are 1000 x 1002 or 1000 x 1000
 _ROWS = 2  # more or less than the camera's published height: some releases cut them
 
@@ -127,8 +129,10 @@ class SequenceUnit(Unit):
             count = self.pictures_there(self.options.stride)
             yield Problem("unreadable annotation", self.relative(file), None, reason, count)
             return
+        view = camera(self.subject, self.camera)
         wanted = labels.rows(np.flatnonzero(labels.frames % self.options.stride == 0))
-        good, unusable = _usable(wanted, self.label_file, camera(self.subject, self.camera))
+        files = self.label_file, self.relative(self.pose_file)
+        good, unusable = _usable(wanted, files, view)
         if (self.subject, self.action, self.trial) in MISALIGNED:
             dropped = len(good.frames) if self.options.drop_misaligned else 0
             detail = "the labels drift off the person in part of it"
@@ -244,7 +248,21 @@ def equally_long(frames, px, joints_3d, stride: int, file: str) -> tuple[int, li
     """
     shared, longest = sorted((len(px), len(joints_3d)))
     detail = f"2D labels of {len(px)} frames, 3D labels of {len(joints_3d)}"
-    return shared, lost("annotation lengths differ", file, frames[shared:longest], stride, detail)
+    return shared, lost(LENGTHS_DIFFER, file, frames[shared:longest], stride, detail)
+
+
+def agreeing(labels: Labels, view: Camera, stride: int, file: str) -> tuple[Labels, list[Problem]]:
+    """The labels whose 2D is the projection of their 3D.
+
+    Where a file has fewer rows of one than of the other, the lost row may lie in the middle, and
+    all after it pair the 2D of one frame with the 3D of another.
+    """
+    px = geometry.project(labels.joints_m, view.K, view.distortion, DISTORTION_MODEL)
+    error_px = np.median(np.linalg.norm(px - labels.joints_px, axis=-1), axis=-1)
+    apart = error_px > _SAME_FRAME_PX
+    detail = "2D and 3D are of different frames"
+    problems = lost(LENGTHS_DIFFER, file, labels.frames[apart], stride, detail)
+    return labels.rows(~apart), problems
 
 
 def in_order(labels: Labels, stride: int, file: str) -> tuple[Labels, list[Problem]]:
@@ -276,8 +294,12 @@ def in_order(labels: Labels, stride: int, file: str) -> tuple[Labels, list[Probl
     return labels.rows(first[numbers >= 0]), problems
 
 
-def _usable(labels: Labels, file: str, view: Camera) -> tuple[Labels, list[Problem]]:
-    """The labels without NaN and with a visible root."""
+def _usable(labels: Labels, files: tuple[str, str], view: Camera) -> tuple[Labels, list[Problem]]:
+    """The labels without NaN and with a visible root.
+
+    Args:
+      files: of the 2D and of the 3D labels, for problems.
+    """
     whole_px, whole_m = (np.isfinite(a).all(axis=-1) for a in (labels.joints_px, labels.joints_m))
     root_seen = visible(labels.joints_px[:, HUMAN36M.root_index], view.image_size)
     problems, keep = [], []
@@ -285,9 +307,9 @@ def _usable(labels: Labels, file: str, view: Camera) -> tuple[Labels, list[Probl
         broken = np.flatnonzero(~(whole_px[row] & whole_m[row]))
         if len(broken):
             joints = ", ".join(HUMAN36M.joints[j] for j in broken[:4])
-            problems.append(Problem("NaN joints", file, frame, joints))
+            problems.append(Problem("NaN joints", files[int(whole_px[row].all())], frame, joints))
         elif not root_seen[row]:
-            problems.append(Problem("root not visible", file, frame))
+            problems.append(Problem("root not visible", files[0], frame))
         else:
             keep.append(row)
     return labels.rows(np.array(keep, int)), problems

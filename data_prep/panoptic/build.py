@@ -13,9 +13,9 @@ from pathlib import Path
 from data_prep import pictures
 from data_prep.building import Plan, Problem, add_build_arguments, build_from_args
 from data_prep.panoptic.calibration import read_cameras
-from data_prep.panoptic.footage import check_thinned, find_footage
+from data_prep.panoptic.footage import check_thinned, find_footage, picture_files
 from data_prep.panoptic.frames import MIN_CONFIDENCE, CameraFrames, relative
-from data_prep.panoptic.poses import pose_files
+from data_prep.panoptic.poses import check_unit, pose_files
 from liftjax.errors import LiftjaxError, unknown_name
 from liftjax.skeletons import PANOPTIC
 
@@ -175,9 +175,11 @@ def _sequence_units(
     calibration = sequence / f"calibration_{name}.json"
     calibrated = read_cameras(calibration, cameras)
     poses = pose_files(sequence)
+    check_unit(poses)
     numbers = list(poses)
     frames = range(numbers[0], numbers[-1] + 1, stride)
     check_thinned(Path(poses[numbers[0]].path).parent, numbers, frames)
+    yield from _without_pose(source, name, cameras, numbers, stride)
     for camera in cameras:
         if camera not in calibrated:
             file = str(calibration.relative_to(source))
@@ -200,3 +202,19 @@ def _sequence_units(
                 footage=some,
                 full_frames=full_frames,
             )
+
+
+def _without_pose(
+    source: Path, name: str, cameras: Sequence[str], numbers: Sequence[int], stride: int
+) -> Iterator[Problem]:
+    """A remark if pictures of the stride lie before the first pose or after the last."""
+    for camera in cameras:
+        outside = [
+            n
+            for n in picture_files(source / name / "hdImgs" / camera, camera)
+            if (n - numbers[0]) % stride == 0 and not numbers[0] <= n <= numbers[-1]
+        ]
+        if outside:
+            detail = f"{len(outside)} pictures of the stride, {outside[0]} to {outside[-1]}"
+            yield Problem("pictures without pose", f"{name}/hdImgs/{camera}", None, detail, 0)
+            return

@@ -15,6 +15,7 @@ METRES = 0.01  # the studio's files are in centimetres
 # up. A camera's rotation times it takes points so turned to the same place as before.
 TURN = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
 _ROTATION_TOLERANCE = 1e-3
+_DISTANCE_M = (0.3, 15.0)  # from the origin; the dome has a radius of 2.7
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -41,7 +42,9 @@ def camera_name(panel: int, node: int) -> str:
 def read_cameras(path: Path, wanted: Collection[str]) -> dict[str, Camera]:
     """The cameras of these names that the file has. Raises LiftjaxError if it is no calibration."""
     if not path.exists():
-        raise LiftjaxError(f"The calibration is missing: expected {path}.")
+        raise LiftjaxError(
+            f"The calibration is missing: expected {path}; download it with the sequence."
+        )
     try:
         entries = {
             camera_name(entry["panel"], entry["node"]): entry
@@ -74,6 +77,12 @@ def _camera(name: str, entry: dict, path: Path) -> Camera:
     rotated = camera.R @ camera.R.T
     if np.abs(rotated - np.eye(3)).max() > _ROTATION_TOLERANCE or np.linalg.det(camera.R) < 0:
         raise LiftjaxError(f"{path}: R of camera {name} is no rotation; download the file again.")
+    low, high = _DISTANCE_M
+    if not low <= np.linalg.norm(camera.t) <= high:
+        raise LiftjaxError(
+            f"{path}: camera {name} would stand {np.linalg.norm(camera.t):.3g} m from the studio's "
+            "origin; t must be in centimetres, as the studio writes it."
+        )
     return camera
 
 

@@ -87,7 +87,7 @@ def find_footage(
       LiftjaxError: only every n-th picture was kept, and the frames are not among them.
     """
     folder, file = sequence / "hdImgs" / camera, sequence / "hdVideos" / f"hd_{camera}.mp4"
-    found = _picture_files(folder, camera)
+    found = picture_files(folder, camera)
     footage = Footage(image_size, tuple(frames))
 
     def lost(kind: str, path: str | Path, detail: str) -> Problem:
@@ -119,7 +119,7 @@ def _size_difference(found: Sequence[int], calibrated: Sequence[int]) -> str:
     return "{}x{}, but {}x{} in the calibration".format(*found, *calibrated)
 
 
-def _picture_files(folder: Path, camera: str) -> dict[int, str]:
+def picture_files(folder: Path, camera: str) -> dict[int, str]:
     """The pictures of a folder by frame number, in order; a .jpg rather than a .png."""
     pattern = re.compile(rf"{camera}_(\d+)\.(?:jpg|png)$")
     names = sorted(os.listdir(folder), reverse=True) if folder.is_dir() else ()

@@ -119,6 +119,10 @@ def _label(file: PoseFile, camera: Camera) -> _Label:
     finite = np.isfinite(joints).all(axis=1)
     if not finite.all():
         raise _Useless("NaN joints", ", ".join(np.array(PANOPTIC.joints)[~finite]))
+    # A joint that was not found has confidence -1 and lies at the world's origin.
+    lost = (joints[:, 3] < 0) | (joints[:, :3] == 0).all(axis=1)
+    if lost.any():
+        raise _Useless("joints without 3D", ", ".join(np.array(PANOPTIC.joints)[lost]))
     points = geometry.world_to_camera(joints[:, :3], camera.R, camera.t)
     if (points[:, 2] <= 0).any():
         raise _Useless("joints behind the camera", "")

@@ -8,14 +8,17 @@ import json
 import os
 import re
 import tarfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
+from data_prep.checks import LEG_BONE_M
 from data_prep.panoptic.calibration import METRES, TURN
 from liftjax.errors import LiftjaxError
 
 FOLDER = "hdPose3d_stage1_coco19"
+_SAMPLED = 20  # files whose unit is checked before anything is built
 NUM_JOINTS = 19  # of the file; those of the skeleton `panoptic` come first
 _FILE = re.compile(r"body3DScene_(\d+)\.json$")
 
@@ -52,7 +55,10 @@ def pose_files(sequence: Path) -> dict[int, PoseFile]:
     elif archive.exists():
         found = _archived(archive)
     else:
-        raise LiftjaxError(f"3D poses are missing: expected {folder} or {archive.name} beside it.")
+        raise LiftjaxError(
+            f"3D poses are missing: expected {folder} or {archive.name} beside it; download them "
+            "with the sequence."
+        )
     if not found:
         raise LiftjaxError(f"{folder} holds no body3DScene_*.json; unpack {archive.name} again.")
     return dict(sorted(found.items()))
@@ -89,6 +95,32 @@ def read_bodies(data: bytes) -> list[np.ndarray]:
         if values.size != 4 * NUM_JOINTS:
             raise ValueError(f"joints19 has {values.size} numbers, expected {4 * NUM_JOINTS}")
     return [_turned(values.reshape(NUM_JOINTS, 4)) for values in joints]
+
+
+def check_unit(files: Mapping[int, PoseFile]) -> None:
+    """Raises if bodies in a few files spread over the sequence have legs of no human length."""
+    lengths, chosen = [], list(files.values())
+    for file in chosen[:: max(1, len(chosen) // _SAMPLED)]:
+        try:
+            bodies = read_bodies(file.read())
+        except (OSError, ValueError):  # told when the frame is read
+            continue
+        lengths += [leg for body in bodies if (leg := _leg_m(body)) is not None]
+    low, high = LEG_BONE_M
+    if lengths and not low <= np.median(lengths) <= high:
+        raise LiftjaxError(
+            f"{chosen[0].name}: thighs and shins would be {np.median(lengths):.3g} m long (median "
+            f"of the sequence), people's are {low} to {high} m; the files must be in centimetres, "
+            "as the studio writes them."
+        )
+
+
+def _leg_m(body: np.ndarray) -> float | None:
+    """Median length of the thighs and shins that were found."""
+    bones = [(6, 7), (7, 8), (12, 13), (13, 14)]
+    found = [b for b in bones if np.isfinite(body[list(b)]).all() and (body[list(b), 3] > 0).all()]
+    lengths = [np.linalg.norm(body[a, :3] - body[b, :3]) for a, b in found]
+    return float(np.median(lengths)) if lengths else None
 
 
 def _turned(joints: np.ndarray) -> np.ndarray:

@@ -1,5 +1,7 @@
 """What is wrong in a tree is named with file and frame, counted, and left out."""
 
+import shutil
+
 import cv2
 import h5py
 import numpy as np
@@ -231,7 +233,7 @@ def test_a_missing_cdf_and_a_missing_camera(archive):
     _, problems = built(archive)
     assert [(p.kind, p.file, p.dropped) for p in problems] == [
         ("missing annotation", f"S5/MyPoseFeatures/D2_Positions/{STEM}.cdf", 5),
-        ("missing camera", "S5/MyPoseFeatures/D2_Positions/Posing 1.60457274.cdf", 0),
+        ("missing camera", "S5/MyPoseFeatures/D2_Positions/Posing 1.60457274.cdf", 5),
     ]
 
 
@@ -302,6 +304,26 @@ def test_poses_one_row_shorter_than_frames(fetch):
     edit_h5(fetch, lambda c: c.update({"pose/2d": c["pose/2d"][:-1]}))
     problem = only(built(fetch)[1])
     assert (problem.kind, problem.frame) == ("frame without annotation", 8)
+
+
+def test_poses_that_lack_a_row_in_the_middle(fetch):
+    """The rows after it pair the 2D of one frame with the 3D of another."""
+    before, _ = built(fetch)
+    edit_h5(fetch, lambda c: c.update({"pose/3d": np.delete(c["pose/3d"], 3, axis=0)}))
+    frames, problems = built(fetch)
+    assert frames == [0, 2]
+    lost = [(p.frame, p.dropped) for p in problems if CAMERA in p.detail]
+    assert lost == [(4, 1), (6, 1), (8, 1)]
+    assert sum(p.dropped for p in problems) == 4 * len(before) - 2
+    assert {p.kind for p in problems} == {"annotation lengths differ"}
+
+
+def test_a_pickle_in_one_of_the_folders_is_refused(fetch):
+    shutil.copytree(fetch / FOLDER, fetch / "S5" / "Posing-2")
+    pickled = fetch / "S5" / "Posing-2" / "annot.pkl"
+    pickled.with_name("annot.h5").rename(pickled)
+    with pytest.raises(LiftjaxError, match=r"Posing-2/annot\.pkl is a pickle"):
+        built(fetch)
 
 
 def test_frames_out_of_order_are_sorted_with_their_labels(fetch):
@@ -378,7 +400,7 @@ def test_a_camera_missing_from_h5_and_from_the_pictures(fetch):
     frames, problems = built(fetch)
     assert frames == [0, 2, 4, 6, 8]
     assert [(p.kind, p.file, p.dropped) for p in problems] == [
-        ("missing camera", f"{FOLDER}/annot.h5", 0),
+        ("missing camera", f"{FOLDER}/annot.h5", 5),
         ("missing camera", f"{FOLDER}/imageSequence/58860488", 5),
     ]
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from data_prep.__main__ import main
-from data_prep.building import Problem
+from data_prep.building import Problem, build
 from data_prep.panoptic.build import CAMERAS, plan
 from liftjax import geometry
-from liftjax.data.records import PoseDataset, decode_jpeg
+from liftjax.data.records import PoseDataset, decode_jpeg, read_metadata
 from liftjax.data.schema import Record
 from liftjax.errors import LiftjaxError
 from liftjax.skeletons import PANOPTIC
@@ -489,4 +489,41 @@ def test_poses_in_another_unit_are_refused(own, tmp_path, capsys):
     assert main(["panoptic", *arguments, "--sequences", TRAIN, "--cameras", "00_03"]) == 2
     error = capsys.readouterr().err
     assert "body3DScene_00000008.json" in error
-    assert "another unit" in error
+    assert "must be in centimetres" in error
+
+
+def test_a_calibration_in_another_unit_is_refused(own):
+    file = studio.calibration_file(own, TRAIN)
+    calibration = json.loads(file.read_text())
+    for camera in calibration["cameras"]:
+        camera["t"] = [[value / 100] for (value,) in camera["t"]]
+    file.write_text(json.dumps(calibration))
+    with pytest.raises(LiftjaxError, match=r"calibration_.*camera 00_03 would stand 0\.0"):
+        plan(own, sequences=[TRAIN], cameras=["00_03"])
+
+
+def test_one_body_in_another_unit_is_left_out(own, tmp_path):
+    studio.write_bodies(own, TRAIN, 23, [studio.body(23) * (0.01, 0.01, 0.01, 1)])
+    build(plan(own, sequences=[TRAIN], cameras=["00_03"]), tmp_path / "out")
+    assert PoseDataset.open(tmp_path / "out", "train").labels["frame"].tolist() == [8, 38]
+    counts = read_metadata(tmp_path / "out")["problems"]
+    assert counts["limbs of no human length"] == {"problems": 1, "dropped": 1}
+
+
+def test_a_joint_that_was_not_found_leaves_the_frame_out(own):
+    body = studio.body(23)
+    body[3] = (0, 0, 0, -1)
+    studio.write_bodies(own, TRAIN, 23, [body])
+    found = items(own, cameras=["00_03"])
+    (problem,) = [item for item in found if isinstance(item, Problem)]
+    assert (problem.kind, problem.frame, problem.dropped) == ("joints without 3D", 23, 1)
+    assert "left_shoulder" in problem.detail
+
+
+def test_pictures_after_the_last_pose_are_remarked(own):
+    for frame in range(30, studio.LAST + 1):
+        studio.pose_file(own, TRAIN, frame).unlink()
+    found = items(own, cameras=["00_03"])
+    (problem,) = [item for item in found if isinstance(item, Problem)]
+    assert (problem.kind, problem.dropped) == ("pictures without pose", 0)
+    assert "1 pictures of the stride, 38 to 38" in problem.detail
