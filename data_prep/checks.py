@@ -1,7 +1,7 @@
 """What a built data set is checked for: its unit, that 2D and 3D agree, that limbs keep length."""
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -33,7 +33,9 @@ def of_human_size(items: Iterable[Record | Problem], unit) -> Iterator[Record | 
     """
     lengths, good = [], 0
     for item in items:
-        length = leg_length(item) if isinstance(item, Record) and item.has_3d else None
+        length = None
+        if isinstance(item, Record) and item.has_3d:
+            length = leg_length(item.pose_m, item.skeleton, item.joint_visible)
         if length is not None and not LEG_BONE_M[0] <= length <= LEG_BONE_M[1]:
             lengths.append(length)
             detail = f"thighs and shins of {length:.3g} m (median){_likely_unit(length)}"
@@ -44,8 +46,13 @@ def of_human_size(items: Iterable[Record | Problem], unit) -> Iterator[Record | 
             good += 1
         yield item
     if len(lengths) > good:
-        low, high = LEG_BONE_M
-        length = float(np.median(lengths))
+        check_leg_lengths(lengths, unit)
+
+
+def check_leg_lengths(lengths_m: Sequence[float], unit) -> None:
+    """Raises if thighs and shins of a unit's people have no human length in the median."""
+    length, (low, high) = float(np.median(lengths_m)), LEG_BONE_M
+    if not low <= length <= high:
         raise LiftjaxError(
             f"{unit.pose_file}: thighs and shins of {unit.name} would be {length:.3g} m long "
             f"(median), people's are {low} to {high} m; the file is in another unit than its "
@@ -53,14 +60,16 @@ def of_human_size(items: Iterable[Record | Problem], unit) -> Iterator[Record | 
         )
 
 
-def leg_length(record: Record) -> float | None:
-    """Median length in metres of the thighs and shins that are visible; None if none is."""
-    ends = _leg_ends(record.skeleton)
-    visible = np.asarray(record.joint_visible, bool)
-    ends = ends[visible[ends].all(axis=-1)]
-    if not len(ends):
-        return None
-    return float(np.median(bone_lengths(np.asarray(record.pose_m)[None], ends)))
+def leg_length(pose_m: np.ndarray, skeleton: str, visible=None) -> float | None:
+    """Median length in metres of the thighs and shins that are visible; None if none is.
+
+    Args:
+      pose_m: (K, 3). visible: (K,) bool; None for all.
+    """
+    ends = _leg_ends(skeleton)
+    if visible is not None:
+        ends = ends[np.asarray(visible, bool)[ends].all(axis=-1)]
+    return float(np.median(bone_lengths(np.asarray(pose_m)[None], ends))) if len(ends) else None
 
 
 @functools.cache

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from data_prep.building import Problem, Unit
-from data_prep.checks import check_scale
+from data_prep.checks import check_leg_lengths, leg_length
 from data_prep.human36m.cameras import DISTORTION_MODEL, camera
 from data_prep.human36m.names import MISALIGNED
 from data_prep.human36m.sequences import JOINTS_OF_32, visible
@@ -93,8 +93,9 @@ class View(Unit):
     def check_scale(self) -> None:
         """Raises if the first poses are not of human size in metres."""
         poses = self.world_m[:10, JOINTS_OF_32]
-        rows = [{"pose_m": p, "has_3d": True} for p in poses if np.isfinite(p).all()]
-        check_scale(rows, HUMAN36M.name, self)
+        lengths = [leg_length(p, HUMAN36M.name) for p in poses if np.isfinite(p).all()]
+        if lengths:
+            check_leg_lengths(lengths, self)
 
     def _file(self, index: int) -> str:
         return os.path.basename(self.inputs[index])
