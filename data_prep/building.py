@@ -109,7 +109,7 @@ def build(
 
     Raises:
       LiftjaxError: something in the source that cannot be passed over, a full disk, a directory
-        that holds something else. Finished parts are kept for the next run, unless in `out`.
+        that holds something else. Finished parts are kept for the next run.
     """
     out = Path(out).expanduser().resolve()
     processes = (os.cpu_count() or 1) if processes is None else processes

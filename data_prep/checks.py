@@ -1,6 +1,7 @@
 """What a built data set is checked for: its unit, that 2D and 3D agree, that limbs keep length."""
 
 import functools
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -14,6 +15,7 @@ from liftjax.skeletons import Skeleton, get_skeleton
 # Thighs and shins of everybody from a child of three to the tallest man, with room for the error of
 # a triangulation.
 LEG_BONE_M = (0.1, 0.9)
+_LEG_M = 0.42  # of an adult
 _LEG_BONES = tuple(
     (f"{side}_{a}", f"{side}_{b}")
     for side in ("left", "right")
@@ -81,10 +83,8 @@ def _leg_ends(skeleton: str) -> np.ndarray:
 
 
 def _likely_unit(length: float) -> str:
-    factors = {"metres": 1e-3, "centimetres": 1e-2, "millimetres": 1e3}
-    expected = 0.42  # of an adult
-    factor = min(factors.values(), key=lambda f: abs(np.log(length / (expected * f))))
-    return f" (by a factor of about {factor:g})"
+    """The power of ten that would explain the length, in brackets."""
+    return f" (by a factor of about {10 ** round(math.log10(length / _LEG_M)):g})" if length else ""
 
 
 def bone_lengths(poses: np.ndarray, edges: np.ndarray) -> np.ndarray:

@@ -207,9 +207,11 @@ def test_records_twice_in_two_parts_are_refused(source, tmp_path):
         build(doubled, tmp_path / "set")
 
 
-@pytest.mark.parametrize(("scale", "factor"), [(1000, "1e\\+03|1000"), (0.01, "0.01")])
+@pytest.mark.parametrize(("scale", "factor"), [(1000, "1000"), (100, "100"), (0.01, "0.01")])
 def test_a_wrong_unit_is_refused_by_the_length_of_legs(source, tmp_path, scale, factor):
-    with pytest.raises(LiftjaxError, match=rf"Walking\.a\.json: thighs and shins of.*({factor})"):
+    with pytest.raises(
+        LiftjaxError, match=rf"Walking\.a\.json: thighs and shins.*about {factor}\)"
+    ):
         build(plan(source, scale=scale), tmp_path / "set")
     assert not (tmp_path / "set").exists()
 
