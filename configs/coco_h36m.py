@@ -4,7 +4,8 @@ Command:   python -m data_prep coco --source COCO --out data/coco
            python -m data_prep human36m --source HUMAN36M --out data/human36m
            python -m liftjax train --config coco_h36m --workdir runs/coco_h36m
            RTMPose: add --config.detector.name=rtmpose_m --config.optim.name=adamw \\
-               --config.optim.weight_decay=0.05 --config.optim.schedule=flat_cosine
+               --config.optim.weight_decay=0.05 --config.optim.decay_norms=False \\
+               --config.optim.schedule=flat_cosine
            From a network that was trained on COCO, imported for these joints (`import-weights
            ... --skeleton human36m`): add --config.detector.checkpoint=RUN --config.steps=100000
 Hardware:  one accelerator with 40 GB and eight cores that decode (--config.data.workers=8) at

@@ -10,9 +10,21 @@ def base() -> ConfigDict:
             "task": "detector",  # or 'lifter', or 'distill': a detector taught by another
             "seed": 0,
             "steps": 1000,
-            "batch_size": 32,
+            "batch_size": 32,  # over all devices
             "log_every": 20,
             "checkpoint_every": 500,
+            "keep_every": 0,  # keep the checkpoints of these steps for good; 0: the newest alone
+            "keep_best": False,  # and that of the lowest validation error
+            "evaluate_every": 0,  # steps between evaluations on data.eval_split; 0: none
+            "select_on_test": False,  # the released trainer's way: the best on the test subjects
+            "nonfinite": "stop",  # at a loss that is NaN or infinite; or 'skip' the step
+            "replicate": "shard_map",  # or 'pmap'
+            "num_devices": 0,  # 0: all
+            "sync_batch_norm": True,  # statistics over all devices; False: of each one's rows
+            "precision": "float32",  # of activations; or 'bfloat16'
+            "accumulate": 1,  # parts of a batch that go through the network one after the other
+            "remat": False,  # keep fewer activations and compute them again: slower, less memory
+            "ema": 0.0,  # decay of the average of the weights that is kept and evaluated; 0: none
             "data": {
                 "dir": "data/synthetic",  # or several with commas between, of one joint set
                 "shares": (),  # of each of several in a batch; none: all samples alike
@@ -56,11 +68,15 @@ def base() -> ConfigDict:
                 "b2": 0.999,
                 "eps": 1e-8,
                 "weight_decay": 0.0,  # of adamw; the others have none
+                "decay_norms": True,  # False: no decay of normalisations and biases
+                "rates": {},  # factors of the learning rate, rates.backbone=0.1; 0: frozen
                 "clip_norm": 0.0,  # 0: no clipping of the gradient's global norm
                 "schedule": "step",  # or 'constant', 'cosine', 'flat_cosine'
                 "warmup_steps": 0,
                 "decay_rate": 0.67,
                 "decay_every": 0.125,  # of the run; the paper's 5 of 40 epochs
+                "boost_at": 0.0,  # of the run; the released trainer's 31 of 41 epochs; 0: never
+                "boost": 5.0,  # factor of the rate from there on
             },
         }
     )

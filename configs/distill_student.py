@@ -28,6 +28,7 @@ def get_config():
     config.loss.weights.l_2d = 64.0
     config.optim.name = "adamw"
     config.optim.weight_decay = 0.05
+    config.optim.decay_norms = False
     config.optim.clip_norm = 1.0
     config.optim.schedule = "flat_cosine"
     config.optim.warmup_steps = 1000

@@ -7,7 +7,7 @@ Command:   python -m liftjax train --config multi_model --workdir runs/multi \\
                --config.lifters.iganet=runs/lifters/iganet \\
                --config.lifters.mixste=runs/lifters/mixste
 Hardware:  as ft2d; four lifters add a few per cent to a step.
-Time:      as ft2d.
+Time:      as ft2d, and so is the schedule.
 Balance:   the weights are the released ones, for a converged detector. A young one is harmed by
            them (watch grad_ratio): add --config.loss.balance=1.
 Expected:  a lower mean MPJPE than ft2d at about equal PCK; the paper's HRNet over four lifters:

@@ -4,7 +4,7 @@ Command:   python -m liftjax train --config single_model --workdir runs/single \
                --config.detector.checkpoint=runs/ft2d \\
                --config.lifters.simple_baseline=runs/lifters/simple_baseline
 Hardware:  as ft2d; the lifter adds a few per cent to a step.
-Time:      as ft2d.
+Time:      as ft2d, and so is the schedule.
 Balance:   the weights are the released ones, for a converged detector. A young one is harmed by
            them (watch grad_ratio): add --config.loss.balance=1.
 Expected:  a lower MPJPE than ft2d through that lifter; the paper's HRNet and SimpleBaseline:

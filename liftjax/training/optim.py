@@ -1,14 +1,20 @@
-"""Optimizers and learning-rate schedules from a recipe's `optim` section."""
+"""Optimizers and learning-rate schedules from a recipe's `optim` section.
+
+Arrays have names: the path through the tree of parameters, dots for slashes, such as
+"backbone.stem.0.conv.kernel". Distillation trains {"student": ..., "projection": ...}; its names
+are "student.backbone..." and "projection.kernel".
+"""
 
 import math
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
-from liftjax.errors import unknown_name
+from liftjax.errors import LiftjaxError, unknown_name
 from liftjax.training.state import Arrays
 
 Schedule = Callable[[int], float]
@@ -18,20 +24,15 @@ def make_optimizer(optim: ConfigDict) -> optax.GradientTransformation:
     """The update direction; the caller multiplies it by minus the learning rate of the step.
 
     The rate stays outside, a plain number passed to the compiled step, so that one compiled step
-    serves every schedule.
+    serves every schedule. Gradients are those of the whole batch, summed over its devices.
     """
-    scalers = {
-        "adam": lambda: optax.scale_by_adam(b1=optim.b1, b2=optim.b2, eps=optim.eps),
-        "adamw": lambda: optax.chain(
-            optax.scale_by_adam(b1=optim.b1, b2=optim.b2, eps=optim.eps),
-            optax.add_decayed_weights(optim.weight_decay),
-        ),
-        "sgd": optax.identity,
-    }
-    if optim.name not in scalers:
-        raise unknown_name("optim.name", optim.name, scalers)
-    clip = optax.clip_by_global_norm(optim.clip_norm) if optim.clip_norm else optax.identity()
-    return optax.chain(clip, scalers[optim.name]())
+    if optim.name not in _DIRECTIONS:
+        raise unknown_name("optim.name", optim.name, _DIRECTIONS)
+    clip = clip_gradients(optim.clip_norm) if optim.clip_norm else optax.identity()
+    parts = [clip, _DIRECTIONS[optim.name](optim)]
+    if optim.rates:
+        parts.append(scale_by_part(optim.rates.to_dict()))
+    return optax.chain(*parts)
 
 
 def apply_gradients(
@@ -43,32 +44,159 @@ def apply_gradients(
 
 
 def make_schedule(optim: ConfigDict, steps: int) -> Schedule:
-    """Learning rate by step: linear warm-up, then a shape.
+    """Learning rate by step: linear warm-up, then a shape, then a boost where one is asked for.
 
     'constant'; 'cosine' to zero; 'flat_cosine', constant for half of the run, then a cosine to a
-    twentieth (RTMPose's); 'step', a factor every so often.
+    twentieth (RTMPose's); 'step', a factor every so often. From the share `boost_at` of the run on
+    the rate is `boost` times as large (0: never).
     """
-
-    def decay(step: int) -> float:
-        progress = (step - optim.warmup_steps) / max(steps - optim.warmup_steps, 1)
-        return 0.5 * (1 + math.cos(math.pi * min(max(progress, 0.0), 1.0)))
-
-    def flat_then_decay(step: int) -> float:
-        progress = min(max(2 * step / steps - 1, 0.0), 1.0)
-        return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * progress))
-
-    shapes = {
-        "constant": lambda step: 1.0,
-        "cosine": decay,
-        "flat_cosine": flat_then_decay,
-        "step": lambda step: optim.decay_rate ** int(step / (steps * optim.decay_every) + 1e-9),
-    }
-    if optim.schedule not in shapes:
-        raise unknown_name("optim.schedule", optim.schedule, shapes)
-    shape = shapes[optim.schedule]
+    if optim.schedule not in _SHAPES:
+        raise unknown_name("optim.schedule", optim.schedule, _SHAPES)
+    shape = _SHAPES[optim.schedule](optim, steps)
+    boosted_from = round(steps * optim.boost_at) if optim.boost_at else math.inf
 
     def schedule(step: int) -> float:
         warm = min((step + 1) / optim.warmup_steps, 1.0) if optim.warmup_steps else 1.0
-        return optim.learning_rate * warm * shape(step)
+        boost = optim.boost if step >= boosted_from else 1.0
+        return optim.learning_rate * warm * shape(step) * boost
 
     return schedule
+
+
+def check_optim(optim: ConfigDict, steps: int) -> None:
+    """Raises a LiftjaxError that names the first value of the section that makes no sense."""
+    if optim.name not in _DIRECTIONS:
+        raise unknown_name("optim.name", optim.name, _DIRECTIONS)
+    if optim.schedule not in _SHAPES:
+        raise unknown_name("optim.schedule", optim.schedule, _SHAPES)
+    for key in ("learning_rate", "weight_decay", "clip_norm", "warmup_steps"):
+        if not 0 <= optim[key] < math.inf:
+            raise LiftjaxError(f"config.optim.{key} is {optim[key]}; it must be 0 or above.")
+    for key in ("eps", "decay_rate", "decay_every", "boost"):
+        if not 0 < optim[key] < math.inf:
+            raise LiftjaxError(f"config.optim.{key} is {optim[key]}; it must be above 0.")
+    for key in ("b1", "b2", "boost_at"):
+        if not 0 <= optim[key] < 1:
+            raise LiftjaxError(
+                f"config.optim.{key} is {optim[key]}; it must be at least 0 and below 1."
+            )
+    if optim.warmup_steps > steps:
+        raise LiftjaxError(
+            f"config.optim.warmup_steps is {optim.warmup_steps}, longer than the run of {steps} "
+            "steps; make it shorter, or 0."
+        )
+    if optim.weight_decay and optim.name != "adamw":
+        raise LiftjaxError(
+            f"config.optim.weight_decay is {optim.weight_decay}, which {optim.name} has not; set "
+            "optim.name=adamw, or weight_decay=0."
+        )
+    for name, factor in optim.rates.items():
+        number = isinstance(factor, int | float) and not isinstance(factor, bool)
+        if not number or not 0 <= factor < math.inf:
+            raise LiftjaxError(
+                f"config.optim.rates.{name} is {factor!r}; give a factor of the learning rate, 0 "
+                "or above."
+            )
+
+
+def clip_gradients(max_norm: float) -> optax.GradientTransformation:
+    """Shortens gradients whose norm over all arrays exceeds `max_norm`.
+
+    As torch.nn.utils.clip_grad_norm_, whose norm is 1e-6 larger than the true one.
+    """
+
+    def clip(grads, params=None):
+        factor = jnp.minimum(max_norm / (optax.tree.norm(grads) + 1e-6), 1.0)
+        return jax.tree.map(lambda g: g * factor.astype(g.dtype), grads)
+
+    return optax.stateless(clip)
+
+
+def scale_by_part(rates: dict[str, float]) -> optax.GradientTransformation:
+    """Multiplies the update of a part of the network, decay included; 0 freezes its parameters.
+
+    As learning rates of PyTorch's parameter groups. A frozen part's batch norms still follow the
+    statistics of the data.
+
+    Args:
+      rates: factors by top-level attribute of the network, or "projection" in distillation. All
+        others keep the rate. `init` raises a LiftjaxError for a name that no parameter has.
+    """
+
+    def init(params):
+        known = {_part(path) for path, _ in jax.tree.leaves_with_path(params)}
+        for name in rates:
+            if name not in known:
+                raise unknown_name("part of the network in config.optim.rates", name, known)
+        return optax.EmptyState()
+
+    def update(updates, state, params=None):
+        def scale(path, u):
+            return rates.get(_part(path), 1.0) * u
+
+        return jax.tree.map_with_path(scale, updates), state
+
+    return optax.GradientTransformation(init, update)
+
+
+def decays(params: Any) -> Any:
+    """Which arrays weight decay shrinks where norms and biases are spared: a tree of booleans.
+
+    Spared are the scales of batch and layer norms and everything called bias, as with MMEngine's
+    `norm_decay_mult=0, bias_decay_mult=0`. A norm is told by its scale beside a bias: the other
+    gains of RTMPose's attention (a ScaleNorm's g, res_scale.scale, gamma, beta) decay in MMEngine,
+    too, which knows norms by their class.
+    """
+    names = {_name(path) for path, _ in jax.tree.leaves_with_path(params)}
+
+    def decay(path, _):
+        *owner, leaf = _name(path)
+        is_norm = leaf == "scale" and (*owner, "bias") in names
+        return leaf != "bias" and not is_norm
+
+    return jax.tree.map_with_path(decay, params)
+
+
+def _name(path: tuple) -> tuple[str, ...]:
+    """The attributes that lead to an array, from its path in a tree of flat dictionaries."""
+    return tuple(".".join(entry.key for entry in path).split("."))
+
+
+def _part(path: tuple) -> str:
+    first, *rest = _name(path)
+    return rest[0] if first == "student" else first
+
+
+def _adam(optim: ConfigDict) -> optax.GradientTransformation:
+    return optax.scale_by_adam(b1=optim.b1, b2=optim.b2, eps=optim.eps)
+
+
+def _adamw(optim: ConfigDict) -> optax.GradientTransformation:
+    mask = None if optim.decay_norms else decays
+    return optax.chain(_adam(optim), optax.add_decayed_weights(optim.weight_decay, mask))
+
+
+_DIRECTIONS = {"adam": _adam, "adamw": _adamw, "sgd": lambda optim: optax.identity()}
+
+
+def _cosine(progress: float) -> float:
+    """From 1 at progress 0 to 0 at 1, constant outside."""
+    return 0.5 * (1 + math.cos(math.pi * min(max(progress, 0.0), 1.0)))
+
+
+def _cosine_after_warmup(optim: ConfigDict, steps: int) -> Schedule:
+    length = max(steps - optim.warmup_steps, 1)
+    return lambda step: _cosine((step - optim.warmup_steps) / length)
+
+
+def _step_decay(optim: ConfigDict, steps: int) -> Schedule:
+    every = steps * optim.decay_every
+    return lambda step: optim.decay_rate ** int(step / every + 1e-9)
+
+
+_SHAPES = {
+    "constant": lambda optim, steps: lambda step: 1.0,
+    "cosine": _cosine_after_warmup,
+    "flat_cosine": lambda optim, steps: lambda step: 0.05 + 0.95 * _cosine(2 * step / steps - 1),
+    "step": _step_decay,
+}
