@@ -1,4 +1,4 @@
-"""The one error that a user can cause and cure."""
+"""The one error that a user can cause and cure, and the one end that is none."""
 
 import difflib
 from collections.abc import Iterable
@@ -9,6 +9,20 @@ class LiftjaxError(ValueError):
 
     The command line prints the message alone and exits with status 2.
     """
+
+
+class Preempted(Exception):
+    """Training has been told to end and has saved its state; run again, it goes on from there.
+
+    Attributes:
+      status: what the command line exits with: EX_TEMPFAIL, or 130 after Ctrl-C.
+    """
+
+    EX_TEMPFAIL = 75  # sysexits.h: a temporary failure; a scheduler may retry
+
+    def __init__(self, message: str, status: int = EX_TEMPFAIL):
+        super().__init__(message)
+        self.status = status
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> LiftjaxError:

@@ -11,8 +11,8 @@ from ml_collections import ConfigDict
 
 from liftjax.errors import LiftjaxError, unknown_name
 
-# Sections that take any name: networks, and the keywords of a network.
-OPEN_SECTIONS = ("lifters", "lifter.overrides", "detector.overrides")
+# Sections that take any name: networks, and the keywords or parts of a network.
+OPEN_SECTIONS = ("lifters", "lifter.overrides", "detector.overrides", "optim.rates")
 
 
 def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> ConfigDict:

@@ -15,6 +15,14 @@ from liftjax.errors import LiftjaxError
 _FINEST_SHARE = 10_000  # shares of a batch are rounded to fractions of at most this denominator
 
 
+def part_of_batch(batch_size: int, shard: tuple[int, int]) -> slice:
+    """The rows of a batch that are the i-th of n equal parts, `shard` = (i, n)."""
+    part, parts = shard
+    if batch_size < 1 or batch_size % parts:
+        raise LiftjaxError(f"Batch size {batch_size} does not split into {parts} equal parts.")
+    return slice(part * batch_size // parts, (part + 1) * batch_size // parts)
+
+
 def train_positions(num_samples: int, batch_size: int, seed: int, step: int) -> np.ndarray:
     """(batch_size,) samples of the batch of `step`: each epoch is one permutation of them all."""
     places = np.arange(step * batch_size, (step + 1) * batch_size)

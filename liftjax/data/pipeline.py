@@ -26,8 +26,9 @@ from absl import flags
 from liftjax import geometry
 from liftjax.data import crops
 from liftjax.data.augment import Augment, draw, transform_view
-from liftjax.data.order import as_shares, mixed_positions, train_positions
+from liftjax.data.order import as_shares, mixed_positions, part_of_batch, train_positions
 from liftjax.data.records import PoseDataset
+from liftjax.data.workers import follow_the_parent
 from liftjax.errors import LiftjaxError
 
 Batch = dict[str, np.ndarray]
@@ -73,6 +74,16 @@ def train_batches(
     return _iterate(source, start_step, _FOREVER, num_workers, cache)
 
 
+def train_samples(
+    dataset: PoseDataset, batch_size: int, seed: int, step: int, shares: Sequence[float] = ()
+) -> np.ndarray:
+    """(batch_size,) samples of the whole batch of `step`, over all shards.
+
+    Args: as for :func:`train_batches`.
+    """
+    return _positions(dataset, _mixture(dataset, shares), batch_size, seed, step)
+
+
 def evaluation_batches(
     dataset: PoseDataset,
     image_size: tuple[int, int] | None,
@@ -98,17 +109,14 @@ class Batches:
     ):
         if not len(dataset):
             raise LiftjaxError(f"{dataset.directory}: no records are left to make batches of.")
-        part, parts = shard
-        if batch_size < 1 or batch_size % parts:
-            raise LiftjaxError(f"Batch size {batch_size} does not split into {parts} equal parts.")
         if seed is not None and seed < 0:
             raise LiftjaxError(f"The seed must not be negative, got {seed}.")
         self.dataset, self.seed, self.batch_size = dataset, seed, batch_size
-        self.rows = slice(part * batch_size // parts, (part + 1) * batch_size // parts)
+        self.rows = part_of_batch(batch_size, shard)
         self.image_size = image_size and tuple(image_size)
         self.augment = augment or Augment()
         self.fields = _FIELDS + (_CAMERA_FIELDS if cameras else ())
-        self.shares, self.members = _mixture(dataset, shares)
+        self.mixture = _mixture(dataset, shares)
         self.has_pictures = bool(image_size) and _have_pictures(dataset)
         if image_size:
             to_crop = crops.image_to_crop(dataset.labels["box_xyxy"], self.image_size)
@@ -139,11 +147,8 @@ class Batches:
         if self.seed is None:
             samples = np.arange(step * self.batch_size, (step + 1) * self.batch_size)[self.rows]
             return np.minimum(samples, len(self.dataset) - 1), samples < len(self.dataset)
-        if self.shares:
-            samples = mixed_positions(self.members, self.shares, self.batch_size, self.seed, step)
-        else:
-            samples = train_positions(len(self.dataset), self.batch_size, self.seed, step)
-        return samples[self.rows], np.ones(len(samples[self.rows]), bool)
+        whole = _positions(self.dataset, self.mixture, self.batch_size, self.seed, step)
+        return whole[self.rows], np.ones(len(whole[self.rows]), bool)
 
     def __call__(self, step: int) -> Batch:
         batch = self.labels(step)
@@ -196,10 +201,18 @@ class Batches:
         return view, geometry.compose_affine(to_crop, to_image), draws.color
 
 
+def _positions(dataset: PoseDataset, mixture, batch_size: int, seed: int, step: int) -> np.ndarray:
+    """Samples of the whole training batch of `step`."""
+    if mixture is None:
+        return train_positions(len(dataset), batch_size, seed, step)
+    members, shares = mixture
+    return mixed_positions(members, shares, batch_size, seed, step)
+
+
 def _mixture(dataset: PoseDataset, shares):
-    """Exact shares and the samples of each data set; (None, None) where all samples are alike."""
+    """The samples of each data set and its exact share; None where all samples are alike."""
     if not len(shares):
-        return None, None
+        return None
     exact = as_shares(shares, [str(directory) for directory in dataset.directories])
     members = [np.flatnonzero(dataset.part == i) for i in range(len(exact))]
     for directory, indices in zip(dataset.directories, members, strict=True):
@@ -208,7 +221,7 @@ def _mixture(dataset: PoseDataset, shares):
                 f"{directory} has a share of the batches, but none of its records is left; "
                 "look at config.data.subjects."
             )
-    return exact, members
+    return members, exact
 
 
 def _have_pictures(dataset: PoseDataset) -> bool:
@@ -238,7 +251,7 @@ def _read_ahead(batches: Batches, start: int, stop: int, num_workers: int) -> It
             flags.FLAGS.mark_as_parsed()
         reading = images.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=1))
         options = grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=2)
-        iterator = iter(reading.mp_prefetch(options))
+        iterator = iter(reading.mp_prefetch(options, worker_init_fn=follow_the_parent))
     else:
         threads = min(4, os.cpu_count() or 1)
         options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)

@@ -139,6 +139,10 @@ class PoseDataset:
         """What messages call record `i`."""
         return record_name(*(self.labels[field][i] for field in IDENTITY))
 
+    def names(self, indices) -> list[str]:
+        """What messages call the records at `indices`."""
+        return [self.name(i) for i in indices]
+
     def record(self, i: int) -> Record:
         """Record `i`, whole."""
         fields = {f.name: self.labels[f.name][i] for f in dataclasses.fields(Record)[1:]}

@@ -9,11 +9,12 @@ that it gives, K joints. A *place* counts records in the order of clips and fram
 """
 
 import dataclasses
+import itertools
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from liftjax.data.order import train_positions
+from liftjax.data.order import part_of_batch, train_positions
 from liftjax.errors import LiftjaxError
 
 Batch = dict[str, np.ndarray]
@@ -131,28 +132,49 @@ def cut(clips: Clips, num_inputs: int, num_outputs: int = 1, offset: int = 0) ->
 
 
 def train_batches(
-    windows: Windows, batch_size: int, seed: int, start_step: int = 0, flip: bool = False
+    windows: Windows,
+    batch_size: int,
+    seed: int,
+    start_step: int = 0,
+    flip: bool = False,
+    shard: tuple[int, int] = (0, 1),
 ) -> Iterator[Batch]:
     """Batches of windows without end, from that of `start_step` on.
 
     Args:
       windows: what to draw from; each epoch is a new order of them all.
-      batch_size: windows in a batch. seed: of the order.
+      batch_size: windows in a batch, over all shards. seed: of the order.
       flip: an epoch has every window twice, once to be mirrored: "flip" (B,) bool says which.
+      shard: (i, n) gives the i-th of n equal parts of every batch, for one of n hosts.
     """
     if batch_size < 1 or seed < 0:
         raise LiftjaxError(f"Batch size {batch_size} and seed {seed}: at least 1 and 0.")
-    step = start_step
-    while True:
-        rows = train_positions(len(windows) * (2 if flip else 1), batch_size, seed, step)
+    part = part_of_batch(batch_size, shard)
+    for step in itertools.count(start_step):
+        rows = train_rows(windows, batch_size, seed, step, flip)[part]
         yield windows.batch(rows % len(windows)) | {"flip": rows >= len(windows)}
-        step += 1
 
 
-def evaluation_batches(windows: Windows, batch_size: int) -> Iterator[Batch]:
-    """Every window once, in order; the last batch is filled up with ones that do not count."""
+def train_rows(
+    windows: Windows, batch_size: int, seed: int, step: int, flip: bool = False
+) -> np.ndarray:
+    """(batch_size,) windows of the whole batch of `step`, over all shards.
+
+    Row r is window r % len(windows); with `flip` it is mirrored if r >= len(windows).
+    """
+    return train_positions(len(windows) * (2 if flip else 1), batch_size, seed, step)
+
+
+def evaluation_batches(
+    windows: Windows, batch_size: int, shard: tuple[int, int] = (0, 1)
+) -> Iterator[Batch]:
+    """Every window once, in order; the last batch is filled up with ones that do not count.
+
+    Args: as for :func:`train_batches`.
+    """
+    part = part_of_batch(batch_size, shard)
     for begin in range(0, len(windows), batch_size):
-        rows = np.arange(begin, begin + batch_size)
+        rows = np.arange(begin, begin + batch_size)[part]
         batch = windows.batch(np.minimum(rows, len(windows) - 1))
         batch["weight"] *= (rows < len(windows))[:, None]
         yield batch

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from liftjax import geometry
-from liftjax.data.pipeline import evaluation_batches, train_batches
+from liftjax.data.pipeline import evaluation_batches, train_batches, train_samples
 from liftjax.errors import LiftjaxError
 from tests.data.builders import DOT_JOINT, make_dataset
 
@@ -83,6 +83,18 @@ def test_shards_are_the_parts_of_the_whole_batch(dataset):
     assert_same(whole, joined)
     with pytest.raises(LiftjaxError, match="does not split into 4 equal parts"):
         train_batches(dataset, CROP, 6, 1, shard=(0, 4))
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_the_samples_of_a_step_are_known_without_its_batch(dataset, parts):
+    for step in (0, 7):
+        shards = [
+            next(train_batches(dataset, None, 6, 3, step, shard=(i, parts))) for i in range(parts)
+        ]
+        index = np.concatenate([shard["index"] for shard in shards])
+        samples = train_samples(dataset, 6, seed=3, step=step)
+        np.testing.assert_array_equal(samples, index)
+        assert dataset.names(samples)[0] == dataset.name(int(index[0]))
 
 
 def test_a_negative_seed_is_refused(dataset):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from liftjax.data import windows
+from liftjax.errors import LiftjaxError
 
 
 def labels_of(*clips):
@@ -124,6 +125,30 @@ def test_an_epoch_has_every_window_once_and_with_flips_once_each_way():
         (int(i), bool(f)) for b in both for i, f in zip(b["index"][:, 0], b["flip"], strict=True)
     ]
     assert sorted(seen) == [(i, f) for i in range(12) for f in (False, True)]
+
+
+def test_shards_are_the_parts_of_the_whole_batch():
+    cut = windows.cut(windows.find_clips(labels_of(("S1", "a", range(23)))), 5, 5)
+
+    def both(make):
+        whole = list(itertools.islice(make((0, 1)), 4))
+        parts = [list(itertools.islice(make((i, 3)), 4)) for i in range(3)]
+        for batch, *shards in zip(whole, *parts, strict=True):
+            for key in batch:
+                np.testing.assert_array_equal(batch[key], np.concatenate([s[key] for s in shards]))
+
+    both(lambda shard: windows.train_batches(cut, 6, seed=1, flip=True, shard=shard))
+    both(lambda shard: windows.evaluation_batches(cut, 6, shard))
+    with pytest.raises(LiftjaxError, match="does not split into 4 equal parts"):
+        next(windows.train_batches(cut, 6, seed=1, shard=(0, 4)))
+
+
+def test_rows_name_the_windows_of_a_step():
+    cut = windows.cut(windows.find_clips(labels_of(("S1", "a", range(12)))), 3, 1, 1)
+    batch = next(windows.train_batches(cut, 8, seed=0, start_step=2, flip=True))
+    rows = windows.train_rows(cut, 8, seed=0, step=2, flip=True)
+    np.testing.assert_array_equal(batch["index"], cut.batch(rows % len(cut))["index"])
+    np.testing.assert_array_equal(batch["flip"], rows >= len(cut))
 
 
 def test_evaluation_gives_every_frame_once_in_batches_of_one_size():
