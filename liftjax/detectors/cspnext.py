@@ -10,13 +10,14 @@ Attribute paths are the keys of upstream's state_dict.
 Legend: B batch, H W height and width, C channels.
 """
 
+from collections.abc import Sequence
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from liftjax.nn.blocks import run_blocks
+from liftjax.nn.blocks import run_blocks, run_stage
 from liftjax.nn.layers import BatchNorm, Conv, fan_in_uniform
 
 STRIDE = 32  # image pixels per pixel of the feature
@@ -42,9 +43,9 @@ def _conv(c_in: int, c_out: int, size: int, *, groups=1, use_bias=False, stride=
 class ConvModule(nnx.Module):
     """Convolution, batch norm, SiLU."""
 
-    def __init__(self, c_in: int, c_out: int, size: int, *, groups=1, stride=1, norm, rngs):
+    def __init__(self, c_in: int, c_out: int, size: int, *, groups=1, stride=1, rngs):
         self.conv = _conv(c_in, c_out, size, groups=groups, stride=stride, rngs=rngs)
-        self.bn = norm(c_out)
+        self.bn = BatchNorm(c_out)
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         return jax.nn.silu(self.bn(self.conv(x), train=train))
@@ -53,11 +54,9 @@ class ConvModule(nnx.Module):
 class SeparableConv(nnx.Module):
     """A 5x5 convolution of every channel alone, then a 1x1 convolution over channels."""
 
-    def __init__(self, channels: int, *, norm, rngs: nnx.Rngs):
-        self.depthwise_conv = ConvModule(
-            channels, channels, 5, groups=channels, norm=norm, rngs=rngs
-        )
-        self.pointwise_conv = ConvModule(channels, channels, 1, norm=norm, rngs=rngs)
+    def __init__(self, channels: int, *, rngs: nnx.Rngs):
+        self.depthwise_conv = ConvModule(channels, channels, 5, groups=channels, rngs=rngs)
+        self.pointwise_conv = ConvModule(channels, channels, 1, rngs=rngs)
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         return self.pointwise_conv(self.depthwise_conv(x, train), train)
@@ -66,10 +65,10 @@ class SeparableConv(nnx.Module):
 class CSPNeXtBlock(nnx.Module):
     """A 3x3 and a separable 5x5 convolution, in the earlier stages with a shortcut."""
 
-    def __init__(self, channels: int, *, shortcut: bool, norm, rngs: nnx.Rngs):
+    def __init__(self, channels: int, *, shortcut: bool, rngs: nnx.Rngs):
         self.shortcut = shortcut
-        self.conv1 = ConvModule(channels, channels, 3, norm=norm, rngs=rngs)
-        self.conv2 = SeparableConv(channels, norm=norm, rngs=rngs)
+        self.conv1 = ConvModule(channels, channels, 3, rngs=rngs)
+        self.conv2 = SeparableConv(channels, rngs=rngs)
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         y = self.conv2(self.conv1(x, train), train)
@@ -91,15 +90,15 @@ class CSPLayer(nnx.Module):
     """Half of the channels through the blocks, half around them."""
 
     def __init__(
-        self, channels: int, blocks: int, *, shortcut: bool, scan_blocks: bool, norm, rngs: nnx.Rngs
+        self, channels: int, blocks: int, *, shortcut: bool, scan_blocks: bool, rngs: nnx.Rngs
     ):
         half = channels // 2
         self.scan_blocks = scan_blocks
-        self.main_conv = ConvModule(channels, half, 1, norm=norm, rngs=rngs)
-        self.short_conv = ConvModule(channels, half, 1, norm=norm, rngs=rngs)
-        self.final_conv = ConvModule(2 * half, channels, 1, norm=norm, rngs=rngs)
+        self.main_conv = ConvModule(channels, half, 1, rngs=rngs)
+        self.short_conv = ConvModule(channels, half, 1, rngs=rngs)
+        self.final_conv = ConvModule(2 * half, channels, 1, rngs=rngs)
         self.blocks = nnx.List(
-            CSPNeXtBlock(half, shortcut=shortcut, norm=norm, rngs=rngs) for _ in range(blocks)
+            CSPNeXtBlock(half, shortcut=shortcut, rngs=rngs) for _ in range(blocks)
         )
         self.attention = ChannelAttention(2 * half, rngs=rngs)
 
@@ -113,10 +112,10 @@ class CSPLayer(nnx.Module):
 class SPPBottleneck(nnx.Module):
     """Spatial pyramid pooling: maxima over windows of 5, 9 and 13 pixels beside the map itself."""
 
-    def __init__(self, channels: int, *, norm, rngs: nnx.Rngs):
+    def __init__(self, channels: int, *, rngs: nnx.Rngs):
         half = channels // 2
-        self.conv1 = ConvModule(channels, half, 1, norm=norm, rngs=rngs)
-        self.conv2 = ConvModule(4 * half, channels, 1, norm=norm, rngs=rngs)
+        self.conv1 = ConvModule(channels, half, 1, rngs=rngs)
+        self.conv2 = ConvModule(4 * half, channels, 1, rngs=rngs)
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         maps = [self.conv1(x, train)]
@@ -131,7 +130,6 @@ class CSPNeXt(nnx.Module):
     Args:
       deepen, widen: factors on the blocks of a stage and on all channels.
       scan_blocks: run the blocks of a stage as one loop (same numbers, other compilation).
-      axis_name: mapped axis over which batch norm's statistics are shared, if any.
     """
 
     def __init__(
@@ -140,38 +138,42 @@ class CSPNeXt(nnx.Module):
         widen: float = 1.0,
         *,
         scan_blocks: bool = False,
-        axis_name: str | None = None,
         rngs: nnx.Rngs,
     ):
-        kw = {"norm": partial(BatchNorm, axis_name=axis_name), "rngs": rngs}
         stem = int(_STAGES[0][0] * widen)
         self.stem = nnx.List(
             [
-                ConvModule(3, stem // 2, 3, stride=2, **kw),
-                ConvModule(stem // 2, stem // 2, 3, **kw),
-                ConvModule(stem // 2, stem, 3, **kw),
+                ConvModule(3, stem // 2, 3, stride=2, rngs=rngs),
+                ConvModule(stem // 2, stem // 2, 3, rngs=rngs),
+                ConvModule(stem // 2, stem, 3, rngs=rngs),
             ]
         )
         for i, (c_in, c_out, blocks) in enumerate(_STAGES):
             last = i == len(_STAGES) - 1
             channels = int(c_out * widen)
-            layers = [ConvModule(int(c_in * widen), channels, 3, stride=2, **kw)]
+            layers = [ConvModule(int(c_in * widen), channels, 3, stride=2, rngs=rngs)]
             if last:
-                layers.append(SPPBottleneck(channels, **kw))
+                layers.append(SPPBottleneck(channels, rngs=rngs))
             count = max(round(blocks * deepen), 1)
             layers.append(
-                CSPLayer(channels, count, shortcut=not last, scan_blocks=scan_blocks, **kw)
+                CSPLayer(channels, count, shortcut=not last, scan_blocks=scan_blocks, rngs=rngs)
             )
             setattr(self, f"stage{i + 1}", nnx.List(layers))
         self.channels = channels
+        self.remat = False  # see `nn.blocks.rematerialise`
 
     def __call__(self, images_BHWC: jax.Array, train: bool = False) -> jax.Array:
         """Feature (B, H / 32, W / 32, channels) of normalised images."""
         x = images_BHWC
         for layers in (self.stem, self.stage1, self.stage2, self.stage3, self.stage4):
-            for layer in layers:
-                x = layer(x, train)
+            x = run_stage(partial(_in_a_row, train=train), layers, x, self.remat)
         return x
+
+
+def _in_a_row(layers: Sequence[nnx.Module], x: jax.Array, train: bool) -> jax.Array:
+    for layer in layers:
+        x = layer(x, train)
+    return x
 
 
 def _wide(x: jax.Array):

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from liftjax.detectors.spec import DetectorSpec, HeatmapOutput, checked_image_size
-from liftjax.nn.blocks import run_blocks
+from liftjax.nn.blocks import run_blocks, run_stage
 from liftjax.nn.layers import BatchNorm, Conv
 from liftjax.ops.quarter_pixel import quarter_pixel_shift
 from liftjax.ops.soft_argmax import soft_argmax_2d
@@ -37,9 +37,9 @@ def _conv_layer(c_in: int, c_out: int, size: int, stride: int = 1, *, rngs) -> C
     return _conv(c_in, c_out, (size, size), strides=stride, padding=size // 2, rngs=rngs)
 
 
-def _pair(c_in, c_out, size, stride=1, *, norm, rngs) -> nnx.List:
+def _pair(c_in, c_out, size, stride=1, *, rngs) -> nnx.List:
     """A convolution and its batch norm."""
-    return nnx.List([_conv_layer(c_in, c_out, size, stride, rngs=rngs), norm(c_out)])
+    return nnx.List([_conv_layer(c_in, c_out, size, stride, rngs=rngs), BatchNorm(c_out)])
 
 
 def _conv_bn(pair: Sequence, x: jax.Array, train: bool) -> jax.Array:
@@ -50,11 +50,11 @@ def _conv_bn(pair: Sequence, x: jax.Array, train: bool) -> jax.Array:
 class BasicBlock(nnx.Module):
     """Two 3x3 convolutions and a shortcut; keeps size and channels."""
 
-    def __init__(self, channels: int, *, norm, rngs: nnx.Rngs):
+    def __init__(self, channels: int, *, rngs: nnx.Rngs):
         self.conv1 = _conv_layer(channels, channels, 3, rngs=rngs)
-        self.bn1 = norm(channels)
+        self.bn1 = BatchNorm(channels)
         self.conv2 = _conv_layer(channels, channels, 3, rngs=rngs)
-        self.bn2 = norm(channels)
+        self.bn2 = BatchNorm(channels)
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         y = jax.nn.relu(self.bn1(self.conv1(x), train=train))
@@ -66,15 +66,15 @@ class Bottleneck(nnx.Module):
 
     expansion = 4
 
-    def __init__(self, c_in: int, channels: int, *, norm, rngs: nnx.Rngs):
+    def __init__(self, c_in: int, channels: int, *, rngs: nnx.Rngs):
         c_out = channels * self.expansion
         self.conv1 = _conv_layer(c_in, channels, 1, rngs=rngs)
-        self.bn1 = norm(channels)
+        self.bn1 = BatchNorm(channels)
         self.conv2 = _conv_layer(channels, channels, 3, rngs=rngs)
-        self.bn2 = norm(channels)
+        self.bn2 = BatchNorm(channels)
         self.conv3 = _conv_layer(channels, c_out, 1, rngs=rngs)
-        self.bn3 = norm(c_out)
-        self.downsample = None if c_in == c_out else _pair(c_in, c_out, 1, norm=norm, rngs=rngs)
+        self.bn3 = BatchNorm(c_out)
+        self.downsample = None if c_in == c_out else _pair(c_in, c_out, 1, rngs=rngs)
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         shortcut = x if self.downsample is None else _conv_bn(self.downsample, x, train)
@@ -97,28 +97,25 @@ class HighResolutionModule(nnx.Module):
     from a coarser one, a row of stride-2 convolutions from a finer one, None from itself.
     """
 
-    def __init__(self, channels, blocks, outputs, *, scan_blocks, norm, rngs: nnx.Rngs):
+    def __init__(self, channels, blocks, outputs, *, scan_blocks, rngs: nnx.Rngs):
         self.scan_blocks = scan_blocks
         self.branches = nnx.List(
-            nnx.List(BasicBlock(c, norm=norm, rngs=rngs) for _ in range(blocks)) for c in channels
+            nnx.List(BasicBlock(c, rngs=rngs) for _ in range(blocks)) for c in channels
         )
         self.fuse_layers = nnx.List(
-            nnx.List(
-                self._fuse_layer(channels, i, j, norm=norm, rngs=rngs) for j in range(len(channels))
-            )
+            nnx.List(self._fuse_layer(channels, i, j, rngs=rngs) for j in range(len(channels)))
             for i in range(outputs)
         )
 
     @staticmethod
-    def _fuse_layer(channels, i, j, *, norm, rngs):
+    def _fuse_layer(channels, i, j, *, rngs):
         if j == i:
             return None
         if j > i:
-            return _pair(channels[j], channels[i], 1, norm=norm, rngs=rngs)
+            return _pair(channels[j], channels[i], 1, rngs=rngs)
         widths = [channels[j]] * (i - j) + [channels[i]]
         return nnx.List(
-            _pair(c_in, c_out, 3, 2, norm=norm, rngs=rngs)
-            for c_in, c_out in itertools.pairwise(widths)
+            _pair(c_in, c_out, 3, 2, rngs=rngs) for c_in, c_out in itertools.pairwise(widths)
         )
 
     def __call__(self, xs: Sequence[jax.Array], train: bool = False) -> list[jax.Array]:
@@ -156,7 +153,6 @@ class HRNet(nnx.Module):
       sigma: of the target Gaussians, heatmap pixels; by default upstream's 3 at 384x288, in
         proportion.
       scan_blocks: run equal blocks in a row as one loop (same numbers, other compilation).
-      axis_name: mapped axis over which batch norm's statistics are shared, if any.
 
     Raises:
       LiftjaxError: the image size is not a multiple of 32.
@@ -175,7 +171,6 @@ class HRNet(nnx.Module):
         blocks: int = 4,
         sigma: float | None = None,
         scan_blocks: bool = True,
-        axis_name: str | None = None,
         rngs: nnx.Rngs,
     ):
         height, image_width = checked_image_size("HRNet", image_size, _COARSEST)
@@ -188,34 +183,34 @@ class HRNet(nnx.Module):
             sigma=3 * height / 384 if sigma is None else sigma,
         )
         self.scan_blocks = scan_blocks
-        kw = {"norm": partial(BatchNorm, axis_name=axis_name), "rngs": rngs}
+        self.remat = False  # see `nn.blocks.rematerialise`
 
         self.conv1 = _conv_layer(3, stem_width, 3, 2, rngs=rngs)
-        self.bn1 = kw["norm"](stem_width)
+        self.bn1 = BatchNorm(stem_width)
         self.conv2 = _conv_layer(stem_width, stem_width, 3, 2, rngs=rngs)
-        self.bn2 = kw["norm"](stem_width)
+        self.bn2 = BatchNorm(stem_width)
         wide = stem_width * Bottleneck.expansion
         self.layer1 = nnx.List(
-            Bottleneck(wide if i else stem_width, stem_width, **kw) for i in range(stem_blocks)
+            Bottleneck(wide if i else stem_width, stem_width, rngs=rngs) for i in range(stem_blocks)
         )
         channels = [width * 2**i for i in range(4)]
-        self.transition1 = _transition([wide], channels[:2], **kw)
-        self.stage2 = _stage(modules[0], channels[:2], blocks, 2, scan_blocks, **kw)
-        self.transition2 = _transition(channels[:2], channels[:3], **kw)
-        self.stage3 = _stage(modules[1], channels[:3], blocks, 3, scan_blocks, **kw)
-        self.transition3 = _transition(channels[:3], channels, **kw)
-        self.stage4 = _stage(modules[2], channels, blocks, 1, scan_blocks, **kw)
-        self.final_layer = _conv(width, num_joints, (1, 1), use_bias=True, rngs=rngs)
+        self.transition1 = _transition([wide], channels[:2], rngs=rngs)
+        self.stage2 = _stage(modules[0], channels[:2], blocks, 2, scan_blocks, rngs=rngs)
+        self.transition2 = _transition(channels[:2], channels[:3], rngs=rngs)
+        self.stage3 = _stage(modules[1], channels[:3], blocks, 3, scan_blocks, rngs=rngs)
+        self.transition3 = _transition(channels[:3], channels, rngs=rngs)
+        self.stage4 = _stage(modules[2], channels, blocks, 1, scan_blocks, rngs=rngs)
+        self.final_layer = _conv(
+            width, num_joints, (1, 1), use_bias=True, wide_output=True, rngs=rngs
+        )
 
     def __call__(self, images_BHWC: jax.Array, train: bool = False) -> HeatmapOutput:
         """Heatmaps of normalised images; computed in the images' precision.
 
         Training mode normalises with the batch's statistics and moves the running ones.
         """
-        x = jax.nn.relu(self.bn1(self.conv1(images_BHWC), train=train))
-        x = jax.nn.relu(self.bn2(self.conv2(x), train=train))
-        x = self.layer1[0](x, train)
-        xs = [run_blocks(self.layer1[1:], x, train, self.scan_blocks)]
+        stem = (self.conv1, self.bn1, self.conv2, self.bn2, self.layer1)
+        xs = [run_stage(partial(self._stem, train=train), stem, images_BHWC, self.remat)]
         for transition, stage in (
             (self.transition1, self.stage2),
             (self.transition2, self.stage3),
@@ -223,9 +218,14 @@ class HRNet(nnx.Module):
         ):
             xs = _widen(transition, xs, train)
             for module in stage:
-                xs = module(xs, train)
-        heat_BHWK = self.final_layer(xs[0])
-        return HeatmapOutput(heat_BHWK.astype(jnp.promote_types(heat_BHWK.dtype, jnp.float32)))
+                xs = run_stage(partial(_exchange, train=train), [module], xs, self.remat)
+        return HeatmapOutput(self.final_layer(xs[0]))
+
+    def _stem(self, modules: Sequence[nnx.Module], x: jax.Array, train: bool) -> jax.Array:
+        conv1, bn1, conv2, bn2, layer1 = modules
+        x = jax.nn.relu(_conv_bn((conv1, bn1), x, train))
+        x = jax.nn.relu(_conv_bn((conv2, bn2), x, train))
+        return run_blocks(layer1[1:], layer1[0](x, train), train, self.scan_blocks)
 
     def decode(
         self,
@@ -244,26 +244,31 @@ class HRNet(nnx.Module):
         return kpts_heat_BK2 * self.spec.stride
 
 
-def _stage(modules, channels, blocks, outputs, scan_blocks, *, norm, rngs) -> nnx.List:
+def _exchange(modules: Sequence[nnx.Module], xs: Sequence[jax.Array], train: bool):
+    (module,) = modules
+    return module(xs, train)
+
+
+def _stage(modules, channels, blocks, outputs, scan_blocks, *, rngs) -> nnx.List:
     """`modules` exchanges; the last one gives the `outputs` finest branches only."""
     counts = [len(channels)] * (modules - 1) + [outputs]
     return nnx.List(
-        HighResolutionModule(channels, blocks, count, scan_blocks=scan_blocks, norm=norm, rngs=rngs)
+        HighResolutionModule(channels, blocks, count, scan_blocks=scan_blocks, rngs=rngs)
         for count in counts
     )
 
 
-def _transition(before, after, *, norm, rngs) -> nnx.List:
+def _transition(before, after, *, rngs) -> nnx.List:
     """Layers from the branches of one stage to those of the next, which has one more.
 
     None where a branch goes on unchanged. The new one halves the last with a row of (here always
     one) stride-2 convolutions.
     """
     layers = [
-        None if old == new else _pair(old, new, 3, norm=norm, rngs=rngs)
+        None if old == new else _pair(old, new, 3, rngs=rngs)
         for old, new in zip(before, after[:-1], strict=True)
     ]
-    coarser = nnx.List([_pair(before[-1], after[-1], 3, 2, norm=norm, rngs=rngs)])
+    coarser = nnx.List([_pair(before[-1], after[-1], 3, 2, rngs=rngs)])
     return nnx.List([*layers, coarser])
 
 

@@ -30,8 +30,8 @@ BIN = 0.5  # crop pixels per SimCC bin
 _normal = jax.nn.initializers.normal
 
 
-def _linear(c_in: int, c_out: int, rngs: nnx.Rngs) -> Linear:
-    return Linear(c_in, c_out, use_bias=False, kernel_init=_normal(0.01), rngs=rngs)
+def _linear(c_in: int, c_out: int, rngs: nnx.Rngs, **options) -> Linear:
+    return Linear(c_in, c_out, use_bias=False, kernel_init=_normal(0.01), rngs=rngs, **options)
 
 
 class Scale(nnx.Module):
@@ -97,17 +97,15 @@ class RTMCCHead(nnx.Module):
         )
         self.mlp = nnx.List([ScaleNorm(), _linear(height * width, channels, rngs)])
         self.gau = GatedAttentionUnit(channels, attention_dim, rngs=rngs)
-        self.cls_x = _linear(channels, bins[1], rngs)
-        self.cls_y = _linear(channels, bins[0], rngs)
+        self.cls_x = _linear(channels, bins[1], rngs, wide_output=True)
+        self.cls_y = _linear(channels, bins[0], rngs, wide_output=True)
 
     def __call__(self, feature_BHWC: jax.Array) -> SimCCOutput:
         maps_BHWK = self.final_layer(feature_BHWC)
         tokens = maps_BHWK.reshape(maps_BHWK.shape[0], -1, maps_BHWK.shape[-1]).swapaxes(1, 2)
         norm, linear = self.mlp
         tokens_BKC = self.gau(linear(norm(tokens)))
-        x_BKX, y_BKY = self.cls_x(tokens_BKC), self.cls_y(tokens_BKC)
-        wide = jnp.promote_types(x_BKX.dtype, jnp.float32)
-        return SimCCOutput(x_BKX.astype(wide), y_BKY.astype(wide))
+        return SimCCOutput(self.cls_x(tokens_BKC), self.cls_y(tokens_BKC))
 
 
 class RTMPose(nnx.Module):
@@ -121,7 +119,6 @@ class RTMPose(nnx.Module):
       sigma: of the target distributions, SimCC bins along (x, y); default: √(size / 8), which
         gives the published 4.9, 5.66 at 256x192 and 6, 6.93 at 384x288.
       scan_blocks: run equal blocks in a row as one loop (same numbers, other compilation).
-      axis_name: mapped axis over which batch norm's statistics are shared, if any.
 
     Raises:
       LiftjaxError: the image size is not a multiple of 32.
@@ -139,7 +136,6 @@ class RTMPose(nnx.Module):
         attention_dim: int = 128,
         sigma: tuple[float, float] | None = None,
         scan_blocks: bool = False,
-        axis_name: str | None = None,
         rngs: nnx.Rngs,
     ):
         height, width = checked_image_size("RTMPose", image_size, cspnext.STRIDE)
@@ -151,9 +147,7 @@ class RTMPose(nnx.Module):
             stride=BIN,
             sigma=tuple(sigma or (round(math.sqrt(size / 8), 2) for size in (width, height))),
         )
-        self.backbone = cspnext.CSPNeXt(
-            deepen, widen, scan_blocks=scan_blocks, axis_name=axis_name, rngs=rngs
-        )
+        self.backbone = cspnext.CSPNeXt(deepen, widen, scan_blocks=scan_blocks, rngs=rngs)
         feature_shape = (
             height // cspnext.STRIDE,
             width // cspnext.STRIDE,

@@ -70,12 +70,13 @@ class DetectorSpec:
         return round(height / self.stride), round(width / self.stride)
 
     def normalize(self, image_u8_BHWC: jax.Array, dtype=jnp.float32) -> jax.Array:
-        """Colours 0..255 to the zero-mean, unit-variance input of the network."""
-        scale = jnp.asarray([1 / (255 * s) for s in self.std], dtype).reshape(1, 1, 1, 3)
+        """Colours 0..255 to the zero-mean, unit-variance input of the network, rounded once."""
+        wide = jnp.promote_types(dtype, jnp.float32)
+        scale = jnp.asarray([1 / (255 * s) for s in self.std], wide).reshape(1, 1, 1, 3)
         shift = jnp.asarray(
-            [-m / s for m, s in zip(self.mean, self.std, strict=True)], dtype
+            [-m / s for m, s in zip(self.mean, self.std, strict=True)], wide
         ).reshape(1, 1, 1, 3)
-        return image_u8_BHWC.astype(dtype) * scale + shift
+        return (image_u8_BHWC.astype(wide) * scale + shift).astype(dtype)
 
 
 def checked_image_size(network: str, image_size: tuple[int, int], multiple: int) -> tuple[int, int]:

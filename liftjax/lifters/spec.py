@@ -97,6 +97,9 @@ class Lifter(nnx.Module):
     ) -> jax.Array:
         """Normalised 2D poses (B, T, K, 2) to upstream's output (B, T', K, 3).
 
+        Products are those of float32 on every machine: accelerators would round coordinates, and
+        the gradients that come back through them, to ten bits or less.
+
         Args:
           train: batch norm uses and updates batch statistics.
           rngs: in training, random numbers for dropout; nothing is dropped without.
@@ -106,7 +109,8 @@ class Lifter(nnx.Module):
         """
         x_BTK2 = _at_least_float32(x_BTK2)
         self.spec.check(x_BTK2)
-        return self.network(x_BTK2, train, rngs if train else None)
+        with jax.default_matmul_precision("highest"):
+            return self.network(x_BTK2, train, rngs if train else None)
 
     def lift(
         self,

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from liftjax.ops.conv import conv
+from liftjax.ops.batch_norm import batch_norm
+from liftjax.ops.conv import conv, wide_product
 from liftjax.ops.depthwise import depthwise_conv
 
 Initializer = Callable[..., jax.Array]
@@ -30,8 +31,11 @@ def fan_in_uniform(fan_in: int) -> Initializer:
 class Linear(nnx.Linear):
     """nnx.Linear with PyTorch's initial values, unless others are given.
 
-    Leading axes are flattened: XLA:CPU computes the kernel's gradient several times faster from
-    two matrices than from higher ranks.
+    Computed in the precision of the input. Leading axes are flattened: XLA:CPU computes the
+    kernel's gradient several times faster from two matrices than from higher ranks.
+
+    Args:
+      wide_output: give the sums as they are, float32 or wider, to narrower inputs too.
     """
 
     def __init__(
@@ -42,6 +46,7 @@ class Linear(nnx.Linear):
         use_bias: bool = True,
         kernel_init: Initializer | None = None,
         bias_init: Initializer | None = None,
+        wide_output: bool = False,
         rngs: nnx.Rngs,
     ):
         default = fan_in_uniform(in_features)
@@ -53,9 +58,18 @@ class Linear(nnx.Linear):
             bias_init=bias_init or default,
             rngs=rngs,
         )
+        self.wide_output = wide_output
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        return super().__call__(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], -1)
+        rows = x.reshape(-1, x.shape[-1])
+        y = _product(rows, self.kernel[...].astype(x.dtype), self.wide_output)
+        if self.bias is not None:
+            y = y + self.bias[...].astype(y.dtype).reshape(1, -1)
+        return y.reshape(*x.shape[:-1], -1)
+
+
+def _product(rows: jax.Array, kernel: jax.Array, wide_output: bool) -> jax.Array:
+    return wide_product(rows, kernel) if wide_output else rows @ kernel
 
 
 class Conv(nnx.Module):
@@ -67,6 +81,9 @@ class Conv(nnx.Module):
       strides, dilation: one number for every spatial axis, or one each.
       padding: zeros on both sides of each axis, as PyTorch counts them.
       groups: feature groups; `in_features` groups make a depthwise convolution.
+      wide_output: of a 1x1 convolution, as for :class:`Linear`.
+
+    Computed in the precision of the input.
     """
 
     def __init__(
@@ -82,6 +99,7 @@ class Conv(nnx.Module):
         use_bias: bool = True,
         kernel_init: Initializer = _HE_NORMAL,
         bias_init: Initializer = jax.nn.initializers.zeros,
+        wide_output: bool = False,
         rngs: nnx.Rngs,
     ):
         axes = len(kernel_size)
@@ -90,14 +108,17 @@ class Conv(nnx.Module):
             return (v,) * axes if isinstance(v, int) else tuple(v)
 
         self.strides, self.padding, self.dilation = each(strides), each(padding), each(dilation)
-        self.groups = groups
+        self.groups, self.wide_output = groups, wide_output
         shape = (*kernel_size, in_features // groups, out_features)
         self.kernel = nnx.Param(kernel_init(rngs.params(), shape))
         self.bias = nnx.Param(bias_init(rngs.params(), (out_features,))) if use_bias else None
 
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel = self.kernel[...].astype(x.dtype)
-        if self._is_depthwise():
+        if self.wide_output:
+            rows = wide_product(x.reshape(-1, x.shape[-1]), kernel.reshape(kernel.shape[-2:]))
+            y = rows.reshape(*x.shape[:-1], -1)
+        elif self._is_depthwise():
             y = depthwise_conv(x, kernel, self.padding)
         else:
             y = conv(x, kernel, self.strides, self.padding, self.dilation, self.groups)
@@ -138,34 +159,32 @@ class BatchNorm(nnx.Module):
 
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
         if train:
-            mean, var = self._update(x)
-        else:
-            mean, var = self.mean[...], self.var[...]
-        gain = self.scale[...] * jax.lax.rsqrt(var + self.epsilon)
-        shift = self.bias[...] - mean * gain
+            y, *statistics = batch_norm(
+                x, self.scale[...], self.bias[...], self.epsilon, self.axis_name
+            )
+            self._update(*statistics, count=x.size // x.shape[-1])
+            return y
+        gain = self.scale[...] * jax.lax.rsqrt(self.var[...] + self.epsilon)
+        shift = self.bias[...] - self.mean[...] * gain
         wide = (1,) * (x.ndim - 1) + (-1,)
         dtype = jnp.promote_types(x.dtype, jnp.float32)
         return (x.astype(dtype) * gain.reshape(wide) + shift.reshape(wide)).astype(x.dtype)
 
-    def _update(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Batch mean and biased variance; moves the running statistics."""
-        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-        axes = tuple(range(x.ndim - 1))
-        count = x.size // x.shape[-1]
-        mean = x.mean(axes)
+    def _update(self, mean: jax.Array, var: jax.Array, count: int) -> None:
+        """Moves the running statistics towards those of a batch, `count` pixels a replica."""
         if self.axis_name is not None:
-            mean = jax.lax.pmean(mean, self.axis_name)
             count = count * jax.lax.axis_size(self.axis_name)
-        # Two passes: the variance of activations far from zero would drown in a difference of
-        # large sums.
-        var = jnp.square(x - mean.reshape((1,) * (x.ndim - 1) + (-1,))).mean(axes)
-        if self.axis_name is not None:
-            var = jax.lax.pmean(var, self.axis_name)
         unbiased = var * (count / max(count - 1, 1))
         for running, batch in ((self.mean, mean), (self.var, unbiased)):
             new = (1 - self.momentum) * running[...] + self.momentum * batch
             running[...] = jax.lax.stop_gradient(new).astype(running[...].dtype)
-        return mean, var
+
+
+def synchronize(module: nnx.Module, axis_name: str | None) -> None:
+    """Every batch norm of `module` takes its statistics over all replicas on `axis_name`."""
+    for _, part in nnx.iter_modules(module):
+        if isinstance(part, BatchNorm):
+            part.axis_name = axis_name
 
 
 class LayerNorm(nnx.LayerNorm):

@@ -9,6 +9,9 @@ A 1x1 convolution is a matrix product: its kernel gradient is then up to ten tim
 a CPU, a wide kernel on a small map (RTMPose's 7x7 on 8x6 pixels), which XLA:CPU runs as a naive
 loop: as products 10 to 50 times faster forwards and backwards, the more the more outputs.
 
+A derivative written by hand is traced later than its function, where a
+`jax.default_matmul_precision` around the call no longer holds; here it is remembered.
+
 Legend: B batch, H W map, C input channels, O output channels; `spatial` is one to three axes.
 """
 
@@ -49,7 +52,40 @@ def conv(
     if {*kernel.shape[:-2], *strides} == {1} and set(padding) == {0}:
         y = x.reshape(-1, x.shape[-1]) @ kernel.reshape(kernel.shape[-2:])
         return y.reshape(*x.shape[:-1], -1)
-    return _conv(x, kernel, tuple(strides), tuple(padding), tuple(dilation))
+    return _conv(x, kernel, tuple(strides), tuple(padding), tuple(dilation), _precision())
+
+
+def wide_product(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """x (N, C) @ kernel (C, O) with the sums as they are, float32 or wider.
+
+    For the last layer of a network in bfloat16: what stands behind a softmax of high beta must not
+    be rounded to eight bits. The gradient that comes back is rounded to the dtype of x.
+    """
+    return _wide_product(x, kernel, _precision())
+
+
+def _precision() -> str | None:
+    return jax.config.jax_default_matmul_precision
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _wide_product(x, kernel, precision):
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    return jnp.matmul(x, kernel, precision=precision, preferred_element_type=wide)
+
+
+def _wide_product_forward(x, kernel, precision):
+    return _wide_product(x, kernel, precision), (x, kernel)
+
+
+def _wide_product_backward(precision, saved, dy):
+    x, kernel = saved
+    dy = dy.astype(x.dtype)
+    with jax.default_matmul_precision(precision):
+        return dy @ kernel.T, x.T @ dy
+
+
+_wide_product.defvjp(_wide_product_forward, _wide_product_backward)
 
 
 def conv_plain(x, kernel, strides, padding, dilation, groups=1) -> jax.Array:
@@ -72,8 +108,8 @@ def _lax_conv(x, kernel, strides, around, x_dilation, kernel_dilation, groups=1)
     )
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-def _conv(x, kernel, strides, padding, dilation):
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4, 5))
+def _conv(x, kernel, strides, padding, dilation, precision):
     plain = partial(conv_plain, strides=strides, padding=padding, dilation=dilation)
     if not _is_wide(x, kernel, strides, dilation):
         return plain(x, kernel)
@@ -82,17 +118,18 @@ def _conv(x, kernel, strides, padding, dilation):
     )
 
 
-def _forward(x, kernel, strides, padding, dilation):
-    return _conv(x, kernel, strides, padding, dilation), (x, kernel)
+def _forward(x, kernel, *geometry_and_precision):
+    return _conv(x, kernel, *geometry_and_precision), (x, kernel)
 
 
-def _backward(strides, padding, dilation, saved, dy):
+def _backward(strides, padding, dilation, precision, saved, dy):
     geometry = {"strides": strides, "padding": padding, "dilation": dilation}
     on_cpu = partial(_gradients_as_convolutions, **geometry)
     if _is_wide(*saved, strides, dilation):
         on_cpu = partial(_gradients_by_products, padding=padding)
     plain = partial(_gradients_plain, **geometry)
-    return jax.lax.platform_dependent(*saved, dy, cpu=on_cpu, default=plain)
+    with jax.default_matmul_precision(precision):
+        return jax.lax.platform_dependent(*saved, dy, cpu=on_cpu, default=plain)
 
 
 _conv.defvjp(_forward, _backward)
@@ -160,15 +197,18 @@ def _kernel_gradient_by_products(x, dy, shape, strides, padding, dilation):
 def _by_products(x, kernel, padding):
     """One product gives what every pixel adds through every tap; then the taps are added up."""
     batch, height, width, _ = x.shape
-    products = x.reshape(-1, x.shape[-1]) @ _taps_as_outputs(kernel)
-    products = products.reshape(batch, height, width, -1)
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    products = jnp.matmul(
+        x.reshape(-1, x.shape[-1]), _taps_as_outputs(kernel), preferred_element_type=wide
+    ).reshape(batch, height, width, -1)
     padded = jnp.pad(products, ((0, 0), *((p, p) for p in padding), (0, 0)))
     height, width = (n - k + 1 for n, k in zip(padded.shape[1:3], kernel.shape[:2], strict=True))
     outputs = kernel.shape[-1]
-    return sum(
+    y = sum(
         padded[:, i : i + height, j : j + width, n * outputs : (n + 1) * outputs]
         for n, (i, j) in enumerate(_taps(kernel.shape))
     )
+    return y.astype(x.dtype)
 
 
 def _gradients_by_products(x, kernel, dy, padding):

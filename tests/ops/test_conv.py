@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from liftjax.ops.conv import conv, conv_plain
+from liftjax.ops.conv import conv, conv_plain, wide_product
+from tests.equations import equations
 
 
 def _random(seed, *shape):
@@ -17,7 +18,7 @@ def _random(seed, *shape):
 def _value_and_gradients(function, x, kernel, weights):
     def run(x, kernel):
         y, vjp = jax.vjp(function, x, kernel)
-        return (y, *vjp(jnp.resize(weights, y.shape)))
+        return (y, *vjp(jnp.resize(weights, y.shape).astype(y.dtype)))
 
     return jax.jit(run)(x, kernel)
 
@@ -108,3 +109,65 @@ def test_a_wide_kernel_on_a_small_map_is_no_convolution_on_a_cpu():
 def test_equals_xla_on_a_large_map(stride, dilation):
     x, kernel = _random(0, 2, 128, 100, 3), _random(1, 3, 3, 3, 4)
     _assert_same(x, kernel, (stride,) * 2, (1, 1), (dilation,) * 2)
+
+
+def _relative(a, b):
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    return np.linalg.norm(a - b) / np.linalg.norm(b)
+
+
+@pytest.mark.parametrize(
+    ("map_size", "size", "stride", "c_in", "c_out"),
+    [
+        ((9, 6), 1, 1, 8, 16),  # a product
+        ((16, 12), 3, 1, 8, 8),
+        ((16, 12), 3, 2, 8, 16),
+        ((64, 48), 3, 1, 4, 4),  # a product for each tap of the kernel
+        ((8, 6), 7, 1, 16, 5),  # all taps in one product
+    ],
+)
+def test_bfloat16_is_rounded_and_no_worse(map_size, size, stride, c_in, c_out):
+    """Measured: values and gradients within 0.2 to 0.5 % of float32's."""
+    x, kernel = _random(0, 3, *map_size, c_in), _random(1, size, size, c_in, c_out)
+    weights = _random(2, 1009)
+
+    def run(x, kernel):
+        geometry = (stride,) * 2, (size // 2,) * 2, (1, 1)
+        return _value_and_gradients(lambda x, k: conv(x, k, *geometry), x, kernel, weights)
+
+    narrow = [v.astype(jnp.bfloat16) for v in (x, kernel)]
+    for got, want in zip(run(*narrow), run(x, kernel), strict=True):
+        assert got.dtype == jnp.bfloat16
+        assert _relative(got, want) < 0.01
+
+
+def test_wide_product_rounds_operands_and_no_sums():
+    x, kernel = _random(0, 40, 32).astype(jnp.bfloat16), _random(1, 32, 5).astype(jnp.bfloat16)
+    y, pull = jax.vjp(wide_product, x, kernel)
+    exact = np.asarray(x, np.float64) @ np.asarray(kernel, np.float64)
+    assert y.dtype == jnp.float32
+    np.testing.assert_allclose(y, exact, rtol=1e-5, atol=1e-5)
+    dy = _random(2, 40, 5)
+    dx, dk = pull(dy)
+    assert {dx.dtype, dk.dtype} == {jnp.dtype(jnp.bfloat16)}
+    assert _relative(dx, dy @ kernel.astype(np.float32).T) < 0.01
+    assert _relative(dk, x.astype(np.float32).T @ dy) < 0.01
+
+
+def test_precision_of_the_call_is_that_of_its_derivative():
+    x, kernel = _random(0, 1, 5, 5, 2), _random(1, 3, 3, 2, 2)
+
+    def precise(x, kernel):
+        with jax.default_matmul_precision("highest"):
+            y = conv(x, kernel, (1, 1), (1, 1), (1, 1))
+            return wide_product(y.reshape(-1, 2), kernel[0, 0])
+
+    y, pull = jax.vjp(precise, x, kernel)  # the context has ended before the way back is traced
+    jaxpr = jax.make_jaxpr(pull)(y).jaxpr
+    used = [
+        e.params["precision"]
+        for e in equations(jaxpr, "tpu")
+        if e.primitive.name in ("dot_general", "conv_general_dilated")
+    ]
+    assert len(used) >= 4
+    assert set(used) == {(jax.lax.Precision.HIGHEST,) * 2}
