@@ -7,14 +7,18 @@ set before jax starts.
 import argparse
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 
-from liftjax import xla_flags
-from liftjax.errors import LiftjaxError
+from liftjax import hosts, xla_flags
+from liftjax.errors import LiftjaxError, Preempted
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; returns the exit status (2: the user's input was wrong)."""
+    """Runs one command; returns the exit status.
+
+    2: the user's input was wrong. 75: told to end, all is saved, the same command goes on.
+    """
     argv = list(sys.argv[1:] if argv is None else argv)
     argv, overrides = _split(argv, "--config.")
     argv, keywords = _split(argv, "--model.")
@@ -27,19 +31,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     if hasattr(args, "workdir"):  # the shell leaves the ~ of --workdir=~/runs alone
         args.workdir = os.path.expanduser(args.workdir)
     xla_flags.configure()
+    return hosts.leave(_run(args))
+
+
+def _run(args: argparse.Namespace) -> int:
+    """Runs the command of `args`; returns the exit status."""
     try:
+        if hasattr(args, "coordinator"):
+            hosts.start(args.coordinator, args.num_processes, args.process_id, args.start_timeout)
+            hosts.announce()
         args.run(args)
-    except LiftjaxError as error:
+    except (LiftjaxError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    except Preempted as told:
+        print(told, file=sys.stderr)
+        return told.status
     except KeyboardInterrupt:
         print(
             "\nStopped; training goes on from its last checkpoint when run again.", file=sys.stderr
         )
         return 130
+    except Exception:
+        if not hosts.started():
+            raise
+        traceback.print_exc()
+        print(hosts.AFTER_A_FAILURE, file=sys.stderr)
+        return 1
     return 0
 
 
@@ -103,7 +121,8 @@ def _add_train(commands) -> None:
     example = "python -m liftjax train --config multi_model --workdir runs/multi --config.seed=1"
     parser = _command(commands, "train", run, text, example)
     parser.add_argument("--config", required=True, help="recipe: a name, or a Python file")
-    parser.add_argument("--workdir", required=True, help="run directory")
+    parser.add_argument("--workdir", required=True, help="run directory, the same for all hosts")
+    _add_hosts(parser)
 
 
 def _add_evaluate(commands) -> None:
@@ -111,8 +130,8 @@ def _add_evaluate(commands) -> None:
         from liftjax import evaluation
         from liftjax.recipes import load_recipe
 
-        recipe = args.config or f"{args.workdir}/config.json"
-        evaluation.run(load_recipe(recipe, args.overrides), args.workdir)
+        recipe = load_recipe(args.config or f"{args.workdir}/config.json", args.overrides)
+        evaluation.run(recipe, args.workdir, args.step)
 
     text = (
         "Errors of a detector (MPJPE through lifters, PCK@0.2, PDJ@0.2) or of a lifter, by action."
@@ -121,6 +140,10 @@ def _add_evaluate(commands) -> None:
     parser = _command(commands, "evaluate", run, text, example)
     parser.add_argument("--config", help="recipe: a name or a file; default: the run's own")
     parser.add_argument("--workdir", required=True, help="run directory of the detector or lifter")
+    parser.add_argument(
+        "--step", default="last", help="checkpoint: last, best (by validation) or a number"
+    )
+    _add_hosts(parser)
 
 
 def _add_benchmark(commands) -> None:
@@ -131,23 +154,39 @@ def _add_benchmark(commands) -> None:
             batch_size = 32 if args.batch_size is None else args.batch_size
             more = {"data": args.data, "samples": args.samples, "steps": args.steps}
             data.run(args.detector, batch_size, args.repeats, args.out, **more)
+        elif args.what == "cost":
+            from liftjax.benchmark import cost
+
+            cost.run(
+                args.detector,
+                64 if args.batch_size is None else args.batch_size,
+                args.out,
+                precision=args.precision,
+                remat=args.remat,
+                topology=args.topology,
+                step_seconds=args.step_seconds,
+            )
         else:
             from liftjax.benchmark import run as benchmark
 
             batch_size = 4 if args.batch_size is None else args.batch_size
             benchmark.run(args.detector, batch_size, args.repeats, args.out)
 
-    text = "Time every stage of the guided training step, or the reading of data."
+    text = "Time the stages of the guided step or the reading of data, or count what a step costs."
     example = "python -m liftjax benchmark --detector hrnet_w32 --batch-size 4"
     parser = _command(commands, "benchmark", run, text, example)
-    parser.add_argument("what", nargs="?", default="step", choices=("step", "data"))
+    parser.add_argument("what", nargs="?", default="step", choices=("step", "data", "cost"))
     parser.add_argument("--detector", default="hrnet_w32", help="default: %(default)s")
-    parser.add_argument("--batch-size", type=int, help="default: 4, with `data` 32")
+    parser.add_argument("--batch-size", type=int, help="default: 4, `data` 32, `cost` 64")
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--out", help="write the results as JSON")
     parser.add_argument("--data", help="`data`: a data set made with --full-frames to read")
     parser.add_argument("--samples", type=int, default=128, help="`data`: pictures to read")
     parser.add_argument("--steps", type=int, default=40, help="`data`: training steps in a turn")
+    parser.add_argument("--precision", default="float32", help="`cost`: float32 or bfloat16")
+    parser.add_argument("--remat", action="store_true", help="`cost`: with rematerialisation")
+    parser.add_argument("--topology", help="`cost`: absent TPUs to compile for, such as v5e:2x4")
+    parser.add_argument("--step-seconds", type=float, help="`cost`: for the pictures a second")
 
 
 def _add_models(commands) -> None:
@@ -234,6 +273,17 @@ def _add_export_2d(commands) -> None:
     parser.add_argument("--out", required=True, help="file to write, data_2d_h36m_NAME.npz")
     parser.add_argument(
         "--poses", metavar="FILE", help="data_3d_h36m.npz: write as many rows as it has frames"
+    )
+
+
+def _add_hosts(parser: argparse.ArgumentParser) -> None:
+    """The options of one process among several; without them the environment tells."""
+    group = parser.add_argument_group("several hosts (found by themselves on TPU slices and SLURM)")
+    group.add_argument("--coordinator", metavar="HOST:PORT", help="of process 0, any free port")
+    group.add_argument("--num-processes", type=int, metavar="N")
+    group.add_argument("--process-id", type=int, metavar="I", help="of this one, from 0")
+    group.add_argument(
+        "--start-timeout", type=int, default=300, metavar="S", help="seconds; default: %(default)s"
     )
 
 

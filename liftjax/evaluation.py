@@ -7,82 +7,27 @@ reports are millimetres and per cent.
 import json
 from collections.abc import Mapping
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from etils import epath
 from flax import nnx
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
-from liftjax import geometry, metrics
-from liftjax.data import windows
-from liftjax.data.pipeline import evaluation_batches
+from liftjax import metrics
 from liftjax.data.records import PoseDataset, read_metadata
 from liftjax.errors import LiftjaxError
-from liftjax.lifters.mirror import mirror_2d, mirror_3d
+from liftjax.hosts import check_same, is_first
+from liftjax.prediction import lift, lift_dataset, predict_2d, sliding_form
 from liftjax.tables import text_table
-from liftjax.training.checkpoints import build_model, load_lifters, load_model, read_meta
-from liftjax.training.lifter_task import offset, pose_arrays
-from liftjax.training.state import PureModule
-
-_LIFT_BATCH = 512
-_SLIDE = 256  # frames that a sliding lifter gives at a time
-
-
-def predict_2d(
-    detector: nnx.Module,
-    dataset: PoseDataset,
-    *,
-    batch_size: int = 64,
-    beta: float = 100.0,
-    normalizer: str = "softmax",
-    quarter_pixel: bool = False,
-    cache: bool = False,
-) -> np.ndarray:
-    """Keypoints (N, K, 2) of every record, in pixels of the original image."""
-    pure, params, others = PureModule.split(detector)
-
-    @jax.jit
-    def predict(params, others, image_u8_BHWC, crop_to_image_B23):
-        module = pure.merge(params, others)
-        out = module(module.spec.normalize(image_u8_BHWC))
-        kpts_crop_BK2 = module.decode(out, beta, normalizer, quarter_pixel)
-        return geometry.apply_affine(crop_to_image_B23, kpts_crop_BK2)
-
-    kpts_px_NK2 = np.empty((len(dataset), detector.spec.num_joints, 2), np.float32)
-    batches = evaluation_batches(
-        dataset, image_size=detector.spec.image_size, batch_size=batch_size, cache=cache
-    )
-    with tqdm(total=len(dataset), desc="detecting", unit="img", leave=False, delay=2) as bar:
-        for batch in batches:
-            kpts_px_BK2 = predict(params, others, batch["image_u8"], batch["crop_to_image"])
-            real = batch["mask"].astype(bool)
-            kpts_px_NK2[batch["index"][real]] = np.asarray(kpts_px_BK2)[real]
-            bar.update(int(real.sum()))
-    return kpts_px_NK2
-
-
-def lift(lifter: nnx.Module, kpts_px_NK2: np.ndarray, image_size_N2: np.ndarray) -> np.ndarray:
-    """Single-frame lifts (N, K, 3) in metres."""
-    pure, params, others = PureModule.split(lifter)
-
-    @jax.jit
-    def lift_batch(params, others, kpts_px_BK2, image_size_B2):
-        return pure.merge(params, others).lift(kpts_px_BK2[:, None], image_size_B2)[:, 0]
-
-    poses = []
-    for start in range(0, len(kpts_px_NK2), _LIFT_BATCH):
-        part = slice(start, start + _LIFT_BATCH)
-        kpts_px_BK2 = jnp.asarray(kpts_px_NK2[part], jnp.float32)
-        size_B2 = jnp.asarray(image_size_N2[part], jnp.float32)
-        pad = _LIFT_BATCH - len(kpts_px_BK2)
-        if pad and start:  # one compilation for every batch but a lone short one
-            kpts_px_BK2 = jnp.pad(kpts_px_BK2, ((0, pad), (0, 0), (0, 0)), mode="edge")
-            size_B2 = jnp.pad(size_B2, ((0, pad), (0, 0)), mode="edge")
-        lifted = np.asarray(lift_batch(params, others, kpts_px_BK2, size_B2))
-        poses.append(lifted[: len(kpts_px_NK2[part])])
-    return np.concatenate(poses)
+from liftjax.training.checkpoints import (
+    BEST,
+    LAST,
+    find_checkpoint,
+    load_lifters,
+    load_model,
+    read_meta,
+)
+from liftjax.training.replicas import Replicas
+from liftjax.training.scores import Scores
 
 
 def report(
@@ -128,9 +73,16 @@ def evaluate(
     detector: nnx.Module | None,
     lifters: Mapping[str, nnx.Module],
     dataset: PoseDataset,
+    *,
+    replicas: Replicas | None = None,
     **detection,
 ) -> tuple[dict, np.ndarray, dict[str, np.ndarray]]:
-    """The report, the keypoints and the lifted poses; ground-truth 2D where `detector` is None."""
+    """The report, the keypoints and the lifted poses; ground-truth 2D where `detector` is None.
+
+    Args:
+      replicas: the devices; default: all. detection: of :func:`predict_2d`.
+    """
+    replicas = replicas or Replicas.create()
     labels, skeleton = dataset.labels, dataset.skeleton.name
     if detector is None:
         kpts_px_NK2 = labels["joints_px"]
@@ -140,111 +92,74 @@ def evaluate(
                 f"The detector finds {detector.spec.skeleton or 'unnamed'} joints, "
                 f"{dataset.directory} has {skeleton} poses; use a detector of that joint set."
             )
-        kpts_px_NK2 = predict_2d(detector, dataset.with_pictures(), **detection)
-    poses = {n: lift(lf, kpts_px_NK2, labels["image_size"]) for n, lf in lifters.items()}
+        pictures = dataset.with_pictures()
+        kpts_px_NK2 = predict_2d(detector, pictures, replicas=replicas, **detection)
+    poses = {n: lift(lf, kpts_px_NK2, labels["image_size"], replicas) for n, lf in lifters.items()}
     return report(labels, skeleton, kpts_px_NK2, poses), kpts_px_NK2, poses
 
 
-def run(config: ConfigDict, workdir: str) -> dict:
+def run(config: ConfigDict, workdir: str, step: str = LAST) -> dict:
     """`evaluate`: the detector or the lifter of `workdir` on the recipe's evaluation split.
 
     Prints the tables and leaves them in WORKDIR/evaluation.json.
+
+    Args:
+      step: which checkpoint, see `checkpoints.find_checkpoint`.
     """
-    meta = read_meta(workdir)
+    check_same("recipe", json.dumps(config.to_dict(), sort_keys=True))
+    checkpoint = find_checkpoint(workdir, step)
+    meta = read_meta(checkpoint)
     dataset = PoseDataset.open(config.data.dir, config.data.eval_split)
     dataset = dataset.where(subjects=config.data.eval_subjects or None)
     evaluate_run = _run_lifter if meta["model"]["kind"] == "lifter" else _run_detector
-    rows = evaluate_run(config, workdir, dataset)
-    path = epath.Path(workdir) / "evaluation.json"
-    path.write_text(json.dumps({"rows": rows, "step": meta["step"]}, indent=2) + "\n")
+    replicas = Replicas.create(config.replicate, config.num_devices)
+    rows, text = evaluate_run(config, checkpoint, dataset, replicas)
+    if step == BEST:
+        text += f"\n\nStep {meta['step']}, chosen by {Scores(workdir).title}."
+    if is_first():
+        print(text)
+        path = epath.Path(workdir) / "evaluation.json"
+        path.write_text(json.dumps({"rows": rows, "step": meta["step"]}, indent=2) + "\n")
     return rows
 
 
-def _run_detector(config: ConfigDict, workdir: str, dataset: PoseDataset) -> dict:
-    """The detector and ground truth, through the recipe's lifters."""
-    detector, meta = load_model(workdir, "detector")
+def _run_detector(config, checkpoint, dataset: PoseDataset, replicas: Replicas) -> tuple[dict, str]:
+    """Report and text of the detector and of ground truth, through the recipe's lifters."""
+    detector, meta = load_model(checkpoint, "detector")
     lifters = load_lifters(config.lifters.to_dict(), dataset.skeleton.name)
-    if not lifters:
-        print("No lifters named (--config.lifters.NAME=RUN_DIRECTORY): 2D measures only.")
     options = {
+        "replicas": replicas,
         "batch_size": config.data.eval_batch_size,
         "beta": config.loss.beta,
         "normalizer": config.loss.normalizer,
         "quarter_pixel": config.loss.quarter_pixel_shift,
+        "precision": config.precision,
     }
     rows = {
-        "gt": evaluate(None, lifters, dataset)[0],
+        "gt": evaluate(None, lifters, dataset, replicas=replicas)[0],
         meta["model"]["name"]: evaluate(detector, lifters, dataset, **options)[0],
     }
-    print(format_report(rows, _protocol(config, dataset)))
-    return rows
+    text = format_report(rows, _protocol(config, dataset))
+    if not lifters:
+        text += "\n\nNo lifters named (--config.lifters.NAME=RUN_DIRECTORY): 2D measures only."
+    return rows, text
 
 
-def _run_lifter(config: ConfigDict, workdir: str, dataset: PoseDataset) -> dict:
-    """The lifter on the 2D joints that the data set holds."""
-    lifter, meta = load_model(workdir, "lifter", _sliding_form)
+def _run_lifter(config, checkpoint, dataset: PoseDataset, replicas: Replicas) -> tuple[dict, str]:
+    """Report and text of the lifter on the 2D joints that the data set holds."""
+    lifter, meta = load_model(checkpoint, "lifter", sliding_form)
     if lifter.spec.skeleton != dataset.skeleton.name:
         raise LiftjaxError(
-            f"The lifter in {workdir} is for {lifter.spec.skeleton}, {config.data.dir} has "
+            f"The lifter in {checkpoint} is for {lifter.spec.skeleton}, {config.data.dir} has "
             f"{dataset.skeleton.name} poses; evaluate it on data of its joint set."
         )
     dataset = dataset.select(dataset.labels["has_3d"])
     if not len(dataset):
         raise LiftjaxError(f"{config.data.dir}: split {dataset.split} has no 3D poses.")
     flip = config.lifter.get("flip_test", False)
-    row = lifter_report(lift_dataset(lifter, dataset, flip), dataset.labels)
+    row = lifter_report(lift_dataset(lifter, dataset, flip, replicas), dataset.labels)
     rows = {meta["model"]["name"]: row}
-    print(format_lifter_report(rows, _lifter_protocol(config, dataset, lifter, flip)))
-    return rows
-
-
-def _sliding_form(spec: dict) -> nnx.Module:
-    """A strided lifter as a sliding one of the same weights, which gives every frame."""
-    return build_model({k: v for k, v in spec.items() if k != "strided"})
-
-
-def lift_dataset(lifter: nnx.Module, dataset: PoseDataset, flip: bool = False) -> np.ndarray:
-    """Poses (N, K, 3) in metres of every record, from the clips of the data set around it.
-
-    Args:
-      flip: the mean of the pose and of what the mirrored clip gives, mirrored back.
-    """
-    taken, given = _window_size(lifter)
-    clips = windows.find_clips(dataset.labels, dataset.part)
-    cut = windows.cut(clips, taken, given, offset(lifter))
-    pure, params, others = PureModule.split(lifter)
-    skeleton = lifter.spec.skeleton
-
-    @jax.jit
-    def lift_batch(params, others, arrays, inputs_BT):
-        module = pure.merge(params, others)
-        kpts_px_BTK2 = arrays["joints_px"][inputs_BT]
-        size_B2 = arrays["image_size"][inputs_BT[:, 0]]
-        pose_m_BMK3 = module.lift(kpts_px_BTK2, size_B2)
-        if flip:
-            mirrored_BMK3 = module.lift(mirror_2d(kpts_px_BTK2, size_B2, skeleton), size_B2)
-            pose_m_BMK3 = (pose_m_BMK3 + mirror_3d(mirrored_BMK3, skeleton)) / 2
-        return pose_m_BMK3
-
-    arrays, pose_m_NK3 = pose_arrays(dataset), np.empty(dataset.labels["pose_m"].shape, np.float32)
-    batches = windows.evaluation_batches(cut, max(1, 4 * _LIFT_BATCH // taken))
-    with tqdm(total=len(dataset), desc="lifting", unit="poses", leave=False, delay=2) as bar:
-        for batch in batches:
-            lifted_BMK3 = np.asarray(lift_batch(params, others, arrays, batch["inputs"]))
-            counts = batch["weight"] > 0
-            pose_m_NK3[batch["index"][counts]] = lifted_BMK3[counts]
-            bar.update(int(counts.sum()))
-    return pose_m_NK3
-
-
-def _window_size(lifter: nnx.Module) -> tuple[int, int]:
-    """Frames taken and given at a time."""
-    spec = lifter.spec
-    if spec.frames == "any":
-        return 1, 1
-    if spec.frames == "exact":
-        return spec.num_frames, spec.num_frames
-    return spec.receptive_field + _SLIDE - 1, _SLIDE
+    return rows, format_lifter_report(rows, _lifter_protocol(config, dataset, lifter, flip))
 
 
 def lifter_report(pose_m_NK3: np.ndarray, labels: Mapping[str, np.ndarray]) -> dict:

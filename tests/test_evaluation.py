@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from liftjax import evaluation
+from liftjax import evaluation, prediction
 from liftjax.data.records import PoseDataset
 from liftjax.detectors.spec import DetectorSpec, HeatmapOutput
 from liftjax.errors import LiftjaxError
@@ -45,14 +45,14 @@ def dataset(tmp_path_factory):
 
 
 def test_predictions_are_in_pixels_of_the_original_image_and_in_order(dataset):
-    kpts = evaluation.predict_2d(BrightestPixel(), dataset, batch_size=4, beta=10.0)
+    kpts = prediction.predict_2d(BrightestPixel(), dataset, batch_size=4, beta=10.0)
     truth = dataset.labels["joints_px"][:, DOT_JOINT]
     assert np.abs(kpts[:, DOT_JOINT] - truth).max() < 1.0
 
 
 def test_the_batch_size_changes_nothing(dataset):
-    whole = evaluation.predict_2d(BrightestPixel(), dataset, batch_size=11, beta=10.0)
-    parts = evaluation.predict_2d(BrightestPixel(), dataset, batch_size=4, beta=10.0)
+    whole = prediction.predict_2d(BrightestPixel(), dataset, batch_size=11, beta=10.0)
+    parts = prediction.predict_2d(BrightestPixel(), dataset, batch_size=4, beta=10.0)
     np.testing.assert_allclose(whole, parts, atol=1e-4)
 
 
@@ -61,9 +61,9 @@ def test_lifting_many_poses_equals_lifting_them_in_parts(monkeypatch):
     rng = np.random.default_rng(0)
     kpts = rng.normal(size=(7, 17, 2)).astype(np.float32)
     size = np.full((7, 2), 1000)
-    whole = evaluation.lift(lifter, kpts, size)
-    monkeypatch.setattr(evaluation, "_LIFT_BATCH", 3)
-    np.testing.assert_allclose(evaluation.lift(lifter, kpts, size), whole, atol=1e-5)
+    whole = prediction.lift(lifter, kpts, size)
+    monkeypatch.setattr(prediction, "_LIFT_BATCH", 3)
+    np.testing.assert_allclose(prediction.lift(lifter, kpts, size), whole, atol=1e-5)
 
 
 def test_report_of_hand_made_predictions():
@@ -151,16 +151,16 @@ def by_hand(lifter, dataset, before, flip=False):
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("causal", [False, True])
 def test_a_temporal_lifter_is_evaluated_on_whole_clips(clips, causal, flip, monkeypatch):
-    monkeypatch.setattr(evaluation, "_SLIDE", 10)  # several windows a clip
+    monkeypatch.setattr(prediction, "_SLIDE", 10)  # several windows a clip
     lifter = create_lifter("videopose3d", num_frames=9, rngs=nnx.Rngs(0), channels=8, causal=causal)
-    found = evaluation.lift_dataset(lifter, clips, flip)
+    found = prediction.lift_dataset(lifter, clips, flip)
     expected = by_hand(lifter, clips, before=8 if causal else 4, flip=flip)
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_a_lifter_of_exact_clips_is_evaluated_as_its_authors_cut_them(clips):
     lifter = create_lifter("mixste", num_frames=9, rngs=nnx.Rngs(0), embed_dim=8, depth=1)
-    found = evaluation.lift_dataset(lifter, clips)
+    found = prediction.lift_dataset(lifter, clips)
     px, size = clips.labels["joints_px"], jax.numpy.asarray(clips.labels["image_size"][:1])
     for rows, kept in (
         (np.arange(9), slice(None)),
@@ -174,8 +174,8 @@ def test_a_lifter_of_exact_clips_is_evaluated_as_its_authors_cut_them(clips):
 
 def test_a_lifter_of_single_frames_gives_what_lift_gives(clips):
     lifter = create_lifter("simple_baseline", rngs=nnx.Rngs(0), linear_size=8, num_stages=1)
-    found = evaluation.lift_dataset(lifter, clips)
-    expected = evaluation.lift(lifter, clips.labels["joints_px"], clips.labels["image_size"])
+    found = prediction.lift_dataset(lifter, clips)
+    expected = prediction.lift(lifter, clips.labels["joints_px"], clips.labels["image_size"])
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
@@ -197,6 +197,7 @@ def test_evaluate_takes_a_lifters_run(clips, tmp_path, capsys, strided):
         [
             f"data.dir={clips.directory}", "data.split=test", "batch_size=4", "steps=2",
             "lifter.name=videopose3d", "lifter.num_frames=9", "lifter.overrides.channels=8",
+            "optim.warmup_steps=0",
             *(["lifter.overrides.strided=True"] if strided else []),
         ],
     )  # fmt: skip
@@ -219,7 +220,7 @@ def test_a_lifter_of_other_joints_is_refused(clips, tmp_path):
     )  # fmt: skip
     settings = [
         f"data.dir={tmp_path / 'panoptic'}", "data.split=train", "steps=1", "batch_size=2",
-        "lifter.name=videopose3d", "lifter.overrides.channels=8",
+        "optim.warmup_steps=0", "lifter.name=videopose3d", "lifter.overrides.channels=8",
     ]  # fmt: skip
     training.run(load_recipe("lifter", settings), tmp_path / "run")
     config = load_recipe("lifter", [f"data.dir={clips.directory}"])

@@ -1,6 +1,7 @@
 """The direction of imports: rooms to the left never import rooms to the right."""
 
 import ast
+import graphlib
 from pathlib import Path
 
 import pytest
@@ -9,14 +10,15 @@ ROOT = Path(__file__).parents[1]
 
 LAYERS = [
     {"errors", "tables"},
+    {"hosts"},
     {"skeletons"},
     {"geometry", "ops"},
     {"nn"},
     {"losses", "metrics", "data"},
     {"detectors", "lifters", "torch_weights"},
     {"registry"},
-    {"training", "visualize", "recipes", "models"},
-    {"evaluation", "interchange"},
+    {"training", "prediction", "evaluation", "visualize", "recipes", "models"},
+    {"interchange"},
     {"experiments", "benchmark"},
     {"cli", "xla_flags"},
 ]
@@ -48,6 +50,23 @@ def test_imports_point_left(path):
         parts = name.split(".")
         if parts[0] == "liftjax" and len(parts) > 1 and parts[1] in RANK:
             assert RANK[parts[1]] <= here, f"{path.name} imports {name}"
+
+
+def test_no_module_imports_itself_by_a_detour():
+    """Within a row of the layers too, counting imports at the top of a file."""
+    modules = {".".join(p.relative_to(ROOT).with_suffix("").parts): p for p in FILES}
+    graph = {}
+    for name, path in modules.items():
+        tree = ast.parse(path.read_text())
+        found = set()
+        for node in tree.body:
+            if isinstance(node, ast.ImportFrom):
+                parts = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+                found |= {part for part in parts if part in modules}
+            elif isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names if alias.name in modules}
+        graph[name] = found
+    tuple(graphlib.TopologicalSorter(graph).static_order())  # raises a CycleError
 
 
 def test_arrays_only_in_losses_and_metrics():

@@ -6,7 +6,15 @@ import pytest
 import torch
 
 from liftjax.benchmark import torch_peer
-from tests.documents import ROOT, TINY_DETECTOR, TINY_TRAINING, blocks, commands, run
+from tests.documents import (
+    ROOT,
+    TINY_DETECTOR,
+    TINY_TRAINING,
+    blocks,
+    cluster_commands,
+    commands,
+    run,
+)
 
 # What makes each command short; the demo and the recording have tests of their own.
 RTMPOSE = ["--config.detector.name=rtmpose_tiny", "--config.detector.image_size=(64,64)"]
@@ -23,7 +31,7 @@ SMALL = {
     "benchmark": ["--detector=hrnet_tiny", "--repeats=1", "--batch-size=1"],
 }
 LIFTER_SIZE = {"mixste": "embed_dim=16", "iganet": "channels=16"}
-ELSEWHERE = ("liftjax demo", "data_prep multicam", "pytest")
+ELSEWHERE = ("liftjax demo", "data_prep multicam", "pytest", "gcloud", "--num-processes")
 
 
 def test_it_opens_with_the_demo_and_the_tests():
@@ -53,6 +61,11 @@ def test_the_commands_run_in_order(tmp_path, monkeypatch):
         run(words, extra)
         ran.add(key)
     assert ran == set(SMALL)
+    # A finished run of the same recipe is there by now: these find it and end at once.
+    started = cluster_commands("README.md")
+    assert len(started) == 3, started
+    for words in started:
+        run(words, SMALL["train --config ft2d"])
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,11 @@ from pathlib import Path
 import cv2
 import jax
 import numpy as np
-import optax
 from etils import epath
 from flax import nnx
 
-from liftjax import losses
 from liftjax.benchmark import frames, released_loader
+from liftjax.benchmark.problem import training_problem
 from liftjax.benchmark.timing import Timing, interleaved
 from liftjax.data.pipeline import Batches, train_batches
 from liftjax.data.prefetch import Prefetch
@@ -23,9 +22,8 @@ from liftjax.data.records import PoseDataset
 from liftjax.errors import LiftjaxError
 from liftjax.registry import create_detector, get_preset
 from liftjax.tables import text_table
-from liftjax.training.loop import versions
-from liftjax.training.state import PureModule
-from liftjax.training.step import Options, make_step
+from liftjax.training.replicas import Replicas
+from liftjax.training.run_directory import versions
 
 DEMO_DETECTOR, DEMO_SIZE, DEMO_STORED_HEIGHT = "hrnet_small", (128, 96), 144
 WORKERS = 2
@@ -122,11 +120,12 @@ def compare_training(dataset: PoseDataset, steps: int, repeats: int) -> dict:
 
     Both take turns of `steps` steps after some uncounted ones; the ratio is the median over turns.
     """
+    one = Replicas.create(num_devices=1)
     step, state, hyper = _ft2d_step()
     options = {"image_size": DEMO_SIZE, "batch_size": 32, "seed": 0}
     sources = {
-        MEMORY: Prefetch(train_batches(dataset, cache=True, **options)),
-        WORKING: Prefetch(train_batches(dataset, num_workers=WORKERS, **options)),
+        MEMORY: Prefetch(train_batches(dataset, cache=True, **options), put=one.shard),
+        WORKING: Prefetch(train_batches(dataset, num_workers=WORKERS, **options), put=one.shard),
     }
 
     def stretch(source, state) -> tuple[float, dict]:
@@ -157,14 +156,10 @@ def compare_training(dataset: PoseDataset, steps: int, repeats: int) -> dict:
 
 def _ft2d_step():
     """The compiled step, its first state and its hyperparameters."""
+    one = Replicas.create(num_devices=1)
     module = create_detector(DEMO_DETECTOR, image_size=DEMO_SIZE, rngs=nnx.Rngs(0))
-    pure, params, others = PureModule.split(module)
-    optimizer = optax.scale_by_adam()
-    step = jax.jit(make_step(pure, module.spec, (), optimizer, Options()), donate_argnums=0)
-    hyper = {"weights": losses.DEFAULT_WEIGHTS["heatmap"], "learning_rate": 1e-4}
-    hyper |= {"beta": 100.0, "balance": 0.0, "key": jax.random.key(0)}
-    state = {"params": params, "others": others, "opt": optimizer.init(params), "guidance": {}}
-    return step, state, hyper
+    problem = training_problem(module)
+    return one.map_step(problem.step), one.replicate(problem.state), problem.hyper
 
 
 def format_results(results: dict) -> str:

@@ -1,7 +1,7 @@
-"""How much arithmetic a function does."""
+"""How much arithmetic a function does, and what it sends to other devices."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import jax
 
@@ -33,6 +33,25 @@ def _count_equation(equation) -> int:
     if name == "scan":
         return params["length"] * sum(inner)
     return max(inner, default=0) if name == "cond" else sum(inner)
+
+
+def collectives(function: Callable, *args) -> Iterator[tuple[str, int, int]]:
+    """Every sum or gathering over a mapped axis: (primitive, bytes a device gives, times).
+
+    A loop's run as often as the loop. Nothing is computed; `args` may be shapes.
+    """
+    yield from _collectives(jax.make_jaxpr(function)(*args).jaxpr, 1)
+
+
+def _collectives(jaxpr, times: int) -> Iterator[tuple[str, int, int]]:
+    for equation in jaxpr.eqns:
+        name, params = equation.primitive.name, equation.params
+        if name in ("psum", "all_gather"):
+            given = [v.aval for v in equation.invars]
+            yield name, sum(a.size * a.dtype.itemsize for a in given), times
+        length = params["length"] if name == "scan" else 1
+        for inner in _inner_jaxprs(params):
+            yield from _collectives(inner, times * length)
 
 
 def _inner_jaxprs(params: dict):

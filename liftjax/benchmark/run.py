@@ -8,19 +8,18 @@ import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from etils import epath
 from flax import nnx
 
-from liftjax import geometry, losses
+from liftjax.benchmark.problem import all_lifters, random_batch, training_problem
 from liftjax.benchmark.timing import Timing, interleaved
 from liftjax.errors import LiftjaxError
 from liftjax.ops import soft_argmax
-from liftjax.registry import create_detector, create_lifter, list_lifters
+from liftjax.registry import create_detector
 from liftjax.tables import text_table
-from liftjax.training.loop import versions
+from liftjax.training.replicas import Replicas
+from liftjax.training.run_directory import versions
 from liftjax.training.state import PureModule
-from liftjax.training.step import Options, initial_guidance, make_step
 
 
 def run(detector: str, batch_size: int, repeats: int, out: str | None) -> dict:
@@ -50,36 +49,11 @@ def run(detector: str, batch_size: int, repeats: int, out: str | None) -> dict:
     return results
 
 
-def random_batch(spec, batch_size: int, seed: int = 0) -> dict[str, np.ndarray]:
-    """A batch of noise in the shapes of `liftjax.data.pipeline`."""
-    rng = np.random.default_rng(seed)
-    height, width = spec.image_size
-    crop_to_image = np.tile(np.array([[2.0, 0, 50], [0, 2.0, 80]], np.float32), (batch_size, 1, 1))
-    joints_crop = rng.uniform(0, (width, height), (batch_size, spec.num_joints, 2))
-    return {
-        "image_u8": rng.integers(0, 256, (batch_size, height, width, 3), np.uint8),
-        "crop_to_image": crop_to_image,
-        "joints_px": geometry.apply_affine(crop_to_image, joints_crop.astype(np.float32)),
-        "joint_visible": np.ones((batch_size, spec.num_joints), np.float32),
-        "pose_m": rng.normal(0, 0.3, (batch_size, spec.num_joints, 3)).astype(np.float32),
-        "has_3d": np.ones(batch_size, np.float32),
-        "image_size": np.full((batch_size, 2), 1000, np.float32),
-    }
-
-
 def _steps(module: nnx.Module, batch: dict) -> tuple[dict, dict[str, float]]:
     """Forward pass and training steps with none, one and four lifters, and compile seconds."""
     pure, params, others = PureModule.split(module)
-    spec = module.spec
-    optimizer = optax.scale_by_adam()
-    hyper = {
-        "weights": losses.DEFAULT_WEIGHTS[spec.kind],
-        "beta": 100.0,
-        "balance": 0.0,
-        "learning_rate": 1e-3,
-        "key": jax.random.key(0),
-    }
-    batch = jax.device_put(batch)
+    spec, one = module.spec, Replicas.create(num_devices=1)
+    batch = one.shard(batch)
 
     def forward(params, others, image_u8):
         return pure.merge(params, others)(spec.normalize(image_u8))
@@ -88,23 +62,19 @@ def _steps(module: nnx.Module, batch: dict) -> tuple[dict, dict[str, float]]:
 
     def add(name: str, function, *arguments: Any) -> None:
         begun = time.perf_counter()
-        compiled = jax.jit(function).lower(*arguments).compile()
+        compiled = function.lower(*arguments).compile()
         compile_s[name] = time.perf_counter() - begun
         calls[name] = lambda: compiled(*arguments)
 
-    add("forward", forward, params, others, batch["image_u8"])
-    all_lifters = [PureModule.split(create_lifter(n, rngs=nnx.Rngs(0))) for n in list_lifters()]
+    add("forward", jax.jit(forward), params, others, batch["image_u8"])
+    lifters = all_lifters()
     names = {0: "FT-2D step", 1: "guided step, 1 lifter", 4: "guided step, 4 lifters"}
     for count, name in names.items():
-        chosen = all_lifters[:count]
-        step = make_step(pure, spec, tuple(c[0] for c in chosen), optimizer, Options())
-        state = {
-            "params": params,
-            "others": others,
-            "opt": optimizer.init(params),
-            "guidance": initial_guidance(count),
-        }
-        add(name, step, state, tuple(c[1:] for c in chosen), batch, hyper)
+        problem = training_problem(module, lifters[:count])
+        # Not donated: every repetition starts from the same state.
+        step = one.map_step(problem.step, donate=False)
+        state, frozen = one.replicate((problem.state, problem.frozen))
+        add(name, step, state, frozen, batch, problem.hyper)
     return calls, compile_s
 
 

@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 from etils import epath
+from ml_collections import ConfigDict
 
 from liftjax import evaluation, geometry, metrics, visualize
 from liftjax.data.records import PoseDataset
@@ -18,7 +19,7 @@ from liftjax.recipes import load_recipe, set_value
 from liftjax.tables import text_table
 from liftjax.training import run as training
 from liftjax.training.checkpoints import load_lifters, load_model
-from liftjax.training.loop import write_whole
+from liftjax.training.run_directory import write_whole
 
 # Small lifters that learn in half a minute each on two CPU cores. Their sizes and rates come from
 # trials on ground-truth poses in which the test subjects' were looked at; no detector was.
@@ -190,6 +191,7 @@ def _train_lifters(stage: Stage, steps: int, start: epath.Path | None = None) ->
             config.lifter.checkpoint = str(start / name)
         for key, value in (LIFTER_SETTINGS | overrides).items():
             set_value(config, key, value)
+        _fit(config)
         runs[name] = str(stage.root / "lifters" / name)
         training.run(config, runs[name])
     return runs
@@ -202,7 +204,14 @@ def _train_detector(stage: Stage, name: str, recipe: str, steps: int, overrides:
     config.detector.name, config.detector.image_size = stage.size.detector, IMAGE_SIZE
     for key, value in (SETTINGS | overrides).items():
         set_value(config, key, value)
+    _fit(config)
     training.run(config, str(stage.root / name))
+
+
+def _fit(config: ConfigDict) -> None:
+    """Fits a recipe to small runs: one device, a warm-up of half of the steps at most."""
+    config.num_devices = 1
+    config.optim.warmup_steps = min(config.optim.warmup_steps, config.steps // 2)
 
 
 def _report(stage: Stage, lifter_runs: dict[str, str]) -> dict:

@@ -24,7 +24,7 @@ from liftjax.data.records import PoseDataset, read_metadata
 from liftjax.data.schema import IDENTITY
 from liftjax.data.videopose3d import CAMERAS, LAYOUTS, read_positions_3d, write_keypoints
 from liftjax.errors import LiftjaxError
-from liftjax.evaluation import predict_2d
+from liftjax.prediction import predict_2d
 from liftjax.training.checkpoints import load_model
 
 _BROKEN = {("S11", "Directions")}

@@ -1,36 +1,66 @@
 """Checkpoints of a run, and models read back from them.
 
-A checkpoint holds three items: `model` (every variable of the trained network, by dotted path),
-`training` (optimizer state and the guidance history) and `meta` (JSON: which network, its
-keywords, the recipe, the step). The position in the data follows from the step.
+A checkpoint holds three items: `model` (every variable of the trained network, by dotted path; the
+averaged ones where a run keeps an average), `training` (optimizer state, guidance history and what
+else a step changes) and `meta` (JSON: which network, its keywords, the recipe, the step). The
+position in the data follows from the step. All arrays are the host's, so that a checkpoint fits
+any number of devices and processes.
 """
 
+import dataclasses
+import types
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 from flax import nnx
+from orbax.checkpoint import checkpoint_managers as policies
 
 from liftjax import registry
 from liftjax.errors import LiftjaxError
 from liftjax.recipes import complete
-from liftjax.training.state import Arrays, assign, flat_arrays
+from liftjax.training.scores import Scores
+from liftjax.training.state import assign, flat_arrays
 
 FORMAT = 1
 FOLDER = "checkpoints"
+LAST, BEST = "last", "best"  # which of a run's checkpoints
+
+_TRASH = "deleted"
 
 
 class Checkpoints:
-    """The checkpoints of one run directory, written asynchronously and atomically."""
+    """The checkpoints of one run directory, written asynchronously and atomically.
 
-    def __init__(self, workdir: str | epath.Path, keep: int = 1):
+    The newest is always kept. Every process of a run opens them and takes part in each save and
+    restore; the first one writes.
+
+    Args:
+      keep_every: checkpoints at multiples of it are kept too; 0: none.
+      scores: if given, the best of them is kept too.
+    """
+
+    def __init__(
+        self, workdir: str | epath.Path, keep_every: int = 0, scores: Scores | None = None
+    ):
         self.directory = epath.Path(workdir).resolve() / FOLDER
+        kept = [policies.LatestN(1)]
+        kept += [policies.EveryNSteps(keep_every)] if keep_every else []
+        kept += [_Best(scores)] if scores else []
+        self._policy = policies.AnyPreservationPolicy(kept)
         self._manager = ocp.CheckpointManager(
             self.directory,
-            options=ocp.CheckpointManagerOptions(max_to_keep=keep, create=True),
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=self._policy,
+                create=True,
+                cleanup_tmp_directories=True,
+                # A folder vanishes by a change of name: a kill leaves no half of a checkpoint.
+                todelete_subdir=_TRASH,
+            ),
             item_names=("model", "training", "meta"),
         )
 
@@ -38,10 +68,9 @@ class Checkpoints:
         """The newest whole checkpoint's step; None in a new run."""
         return self._manager.latest_step()
 
-    def save(self, step: int, model: Arrays, training: Any, meta: dict) -> None:
-        """Starts writing step `step`; returns before the bytes are on disk."""
-        # The next step donates these buffers, and on a CPU the writer would read them in place.
-        model, training = jax.tree.map(jnp.copy, (model, training))
+    def save(self, step: int, model: Any, training: Any, meta: dict) -> None:
+        """Starts writing the arrays of `step`; returns before the bytes are on disk."""
+        model, training = jax.tree.map(np.asarray, (model, training))
         self._manager.save(
             step,
             args=ocp.args.Composite(
@@ -49,52 +78,142 @@ class Checkpoints:
                 training=ocp.args.StandardSave(training),
                 meta=ocp.args.JsonSave({"format": FORMAT, "step": step, **meta}),
             ),
+            force=True,
         )
+        self._empty_trash()
 
-    def restore(self, step: int, model: Arrays, training: Any, meta: dict) -> tuple[Arrays, Any]:
-        """The model and training state of `step`, in the structure of the given ones.
+    def restore(self, step: int, model: Any, training: Any, meta: dict) -> tuple[Any, Any, dict]:
+        """Model and training state of `step` as NumPy arrays, in the structure given, and its meta.
 
         Raises:
-          LiftjaxError: the checkpoint is of another network, or of other settings.
+          LiftjaxError: the checkpoint is of another network or of other settings, or damaged.
         """
-        saved = self._manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))
-        found = checkpoint_spec(saved["meta"])
+        folder = self.directory / str(step)
+        saved = self._read(step, meta=ocp.args.JsonRestore())["meta"]
+        _check_format(folder, saved)
+        found = checkpoint_spec(saved)
         if found != meta["model"]:
             raise LiftjaxError(
-                f"{self.directory / str(step)} is a checkpoint of another model "
+                f"{folder} is a checkpoint of another model "
                 f"({spec_difference(found, meta['model'])}); use a new --workdir, or the recipe "
                 "that wrote it."
             )
-        recipes = (complete(m["recipe"]).to_dict() for m in (saved["meta"], meta))
+        recipes = (complete(m["recipe"]).to_dict() for m in (saved, meta))
         found, wanted = map(_settings, recipes)
         if found != wanted:
             raise LiftjaxError(
                 f"{self.directory.parent} was trained with other settings "
                 f"({spec_difference(found, wanted)}); use a new --workdir."
             )
-        restored = self._manager.restore(
-            step,
-            args=ocp.args.Composite(
-                model=ocp.args.StandardRestore(_abstract(model)),
-                training=ocp.args.StandardRestore(_abstract(training)),
-            ),
-        )
-        return restored["model"], restored["training"]
+        wanted = {"model": model, "training": training}
+        items = {key: ocp.args.StandardRestore(_host_like(tree)) for key, tree in wanted.items()}
+        restored = self._read(step, **items)
+        try:
+            _check_shapes(restored, wanted)
+        except ValueError as error:
+            raise LiftjaxError(f"{folder} does not fit this liftjax: {error}.") from error
+        return restored["model"], restored["training"], saved
+
+    def _read(self, step: int, **items: ocp.args.CheckpointArgs) -> dict[str, Any]:
+        try:
+            restored = self._manager.restore(step, args=ocp.args.Composite(**items))
+            return {key: restored[key] for key in items}
+        except (ValueError, KeyError, OSError) as error:
+            raise LiftjaxError(
+                f"{self.directory / str(step)} is damaged or incomplete ({_first_line(error)}); "
+                "move it away to go on from an earlier checkpoint."
+            ) from error
+
+    def _empty_trash(self) -> None:
+        """Deletes what an earlier save has put there; what a kill leaves goes the next time."""
+        trash = self.directory / _TRASH
+        if jax.process_index() == 0 and trash.exists():
+            trash.rmtree(missing_ok=True)
+
+    def prune(self) -> None:
+        """Deletes what is not to be kept any more, such as the best before the newest was scored.
+
+        A save does so too, for the scores known by then.
+        """
+        self._manager.wait_until_finished()
+        steps = self._manager.all_steps()
+        infos = [types.SimpleNamespace(step=step) for step in steps]
+        kept = self._policy.should_preserve(infos, context=policies.PreservationContext())
+        for step in (step for step, keep in zip(steps, kept, strict=True) if not keep):
+            self._manager.delete(step)
 
     def close(self) -> None:
         """Waits for the last save."""
         self._manager.wait_until_finished()
+        self._empty_trash()
         self._manager.close()
 
+    def __enter__(self) -> "Checkpoints":
+        return self
 
-def _abstract(tree):
-    return jax.tree.map(ocp.utils.to_shape_dtype_struct, tree)
+    def __exit__(self, *exception) -> None:
+        self.close()
+
+
+@dataclasses.dataclass
+class _Best(policies.PreservationPolicy):
+    """Keeps the checkpoint of the lowest score."""
+
+    scores: Scores
+
+    def should_preserve(self, checkpoints, *, context) -> list[bool]:
+        best = self.scores.best(one.step for one in checkpoints)
+        return [one.step == best for one in checkpoints]
+
+
+def whole_steps(directory: epath.Path) -> list[int]:
+    """The steps with a finished checkpoint in RUN/checkpoints, in order.
+
+    One that is being written, or was when the process was killed, has another name, or on object
+    storage no mark of being finished.
+    """
+    paths = directory.iterdir() if directory.exists() else ()
+    return sorted(int(path.name) for path in paths if path.name.isdigit() and _is_whole(path))
+
+
+def _is_whole(path: epath.Path) -> bool:
+    finished = path.is_dir() and ocp.path.step.is_path_finalized(path)
+    return finished and all((path / item).exists() for item in ("model", "meta"))
+
+
+def _host_like(tree: Any) -> Any:
+    """NumPy arrays of the same shapes and types, which take no memory; orbax restores such."""
+    return jax.tree.map(lambda a: np.broadcast_to(np.zeros((), a.dtype), a.shape), tree)
+
+
+def _check_shapes(restored: Any, wanted: Any) -> None:
+    """Raises a ValueError: of NumPy arrays orbax does not check it."""
+    pairs = zip(jax.tree.leaves_with_path(wanted), jax.tree.leaves(restored), strict=True)
+    for (path, want), got in pairs:
+        if got.shape != want.shape:
+            name = jax.tree_util.keystr(path)
+            raise ValueError(f"{name} has shape {got.shape}, not {want.shape}")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _check_format(folder: epath.Path, meta: dict) -> None:
+    if meta["format"] > FORMAT:
+        raise LiftjaxError(
+            f"{folder} was written by a newer liftjax (format {meta['format']}, this one reads "
+            f"{FORMAT}): update liftjax."
+        )
 
 
 # What may change between a run and its resumption. None of it changes a step, but for `steps`:
 # a longer run goes on under the schedule of its new length.
-_FREE = ("log_every", "checkpoint_every", "data.workers", "data.cache", "data.eval_split",
-         "data.eval_subjects", "data.eval_batch_size", "lifter.flip_test", "steps")  # fmt: skip
+_FREE = (
+    "log_every", "checkpoint_every", "keep_every", "keep_best", "evaluate_every", "select_on_test",
+    "nonfinite", "replicate", "num_devices", "remat", "data.workers", "data.cache",
+    "data.eval_split", "data.eval_subjects", "data.eval_batch_size", "lifter.flip_test", "steps",
+)  # fmt: skip
 
 
 def _settings(recipe: dict) -> dict:
@@ -126,20 +245,41 @@ def build_model(spec: dict, seed: int = 0) -> nnx.Module:
     return create[spec["kind"]](spec["name"], rngs=nnx.Rngs(seed), **keywords)
 
 
-def find_checkpoint(path: str | epath.Path) -> epath.Path:
-    """The folder of one step: `path` itself, or the newest step of the run directory `path`."""
+def find_checkpoint(path: str | epath.Path, step: str | int = LAST) -> epath.Path:
+    """The folder of one checkpoint.
+
+    Args:
+      path: a run directory, or the folder itself.
+      step: of a run directory: LAST, BEST (by validation score) or the number of a step.
+
+    Raises:
+      LiftjaxError: there is none.
+    """
     path = epath.Path(path).expanduser().resolve()
-    if (path / "model").exists():
+    if _is_whole(path):
         return path
-    steps = path / FOLDER
-    names = [p.name for p in steps.iterdir()] if steps.exists() else []
-    whole = [int(name) for name in names if name.isdigit()]
+    whole = whole_steps(path / FOLDER)
     if not whole:
         raise LiftjaxError(
             f"No checkpoint in {path}; give a run directory that holds {FOLDER}/STEP, "
             "or one such STEP folder."
         )
-    return steps / str(max(whole))
+    if step == LAST:
+        return path / FOLDER / str(whole[-1])
+    if step == BEST:
+        best = Scores(path).best(whole)
+        if best is None:
+            raise LiftjaxError(
+                f"No checkpoint in {path} has a validation score; train with "
+                "--config.evaluate_every=N --config.keep_best=True, or take --step last."
+            )
+        return path / FOLDER / str(best)
+    if not str(step).isdigit() or int(step) not in whole:
+        raise LiftjaxError(
+            f"{path} has no checkpoint of step {step}; it has {', '.join(map(str, whole))} "
+            f"({LAST} or {BEST} will do too)."
+        )
+    return path / FOLDER / str(int(step))
 
 
 def read_meta(path: str | epath.Path) -> dict:
@@ -162,11 +302,7 @@ def load_model(
       LiftjaxError: no checkpoint there, or one of another kind of network.
     """
     folder, meta = find_checkpoint(path), read_meta(path)
-    if meta["format"] > FORMAT:
-        raise LiftjaxError(
-            f"{folder} was written by a newer liftjax (format {meta['format']}, this one reads "
-            f"{FORMAT}): update liftjax."
-        )
+    _check_format(folder, meta)
     if meta["model"]["kind"] != kind:
         raise LiftjaxError(
             f"{folder} holds a {meta['model']['kind']} ({meta['model']['name']}), not a {kind}."
@@ -175,11 +311,12 @@ def load_model(
     arrays = flat_arrays(module)
     try:
         with ocp.StandardCheckpointer() as checkpointer:
-            restored = checkpointer.restore(folder / "model", _abstract(arrays))
+            restored = checkpointer.restore(folder / "model", _host_like(arrays))
+        _check_shapes(restored, arrays)
     except (ValueError, KeyError, OSError) as error:
-        reason = str(error).splitlines()[0]
+        reason = _first_line(error)
         raise LiftjaxError(f"{folder / 'model'} is damaged or incomplete: {reason}") from error
-    assign(module, restored)
+    assign(module, jax.tree.map(jnp.asarray, restored))
     return module, meta
 
 

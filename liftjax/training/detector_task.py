@@ -2,33 +2,33 @@
 
 from collections.abc import Callable, Iterator
 
-import jax
 from flax import nnx
 from ml_collections import ConfigDict
 
 from liftjax import losses, registry
 from liftjax.data.augment import Augment
-from liftjax.data.pipeline import train_batches
+from liftjax.data.pipeline import train_batches, train_samples
 from liftjax.data.records import PoseDataset
 from liftjax.errors import LiftjaxError, unknown_name
 from liftjax.training.checkpoints import build_model, load_lifters, load_same_model
-from liftjax.training.loop import Task
-from liftjax.training.optim import make_optimizer, make_schedule
+from liftjax.training.common import initial_state, make_hyper, make_replicas, make_update, prepare
+from liftjax.training.replicas import Replicas
 from liftjax.training.state import PureModule
 from liftjax.training.step import Options, initial_guidance, make_step
+from liftjax.training.task import Task
 
 METHODS = {"none": "FT-2D", "single": "single-model", "multi": "multi-model"}
 
 
 def build(config: ConfigDict) -> Task:
     """The detector of `config.detector` on `config.data`, guided as `config.loss` says."""
+    replicas = make_replicas(config)
     dataset = pictures(config)
     detector, spec = starting_detector(config, dataset)
     lifters = _lifters(config, dataset.skeleton.name)
     pure, params, others = PureModule.split(detector)
     split_lifters = [PureModule.split(lifter) for lifter in lifters.values()]
-    optimizer = make_optimizer(config.optim)
-    schedule = make_schedule(config.optim, config.steps)
+    update = make_update(config, pure)
     options = Options(
         normalizer=config.loss.normalizer,
         quarter_pixel_shift=config.loss.quarter_pixel_shift,
@@ -38,31 +38,28 @@ def build(config: ConfigDict) -> Task:
         balanced=config.loss.balance > 0,
         mask_invisible_3d=config.loss.mask_invisible_3d,
         lifter_names=tuple(lifters),
+        dtype=config.precision,
     )
-    step = make_step(pure, detector.spec, tuple(s[0] for s in split_lifters), optimizer, options)
+    step = make_step(pure, detector.spec, tuple(s[0] for s in split_lifters), update, options)
     constant = {
         "weights": loss_weights(config, detector.spec.kind),
         "beta": config.loss.beta,
         "balance": config.loss.balance,
     }
-    key = jax.random.key(config.seed)
-
-    def hyper(t: int) -> dict:
-        return constant | {"learning_rate": schedule(t), "key": jax.random.fold_in(key, t)}
-
+    each_step = make_hyper(config)
+    guidance = initial_guidance(len(lifters))
     return Task(
         name=f"{config.detector.name}, {METHODS[config.loss.guidance]}",
-        state={
-            "params": params,
-            "others": others,
-            "opt": optimizer.init(params),
-            "guidance": initial_guidance(len(lifters)),
-        },
+        state=initial_state(
+            config, params, others, update.optimizer.init(params), guidance=guidance
+        ),
         frozen=tuple(s[1:] for s in split_lifters),
-        step=jax.jit(step, donate_argnums=0),
-        hyper=hyper,
-        batches=picture_batches(config, dataset, detector.spec.image_size),
+        step=step,
+        hyper=lambda t: constant | each_step(t),
+        batches=picture_batches(config, dataset, detector.spec.image_size, replicas),
+        samples=picture_names(config, dataset),
         meta={"model": spec, "recipe": config.to_dict()},
+        replicas=replicas,
     )
 
 
@@ -73,9 +70,9 @@ def pictures(config: ConfigDict) -> PoseDataset:
 
 
 def picture_batches(
-    config: ConfigDict, dataset: PoseDataset, image_size: tuple[int, int]
+    config: ConfigDict, dataset: PoseDataset, image_size: tuple[int, int], replicas: Replicas
 ) -> Callable[[int], Iterator[dict]]:
-    """Batches of crops of `image_size` (height, width), by the step to start from."""
+    """This process's rows of batches of crops, `image_size` (height, width), from any step on."""
     augment = Augment.of(config.data.augment.to_dict())
     return lambda start: train_batches(
         dataset,
@@ -85,8 +82,17 @@ def picture_batches(
         start_step=start,
         num_workers=config.data.workers,
         cache=config.data.cache,
+        shard=replicas.part,
         augment=augment,
         shares=config.data.shares,
+    )
+
+
+def picture_names(config: ConfigDict, dataset: PoseDataset) -> Callable[[int], list[str]]:
+    """Names of the samples in the whole batch of a step."""
+    order = config.batch_size, config.seed
+    return lambda step: dataset.names(
+        train_samples(dataset, *order, step, shares=config.data.shares)
     )
 
 
@@ -114,9 +120,12 @@ def detector_spec(config: ConfigDict, skeleton: str) -> dict:
 def starting_detector(config: ConfigDict, dataset: PoseDataset) -> tuple[nnx.Module, dict]:
     """The network to start from and the spec that rebuilds it."""
     spec = detector_spec(config, dataset.skeleton.name)
-    if not config.detector.checkpoint:
-        return build_model(spec, config.seed), spec
-    return load_same_model(config.detector.checkpoint, spec), spec
+    if config.detector.checkpoint:
+        detector = load_same_model(config.detector.checkpoint, spec)
+    else:
+        detector = build_model(spec, config.seed)
+    prepare(detector, config)
+    return detector, spec
 
 
 def _lifters(config: ConfigDict, skeleton: str) -> dict[str, nnx.Module]:

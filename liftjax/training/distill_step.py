@@ -1,4 +1,4 @@
-"""One training step of distillation, as a pure function.
+"""One training step of distillation, as a pure function of one replica.
 
 Stage one: a student learns from labels, and from a frozen teacher's feature and logits.
 
@@ -18,13 +18,14 @@ workshops 2023).
 from collections.abc import Callable
 
 import jax
-import optax
+import jax.numpy as jnp
 
 from liftjax import losses
 from liftjax.detectors.spec import DetectorSpec
-from liftjax.training.optim import apply_gradients
+from liftjax.training.replicas import AXIS
 from liftjax.training.state import Arrays, PureModule
-from liftjax.training.step import Step, loss_2d_per_joint
+from liftjax.training.step import loss_2d_per_joint
+from liftjax.training.update import Backward, Step, Update, make_update_step
 
 HEAD = "head."  # what the paths of the head's variables begin with
 
@@ -39,13 +40,15 @@ def make_student_step(
     spec: DetectorSpec,
     teacher: PureModule,
     projection: PureModule | None,
-    optimizer: optax.GradientTransformation,
+    update: Update,
+    dtype: str = "float32",
 ) -> Step:
     """The step (state, frozen, batch, hyper) -> (state, metrics) of stage one.
 
     Args:
       student, spec: the detector that is trained. teacher: the one that it learns from.
       projection: takes the student's feature to the teacher's channels; None: they are equal.
+      update: the optimizer and what belongs to it. dtype: of the networks' activations.
 
     state: {"params", "others", "projection", "opt"}.
     frozen: (params, others) of the teacher, which uses its running statistics.
@@ -53,14 +56,15 @@ def make_student_step(
     hyper: {"label_weight", "feature_weight", "logit_weight", "learning_rate"}, traced.
     """
 
-    def step(state, frozen, batch, hyper):
+    def backward(state, frozen, batch, hyper):
         expert = teacher.merge(*frozen)
-        taught_BHWC = expert.backbone(expert.spec.normalize(batch["image_u8"]))
+        taught_BHWC = expert.backbone(expert.spec.normalize(batch["image_u8"], jnp.dtype(dtype)))
         answer = expert.head(taught_BHWC)
 
         def loss_fn(trained):
             module = student.merge(trained["student"], state["others"])
-            feature_BHWC = module.backbone(spec.normalize(batch["image_u8"]), train=True)
+            images_BHWC = spec.normalize(batch["image_u8"], jnp.dtype(dtype))
+            feature_BHWC = module.backbone(images_BHWC, train=True)
             out = module.head(feature_BHWC)
             seen_BHWC = feature_BHWC
             if projection is not None:
@@ -70,21 +74,23 @@ def make_student_step(
             value = value + hyper["feature_weight"] * feature
             return value, (metrics | {"feature": feature}, student.others(module))
 
-        return _update(loss_fn, state, optimizer, hyper["learning_rate"])
+        return _gradients(loss_fn, state)
 
-    return step
+    return _step(backward, update)
 
 
 def make_head_step(
     student: PureModule,
     spec: DetectorSpec,
     old_head: PureModule,
-    optimizer: optax.GradientTransformation,
+    update: Update,
+    dtype: str = "float32",
 ) -> Step:
     """The step (state, frozen, batch, hyper) -> (state, metrics) of stage two.
 
     Args:
       student, spec: the detector. old_head: the head that it had, which teaches the new one.
+      update, dtype: as for :func:`make_student_step`.
 
     state: {"params": the new head's, "others": the rest of the detector, which stays as it is,
       "projection": {}, "opt"}.
@@ -92,9 +98,9 @@ def make_head_step(
     batch, hyper: as for :func:`make_student_step`, without "feature_weight".
     """
 
-    def step(state, frozen, batch, hyper):
+    def backward(state, frozen, batch, hyper):
         module = student.merge(state["params"], state["others"])
-        feature_BHWC = module.backbone(spec.normalize(batch["image_u8"]))
+        feature_BHWC = module.backbone(spec.normalize(batch["image_u8"], jnp.dtype(dtype)))
         answer = old_head.merge(*frozen)(feature_BHWC)
 
         def loss_fn(trained):
@@ -102,9 +108,9 @@ def make_head_step(
             value, metrics = _taught_loss(out, answer, spec, batch, hyper)
             return value, (metrics, state["others"])
 
-        return _update(loss_fn, state, optimizer, hyper["learning_rate"])
+        return _gradients(loss_fn, state)
 
-    return step
+    return _step(backward, update)
 
 
 def split_head(params: Arrays, others: Arrays) -> tuple[Arrays, Arrays]:
@@ -121,20 +127,23 @@ def _taught_loss(out, answer, spec: DetectorSpec, batch: dict, hyper: dict):
     return value, {"loss_2d": label, "logit": logit}
 
 
-def _update(
-    loss_fn: Callable,
-    state: dict,
-    optimizer: optax.GradientTransformation,
-    learning_rate: jax.Array,
-) -> tuple[dict, dict]:
-    """The state after one step down the gradient of loss_fn(trained), and metrics."""
-    before = trained_arrays(state)
-    (value, (metrics, others)), grads = jax.value_and_grad(loss_fn, has_aux=True)(before)
-    after, opt = apply_gradients(optimizer, grads, state["opt"], before, learning_rate)
-    state = {
-        "params": after["student"],
-        "others": others,
-        "projection": after["projection"],
-        "opt": opt,
-    }
-    return state, {"loss": value, **metrics, "grad_norm": optax.tree.norm(grads)}
+def _gradients(loss_fn: Callable, state: dict) -> tuple[dict, dict, dict]:
+    """Gradients of this replica's share of loss_fn(trained), new statistics, metrics.
+
+    Every sample weighs the same, so the loss of the whole batch is the mean of the replicas'.
+    """
+    share = 1 / jax.lax.axis_size(AXIS)
+
+    def shared(trained):
+        value, (metrics, others) = loss_fn(trained)
+        return share * value, (metrics | {"loss": value}, others)
+
+    grads, (metrics, others) = jax.grad(shared, has_aux=True)(trained_arrays(state))
+    return grads, {"others": others}, jax.lax.pmean(metrics, AXIS)
+
+
+def _step(backward: Backward, update: Update) -> Step:
+    def placed(trained):
+        return {"params": trained["student"], "projection": trained["projection"]}
+
+    return make_update_step(backward, update, trained_arrays, placed)

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import jax
 from flax import nnx
 from ml_collections import ConfigDict
 
@@ -11,9 +10,11 @@ from liftjax.detectors.spec import DetectorSpec
 from liftjax.errors import LiftjaxError, unknown_name
 from liftjax.nn.layers import Linear
 from liftjax.training.checkpoints import build_model, load_model
+from liftjax.training.common import initial_state, make_hyper, make_replicas, make_update
 from liftjax.training.detector_task import (
     loss_weights,
     picture_batches,
+    picture_names,
     pictures,
     starting_detector,
 )
@@ -23,10 +24,9 @@ from liftjax.training.distill_step import (
     split_head,
     trained_arrays,
 )
-from liftjax.training.loop import Task
-from liftjax.training.optim import make_optimizer, make_schedule
 from liftjax.training.state import PureModule
-from liftjax.training.step import Step
+from liftjax.training.task import Task
+from liftjax.training.update import Step, Update
 
 
 def build(config: ConfigDict) -> Task:
@@ -54,7 +54,8 @@ def _student_stage(config: ConfigDict, dataset: PoseDataset) -> Task:
         projection, bridge, _ = PureModule.split(linear)
     pure, params, others = PureModule.split(student)
     teacher_pure, *frozen = PureModule.split(teacher)
-    optimizer = make_optimizer(config.optim)
+    update = make_update(config, pure)
+    step = make_student_step(pure, student.spec, teacher_pure, projection, update, config.precision)
     return _task(
         config,
         dataset,
@@ -62,8 +63,8 @@ def _student_stage(config: ConfigDict, dataset: PoseDataset) -> Task:
         spec=student.spec,
         state={"params": params, "others": others, "projection": bridge},
         frozen=tuple(frozen),
-        step=make_student_step(pure, student.spec, teacher_pure, projection, optimizer),
-        optimizer=optimizer,
+        step=step,
+        update=update,
     )
 
 
@@ -74,7 +75,8 @@ def _head_stage(config: ConfigDict, dataset: PoseDataset) -> Task:
     student.head = build_model(model, config.seed).head
     pure, params, others = PureModule.split(student)
     head, rest = split_head(params, others)
-    optimizer = make_optimizer(config.optim)
+    # The backbone's statistics stay as they are, on every device.
+    update = make_update(config, pure)._replace(averaged=frozenset())
     return _task(
         config,
         dataset,
@@ -82,8 +84,8 @@ def _head_stage(config: ConfigDict, dataset: PoseDataset) -> Task:
         spec=student.spec,
         state={"params": head, "others": rest, "projection": {}},
         frozen=tuple(frozen),
-        step=make_head_step(pure, student.spec, old_head, optimizer),
-        optimizer=optimizer,
+        step=make_head_step(pure, student.spec, old_head, update, config.precision),
+        update=update,
     )
 
 
@@ -96,9 +98,10 @@ def _task(
     state: dict[str, Any],
     frozen: Any,
     step: Step,
-    optimizer: Any,
+    update: Update,
 ) -> Task:
-    schedule = make_schedule(config.optim, config.steps)
+    replicas = make_replicas(config)
+    each_step = make_hyper(config)
     label_weight = loss_weights(config, spec.kind).l_2d
 
     def hyper(t: int) -> dict:
@@ -107,17 +110,19 @@ def _task(
             "label_weight": label_weight,
             "feature_weight": left * config.distill.feature_weight,
             "logit_weight": left * config.distill.logit_weight,
-            "learning_rate": schedule(t),
+            **each_step(t),
         }
 
     return Task(
         name=f"{config.detector.name}, distillation ({config.distill.stage})",
-        state=state | {"opt": optimizer.init(trained_arrays(state))},
+        state=initial_state(config, opt=update.optimizer.init(trained_arrays(state)), **state),
         frozen=frozen,
-        step=jax.jit(step, donate_argnums=0),
+        step=step,
         hyper=hyper,
-        batches=picture_batches(config, dataset, spec.image_size),
+        batches=picture_batches(config, dataset, spec.image_size, replicas),
+        samples=picture_names(config, dataset),
         meta={"model": model, "recipe": config.to_dict()},
+        replicas=replicas,
     )
 
 

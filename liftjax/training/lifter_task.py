@@ -2,7 +2,6 @@
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import nnx
 from ml_collections import ConfigDict
 
@@ -13,14 +12,17 @@ from liftjax.lifters.mirror import mirror_2d, mirror_3d
 from liftjax.lifters.spec import Lifter
 from liftjax.metrics import mpjpe
 from liftjax.training.checkpoints import build_model, load_same_model
-from liftjax.training.loop import Task
-from liftjax.training.optim import apply_gradients, make_optimizer, make_schedule
+from liftjax.training.common import initial_state, make_hyper, make_replicas, make_update, prepare
+from liftjax.training.replicas import AXIS, own_key
 from liftjax.training.state import PureModule
+from liftjax.training.task import Task
+from liftjax.training.update import Step, Update, make_update_step
 
 
 def build(config: ConfigDict) -> Task:
     """The lifter of `config.lifter`, trained on the poses of `config.data`."""
     _check_data(config)
+    replicas = make_replicas(config)
     dataset = PoseDataset.open(config.data.dir, config.data.split)
     dataset = dataset.where(subjects=config.data.subjects or None)
     dataset = dataset.select(dataset.labels["has_3d"])
@@ -33,21 +35,27 @@ def build(config: ConfigDict) -> Task:
             lifter.set_statistics(*statistics(dataset))
     cut = training_windows(lifter, config, dataset)
     _, params, others = PureModule.split(lifter)
-    pure = PureModule.split(_trained_form(lifter, spec))[0]
-    optimizer = make_optimizer(config.optim)
-    schedule = make_schedule(config.optim, config.steps)
-    key = jax.random.key(config.seed)
-    step = make_step(pure, optimizer, config.lifter.loss, dataset.skeleton.name)
+    trained = _trained_form(lifter, spec)
+    prepare(trained, config)
+    pure = PureModule.split(trained)[0]
+    update = make_update(config, pure)
+
+    def samples(step: int) -> list[str]:
+        rows = windows.train_rows(cut, config.batch_size, config.seed, step, config.lifter.flip)
+        return dataset.names(cut.batch(rows % len(cut))["index"][:, 0])
+
     return Task(
         name=config.lifter.name,
-        state={"params": params, "others": others, "opt": optimizer.init(params)},
+        state=initial_state(config, params, others, update.optimizer.init(params)),
         frozen=pose_arrays(dataset),
-        step=jax.jit(step, donate_argnums=0),
-        hyper=lambda t: {"learning_rate": schedule(t), "key": jax.random.fold_in(key, t)},
+        step=make_step(pure, update, config.lifter.loss, dataset.skeleton.name),
+        hyper=make_hyper(config),
         batches=lambda start: windows.train_batches(
-            cut, config.batch_size, config.seed, start, config.lifter.flip
+            cut, config.batch_size, config.seed, start, config.lifter.flip, replicas.part
         ),
+        samples=samples,
         meta={"model": spec, "recipe": config.to_dict()},
+        replicas=replicas,
     )
 
 
@@ -130,7 +138,7 @@ def _trained_form(lifter: Lifter, spec: dict) -> Lifter:
     return build_model(spec | {"strided": True})
 
 
-def make_step(pure: PureModule, optimizer: optax.GradientTransformation, loss: str, skeleton: str):
+def make_step(pure: PureModule, update: Update, loss: str, skeleton: str) -> Step:
     """The pure training step on a batch of windows (see `windows.train_batches`).
 
     Args:
@@ -140,32 +148,24 @@ def make_step(pure: PureModule, optimizer: optax.GradientTransformation, loss: s
     if loss not in losses:
         raise unknown_name("lifter.loss", loss, losses)
 
-    def step(state, frozen, batch, hyper):
+    def backward(state, frozen, batch, hyper):
         kpts_px_BTK2, pose_m_BMK3, size_B2 = _poses(frozen, batch, skeleton)
-        weight_BM = batch["weight"]
+        key = own_key(hyper["seed"], hyper["step"])
 
-        def loss_fn(params):
+        def share(params):
+            """This replica's share of the loss and of the error, and new statistics."""
             lifter = pure.merge(params, state["others"])
             normal_BTK2 = lifter.normalize(kpts_px_BTK2, size_B2)
-            raw_BMK3 = lifter(normal_BTK2, train=True, rngs=nnx.Rngs(dropout=hyper["key"]))
-            value = _mean(losses[loss](raw_BMK3, lifter.target(pose_m_BMK3)), weight_BM)
-            error_m = _mean(mpjpe(lifter.to_metres(raw_BMK3), pose_m_BMK3), weight_BM)
-            return value, (error_m, pure.others(lifter))
+            raw_BMK3 = lifter(normal_BTK2, train=True, rngs=nnx.Rngs(dropout=key))
+            value = _mean(losses[loss](raw_BMK3, lifter.target(pose_m_BMK3)), batch["weight"])
+            error_m = _mean(mpjpe(lifter.to_metres(raw_BMK3), pose_m_BMK3), batch["weight"])
+            return value, ((value, error_m), pure.others(lifter))
 
-        (value, (error_m, others)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
-            state["params"]
-        )
-        params, opt = apply_gradients(
-            optimizer, grads, state["opt"], state["params"], hyper["learning_rate"]
-        )
-        metrics = {
-            "loss": value,
-            "mpjpe_mm": 1000 * error_m,
-            "grad_norm": optax.tree.norm(grads),
-        }
-        return {"params": params, "others": others, "opt": opt}, metrics
+        grads, (values, others) = jax.grad(share, has_aux=True)(state["params"])
+        value, error_m = jax.lax.psum(values, AXIS)
+        return grads, {"others": others}, {"loss": value, "mpjpe_mm": 1000 * error_m}
 
-    return step
+    return make_update_step(backward, update)
 
 
 def _poses(arrays, batch, skeleton: str) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -183,9 +183,9 @@ def _poses(arrays, batch, skeleton: str) -> tuple[jax.Array, jax.Array, jax.Arra
 
 
 def _mean(values: jax.Array, weight_BM: jax.Array) -> jax.Array:
-    """Mean of (B, M, ...) over the frames that count."""
+    """This replica's share of the mean of (B, M, ...) over all frames that count."""
     weight = weight_BM.reshape(weight_BM.shape + (1,) * (values.ndim - 2))
-    return (values * weight).mean() / weight.mean()
+    return (values * weight).mean() / jax.lax.psum(weight.mean(), AXIS)
 
 
 def _distance(raw: jax.Array, true: jax.Array) -> jax.Array:

@@ -1,119 +1,213 @@
-"""The loop around a compiled step: progress, logs, checkpoints, resume.
+"""The loop around a compiled step: progress, logs, checkpoints, evaluation, resume.
 
-What is trained is a :class:`Task`; the loop knows only that its step takes a state and a batch.
+What is trained is a `task.Task`; the loop knows only that its step takes a state and a batch. At
+every moment all that has been gained lies in the newest checkpoint or is gone over again, step for
+step the same.
 """
 
-import csv
 import dataclasses
 import json
-import platform
 import time
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
-import numpy as np
 from etils import epath
+from ml_collections import ConfigDict
 from tqdm import tqdm
 
-import liftjax
+from liftjax import hosts
 from liftjax.data.prefetch import Prefetch
 from liftjax.errors import LiftjaxError
 from liftjax.training.checkpoints import Checkpoints
-from liftjax.training.state import Arrays
+from liftjax.training.log import Bad, Log, Window, summary
+from liftjax.training.preemption import Preemption
+from liftjax.training.run_directory import record_start, write_whole
+from liftjax.training.scores import Scores
+from liftjax.training.task import Metrics, Task, model_arrays
+from liftjax.training.validation import Validation
 
-Metrics = dict[str, jax.Array]
+_NAMES_SHOWN = 3  # samples of a bad batch in the message; the file has them all
 
 
 @dataclasses.dataclass(frozen=True)
-class Task:
-    """One training problem.
+class Plan:
+    """How far a run goes and what it does between steps; see `configs.common` for the keys."""
 
-    Attributes:
-      name: what the progress bar calls it.
-      state: {"params", "others", "opt", ...}: everything that a step changes.
-      frozen: arrays that a step reads and never changes (the lifters' weights).
-      step: (state, frozen, batch, hyper) -> (state, metrics), compiled; the state is donated.
-      hyper: the traced numbers of a step, by step number.
-      batches: the batches from a step number on; the batch of step t depends on the seed and t.
-      meta: what is saved with a checkpoint: "model" (see `checkpoints.build_model`), "recipe".
-    """
+    steps: int
+    batch_size: int
+    log_every: int
+    checkpoint_every: int
+    keep_every: int = 0
+    keep_best: bool = False
+    evaluate_every: int = 0
+    skip_nonfinite: bool = False
 
-    name: str
-    state: dict[str, Any]
-    frozen: Any
-    step: Callable[[dict, Any, dict, dict], tuple[dict, Metrics]]
-    hyper: Callable[[int], dict]
-    batches: Callable[[int], Iterator[dict[str, np.ndarray]]]
-    meta: dict
+    @classmethod
+    def of(cls, config: ConfigDict) -> "Plan":
+        """The plan of a recipe."""
+        keys = [field.name for field in dataclasses.fields(cls) if field.name in config]
+        values = {key: config[key] for key in keys}
+        return cls(**values, skip_nonfinite=config.nonfinite == "skip")
+
+    def logs(self, done: int) -> bool:
+        """Whether a row of the log ends after `done` steps."""
+        return done % self.log_every == 0 or done == self.steps
+
+    def evaluates(self, done: int) -> bool:
+        """Whether the state after `done` steps is evaluated."""
+        every = self.evaluate_every
+        return bool(every) and done > 0 and (done % every == 0 or done == self.steps)
+
+    def saves(self, done: int) -> bool:
+        """Whether there is a checkpoint; there is one of every state before its evaluation."""
+        return done % self.checkpoint_every == 0 or done == self.steps or self.evaluates(done)
 
 
-def model_arrays(state: dict) -> Arrays:
-    """Every variable of the trained network."""
-    return state["params"] | state["others"]
+def train(task: Task, plan: Plan, workdir: str, validation: Validation | None = None) -> dict:
+    """Trains from the newest checkpoint in `workdir`, or from the start, to the plan's end.
 
+    Returns the final state as NumPy arrays. The run directory then holds checkpoints, config.json,
+    versions.json, metrics.csv, TensorBoard events and, if there is a validation, scores.json.
 
-def train(task: Task, *, workdir: str, steps: int, log_every: int, checkpoint_every: int) -> dict:
-    """Trains from the newest checkpoint in `workdir`, or from the start, to `steps`.
-
-    Returns the final state. The run directory then holds checkpoints, config.json,
-    versions.json, metrics.csv and TensorBoard events.
+    Raises:
+      LiftjaxError: a step had a result that is not finite (see `not_finite.json`), or `workdir`
+        has a run of another network or of other settings.
+      Preempted: the process has been told to end, and the state is saved.
     """
     workdir = epath.Path(workdir)
-    workdir.mkdir(parents=True, exist_ok=True)
-    checkpoints = Checkpoints(workdir)
-    try:
-        state, start = _restore(task, checkpoints)
-        if start >= steps:
-            return state
-        # All on one footing: arrays from a checkpoint are tied to a device and fresh ones are not,
-        # and the step would be compiled a second time for what it returns.
-        state = jax.device_put(state, jax.devices()[0])
-        write_whole(workdir / "config.json", json.dumps(task.meta["recipe"], indent=2))
-        write_whole(workdir / "versions.json", json.dumps(versions(), indent=2))
-        with Log(workdir, start) as log, Prefetch(task.batches(start)) as data:
-            return _run(
-                task, state, start, steps, data, log, log_every, checkpoint_every, checkpoints
-            )
-    finally:
-        checkpoints.close()
+    if hosts.is_first():
+        workdir.mkdir(parents=True, exist_ok=True)
+    scores = Scores(workdir, validation.title if validation else "")
+    best = scores if plan.keep_best else None
+    with Preemption() as preemption, Checkpoints(workdir, plan.keep_every, best) as checkpoints:
+        state, start, skipped = _restore(task, checkpoints)
+        scores.forget_after(start)
+        run = _Run(task, plan, workdir, validation, preemption, checkpoints, scores)
+        owed = validation is not None and plan.evaluates(start) and start not in scores.steps
+        if start < plan.steps and hosts.is_first():
+            record_start(workdir, task.meta["recipe"], start)
+        if start < plan.steps or owed:
+            with Log(workdir, start, active=hosts.is_first()) as log:
+                if owed:
+                    run.evaluate(state, start, log)
+                if start < plan.steps:
+                    state = run.go(state, start, log, skipped if plan.skip_nonfinite else None)
+            checkpoints.prune()
+        return state
 
 
-def _restore(task: Task, checkpoints: Checkpoints) -> tuple[dict, int]:
+def _restore(task: Task, checkpoints: Checkpoints) -> tuple[dict, int, int]:
+    """The newest state on the host, its step, and how many steps were skipped before it."""
     step = checkpoints.latest()
+    hosts.check_same("newest checkpoint", f"{step}")
     if step is None:
-        return task.state, 0
-    training = {k: v for k, v in task.state.items() if k not in ("params", "others")}
-    model, training = checkpoints.restore(step, model_arrays(task.state), training, task.meta)
-    split = {part: {k: model[k] for k in task.state[part]} for part in ("params", "others")}
-    return split | training, step
+        return jax.tree.map(jax.device_get, task.state), 0, 0
+    model, training, meta = checkpoints.restore(step, *_split(task.state), task.meta)
+    return _joined(model, training, task.state), step, meta.get("skipped", 0)
 
 
-def _run(task, state, start, steps, batches, log, log_every, checkpoint_every, checkpoints) -> dict:
-    window, metrics, waited, begun = [], None, 0.0, time.perf_counter()
-    with tqdm(total=steps, initial=start, desc=task.name, unit="step", smoothing=0.05) as bar:
-        for step in range(start, steps):
-            batch, idle = _next_batch(batches, metrics)
-            waited += idle
-            state, metrics = task.step(state, task.frozen, batch, task.hyper(step))
-            window.append(metrics)
-            done = step + 1
-            bar.update()
-            if done % log_every == 0 or done == steps:
-                values = _mean_of(window)
-                _check_finite(values, done)
-                elapsed = time.perf_counter() - begun
-                images = len(window) * len(batch["index"])
-                values |= {"images_per_s": images / elapsed, "data_wait": waited / elapsed}
-                log.write(done, values)
-                bar.set_postfix_str(_summary(values))
-                window, waited, begun = [], 0.0, time.perf_counter()
-            if done % checkpoint_every == 0 or done == steps:
-                if window:
-                    _check_finite(_mean_of(window), done)
-                training = {k: v for k, v in state.items() if k not in ("params", "others")}
-                checkpoints.save(done, model_arrays(state), training, task.meta)
-    return state
+def _split(state: dict) -> tuple[Any, dict]:
+    """What is saved as `model` and as `training`."""
+    saved = ("ema",) if "ema" in state else ("params", "others")
+    return model_arrays(state), {k: v for k, v in state.items() if k not in saved}
+
+
+def _joined(model: dict, training: dict, like: dict) -> dict:
+    """The state from what :func:`_split` has made of it."""
+    if "ema" in like:
+        return training | {"ema": model}
+    return training | {part: {k: model[k] for k in like[part]} for part in ("params", "others")}
+
+
+@dataclasses.dataclass
+class _Run:
+    """One start of a run."""
+
+    task: Task
+    plan: Plan
+    workdir: epath.Path
+    validation: Validation | None
+    preemption: Preemption
+    checkpoints: Checkpoints
+    scores: Scores
+
+    def go(self, state: dict, start: int, log: Log, skipped: int | None) -> dict:
+        """Steps from `start` to the end; returns the final state on the host."""
+        task, plan, replicas = self.task, self.plan, self.task.replicas
+        step_all = replicas.map_step(task.step)
+        state, frozen = replicas.replicate(state), replicas.replicate(task.frozen)
+        window, metrics = Window(replicas.to_host, skipped), None
+        with (
+            Prefetch(task.batches(start), put=replicas.shard) as batches,
+            _progress_bar(task.name, start, plan.steps) as bar,
+        ):
+            for step in range(start, plan.steps):
+                batch, waited = _next_batch(batches, metrics)
+                state, metrics = step_all(state, frozen, batch, task.hyper(step))
+                done = step + 1
+                window.add(done, metrics, waited)
+                bar.update()
+                ending = self.preemption.reached(done)
+                if plan.logs(done):
+                    self._check(window.first_bad(closing=True))
+                    values = window.close(plan.batch_size)
+                    log.write(done, values)
+                    bar.set_postfix_str(summary(values))
+                if plan.saves(done) or ending:
+                    self._check(window.first_bad())
+                    saved = replicas.to_host(state)
+                    self._save(done, saved, window.skipped)
+                if ending:
+                    raise self.preemption.error(done)
+                if self.validation is not None and plan.evaluates(done):
+                    begun = time.perf_counter()
+                    self.evaluate(saved, done, log)
+                    window.leave_out(time.perf_counter() - begun)
+        return replicas.to_host(state)
+
+    def _save(self, step: int, state: dict, skipped: int | None) -> None:
+        count = {} if skipped is None else {"skipped": skipped}
+        self.checkpoints.save(step, *_split(state), self.task.meta | count)
+
+    def evaluate(self, state: dict, step: int, log: Log) -> None:
+        """Measures the model of a state that is saved already."""
+        with self.preemption.at_once(step):
+            values = self.validation.measure(model_arrays(state))
+        self.scores.add(step, values[self.validation.score])
+        log.write(step, values)
+        if hosts.is_first():
+            tqdm.write(f"step {step}: {self.validation.describe(values)}")
+
+    def _check(self, bad: Bad | None) -> None:
+        """Raises a LiftjaxError if there is a bad step; its samples are left in a file."""
+        if bad is None:
+            return
+        samples = self.task.samples(bad.step - 1)
+        path = self.workdir / "not_finite.json"
+        if hosts.is_first():
+            terms = {key: str(value) for key, value in bad.terms.items()}
+            document = {"step": bad.step, "terms": terms, "samples": samples}
+            write_whole(path, json.dumps(document, indent=2))
+        more = len(samples) - _NAMES_SHOWN
+        shown = ", ".join(samples[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
+        newest = self.checkpoints.latest()
+        safe = f"Checkpoint {newest} is untouched" if newest else "There is no checkpoint yet"
+        raise LiftjaxError(
+            f"Step {bad.step}: {', '.join(bad.terms)} not finite, in a batch of {shown} (all in "
+            f"{path}). {safe}; lower optim.learning_rate, set optim.clip_norm or, if it is the "
+            "data, nonfinite=skip."
+        )
+
+
+def _progress_bar(name: str, start: int, steps: int) -> tqdm:
+    return tqdm(
+        total=steps,
+        initial=start,
+        desc=name,
+        unit="step",
+        smoothing=0.05,
+        disable=not hosts.is_first(),
+    )
 
 
 def _next_batch(batches: Prefetch, running: Metrics | None) -> tuple[dict, float]:
@@ -123,81 +217,3 @@ def _next_batch(batches: Prefetch, running: Metrics | None) -> tuple[dict, float
     jax.block_until_ready(running)  # until then the device is busy with the step before
     asked = time.perf_counter()
     return next(batches), time.perf_counter() - asked
-
-
-def _mean_of(window: list[Metrics]) -> dict[str, float]:
-    """Means over the steps since the last log; this is where the host waits for the device."""
-    fetched = jax.device_get(window)
-    return {key: float(np.mean([m[key] for m in fetched])) for key in fetched[0]}
-
-
-def _check_finite(values: dict[str, float], step: int) -> None:
-    bad = [key for key, value in values.items() if not np.isfinite(value)]
-    if bad:
-        raise LiftjaxError(
-            f"Step {step}: {', '.join(bad)} not finite; lower optim.learning_rate or set "
-            "optim.clip_norm. The last checkpoint is untouched."
-        )
-
-
-def _summary(values: dict[str, float]) -> str:
-    shown = {"loss": "loss", "grad_ratio": "3D/2D grad", "mpjpe_mm": "mm"}
-    parts = [f"{label} {values[key]:.4g}" for key, label in shown.items() if key in values]
-    parts.append(f"{values['images_per_s']:.0f} img/s")
-    parts.append(f"{values['data_wait']:.0%} waiting for data")
-    return ", ".join(parts)
-
-
-class Log:
-    """metrics.csv and TensorBoard events of a run; rows after a resumed step are dropped."""
-
-    def __init__(self, workdir: epath.Path, start: int):
-        self._path, self._start = workdir / "metrics.csv", start
-        self._rows: list[dict] = []
-        self._workdir = workdir
-
-    def __enter__(self) -> "Log":
-        from tensorboardX import SummaryWriter
-
-        if self._start and self._path.exists():
-            rows = list(csv.DictReader(self._path.read_text().splitlines()))
-            self._rows = [row for row in rows if int(row["step"]) <= self._start]
-        self._events = SummaryWriter(str(self._workdir / "tensorboard"), purge_step=self._start + 1)
-        return self
-
-    def write(self, step: int, values: dict[str, float]) -> None:
-        """Adds one row; the file is rewritten whole, so that it is never half a row."""
-        self._rows.append({"step": step, **values})
-        columns = list(dict.fromkeys(key for row in self._rows for key in row))
-        lines = [",".join(columns)]
-        lines += [",".join(str(row.get(c, "")) for c in columns) for row in self._rows]
-        write_whole(self._path, "\n".join(lines))
-        for key, value in values.items():
-            self._events.add_scalar(key, value, step)
-
-    def __exit__(self, *exception) -> None:
-        self._events.close()
-
-
-def versions() -> dict[str, Any]:
-    """What a run was made with."""
-    from importlib.metadata import version
-
-    packages = (
-        "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy",
-        "opencv-python-headless", "tensorflow-datasets",
-    )  # fmt: skip
-    return {
-        "liftjax": liftjax.__version__,
-        "python": platform.python_version(),
-        "machine": platform.platform(),
-        "devices": [str(device) for device in jax.devices()],
-        **{package: version(package) for package in packages},
-    }
-
-
-def write_whole(path: epath.Path, text: str) -> None:
-    """Writes a file so that a reader, or a restart, finds the old text or the new one."""
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(text + "\n")
-    partial.replace(path)

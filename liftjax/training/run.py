@@ -1,11 +1,15 @@
 """`train`: builds the task that a recipe names and runs the loop on it."""
 
+import json
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from liftjax import hosts
 from liftjax.errors import LiftjaxError, unknown_name
-from liftjax.training import detector_task, distill_task, lifter_task, loop
+from liftjax.training import detector_task, distill_task, lifter_task, loop, validation
+from liftjax.training.optim import check_optim
+from liftjax.training.replicas import WAYS
 
 TASKS = {
     "detector": detector_task.build,
@@ -15,17 +19,14 @@ TASKS = {
 
 
 def run(config: ConfigDict, workdir: str) -> dict:
-    """Trains (or resumes) the recipe in `workdir`; returns the final state."""
+    """Trains (or resumes) the recipe in `workdir`; returns the final state as NumPy arrays."""
     check(config)
     if "://" not in str(workdir) and Path(workdir).is_file():
         raise LiftjaxError(f"--workdir {workdir} is a file; give a directory.")
-    return loop.train(
-        TASKS[config.task](config),
-        workdir=workdir,
-        steps=config.steps,
-        log_every=config.log_every,
-        checkpoint_every=config.checkpoint_every,
-    )
+    hosts.check_same("recipe", json.dumps(config.to_dict(), sort_keys=True))
+    task = TASKS[config.task](config)
+    hosts.check_same("data", json.dumps(task.samples(0)))
+    return loop.train(task, loop.Plan.of(config), workdir, validation.build(config, task))
 
 
 def check(config: ConfigDict) -> None:
@@ -34,15 +35,25 @@ def check(config: ConfigDict) -> None:
         raise unknown_name("config.task", config.task, TASKS)
     whole = {"steps": config.steps, "batch_size": config.batch_size, "log_every": config.log_every}
     whole |= {"checkpoint_every": config.checkpoint_every, "loss.top_k": config.loss.top_k}
+    whole |= {"accumulate": config.accumulate, "data.eval_batch_size": config.data.eval_batch_size}
     for key, value in whole.items():
         if value < 1:
             raise LiftjaxError(f"config.{key} is {value}; it must be at least 1.")
-    positive = {"loss.beta": config.loss.beta, "optim.decay_every": config.optim.decay_every}
-    for key, value in positive.items():
-        if not value > 0:
-            raise LiftjaxError(f"config.{key} is {value}; it must be above 0.")
-    if config.loss.balance < 0:
-        raise LiftjaxError(f"config.loss.balance is {config.loss.balance}; 0 switches it off.")
+    if not config.loss.beta > 0:
+        raise LiftjaxError(f"config.loss.beta is {config.loss.beta}; it must be above 0.")
+    check_optim(config.optim, config.steps)
+    off = {"loss.balance": config.loss.balance, "keep_every": config.keep_every}
+    off |= {"evaluate_every": config.evaluate_every, "num_devices": config.num_devices}
+    for key, value in off.items():
+        if value < 0:
+            raise LiftjaxError(f"config.{key} is {value}; 0 switches it off.")
+    if not 0 <= config.ema < 1:
+        raise LiftjaxError(f"config.ema is {config.ema}; it lies between 0 (off) and 1.")
+    choices = {"nonfinite": ("stop", "skip"), "precision": ("float32", "bfloat16")}
+    choices |= {"replicate": WAYS}
+    for key, known in choices.items():
+        if config[key] not in known:
+            raise unknown_name(f"config.{key}", config[key], known)
     size = config.detector.image_size
     if size is not None and not _is_size(size):
         raise LiftjaxError(

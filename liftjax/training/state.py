@@ -31,12 +31,15 @@ def dotted(path: tuple) -> str:
     return ".".join(map(str, path))
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True)
 class PureModule:
-    """What is static about a module: its graph, and the path and type of each variable."""
+    """What is static about a module: its graph, and the path and type of each variable.
+
+    Two of the same network are equal, so that a program compiled for one serves both.
+    """
 
     graphdef: Any
-    variables: dict[str, tuple[tuple, type]]
+    variables: dict[str, tuple[tuple, type]] = dataclasses.field(hash=False)
 
     @classmethod
     def split(cls, module: nnx.Module) -> tuple["PureModule", Arrays, Arrays]:
@@ -47,6 +50,10 @@ class PureModule:
         arrays = flat_arrays(module)
         params = {k: v for k, v in arrays.items() if issubclass(kinds[k][1], nnx.Param)}
         return pure, params, {k: v for k, v in arrays.items() if k not in params}
+
+    def names(self, kind: type) -> list[str]:
+        """The variables of the type `kind`."""
+        return [name for name, (_, found) in self.variables.items() if issubclass(found, kind)]
 
     def merge(self, params: Arrays, others: Arrays) -> nnx.Module:
         """A module around these arrays."""

@@ -1,4 +1,4 @@
-"""One training step of a detector through frozen lifters, as a pure function.
+"""One training step of a detector through frozen lifters, as a pure function of one replica.
 
     images -> detector -> output -> soft-argmax -> crop pixels -> image pixels
            -> each lifter's own normalisation -> frozen lifters -> 3D poses -> losses
@@ -7,26 +7,26 @@ The backward pass has two legs that meet at the detector's output (heatmaps or S
 2D and the 3D terms each give a gradient there, their norms are compared and, if asked, balanced,
 and the sum goes back through the detector once.
 
-Legend: B batch, H x W x K heatmaps, K joints, M lifters.
+The losses are of the whole batch: what they look at, one number a joint in 2D and the poses, is
+small and is gathered from all replicas; each takes its own rows of the gradient.
+
+Legend: B batch rows of a replica, N of all replicas, H x W x K heatmaps, K joints, M lifters.
 """
 
 import dataclasses
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from liftjax import geometry, losses
 from liftjax.data import targets
 from liftjax.detectors.spec import DetectorSpec
-from liftjax.training.optim import apply_gradients
+from liftjax.training import replicas
 from liftjax.training.state import Arrays, PureModule
+from liftjax.training.update import Backward, Step, Update, make_update_step
 
 _RATIO_MEMORY = 0.95  # of the running mean of the gradient ratio: about 20 steps
 _SMALL = 1e-30
-
-Step = Callable[[dict, tuple, dict, dict], tuple[dict, dict]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +41,7 @@ class Options:
     balanced: bool = False
     mask_invisible_3d: bool = False
     lifter_names: tuple[str, ...] = ()  # of the per-lifter metrics
+    dtype: str = "float32"  # of the detector's activations
 
 
 def initial_guidance(num_lifters: int) -> dict[str, jax.Array]:
@@ -59,7 +60,7 @@ def make_step(
     detector: PureModule,
     spec: DetectorSpec,
     lifters: tuple[PureModule, ...],
-    optimizer: optax.GradientTransformation,
+    update: Update,
     options: Options,
 ) -> Step:
     """The step (state, frozen, batch, hyper) -> (state, metrics); FT-2D without lifters.
@@ -67,12 +68,22 @@ def make_step(
     state: {"params", "others", "opt", "guidance"}.
     frozen: (params, others) of each lifter; never differentiated, never changed.
     batch: see `liftjax.data.pipeline`.
-    hyper: {"weights": losses.LossWeights, "beta", "balance", "learning_rate", "key"}: traced, so
-      that one compilation serves all their settings.
+    hyper: {"weights": losses.LossWeights, "beta", "balance", "learning_rate", "seed", "step"}:
+      traced, so that one compilation serves all their settings.
     """
+    return make_update_step(make_backward(detector, spec, lifters, options), update)
 
-    def step(state, frozen, batch, hyper):
-        images_BHWC = spec.normalize(batch["image_u8"])
+
+def make_backward(
+    detector: PureModule,
+    spec: DetectorSpec,
+    lifters: tuple[PureModule, ...],
+    options: Options,
+) -> Backward:
+    """The backward pass of :func:`make_step` (see `training.update`)."""
+
+    def backward(state, frozen, batch, hyper):
+        images_BHWC = spec.normalize(batch["image_u8"], jnp.dtype(options.dtype))
 
         def forward(params):
             module = detector.merge(params, state["others"])
@@ -88,24 +99,19 @@ def make_step(
             grad_out, metrics = _ft2d(out, spec, batch, hyper["weights"])
             guidance = state["guidance"]
         (grads,) = pull_back(grad_out)
-        params, opt = apply_gradients(
-            optimizer, grads, state["opt"], state["params"], hyper["learning_rate"]
-        )
-        state = {"params": params, "others": others, "opt": opt, "guidance": guidance}
-        return state, metrics | {"grad_norm": optax.tree.norm(grads)}
+        return grads, {"others": others, "guidance": guidance}, metrics
 
-    return step
+    return backward
 
 
 def _ft2d(out, spec, batch, weights):
     """Gradient of the plain 2D loss at the detector's output, and metrics."""
-
-    def loss(out):
-        loss_2d = loss_2d_per_joint(out, spec, batch).mean()
-        return weights.l_2d * loss_2d, loss_2d
-
-    (value, loss_2d), grad = jax.value_and_grad(loss, has_aux=True)(out)
-    return grad, {"loss": value, "loss_2d": loss_2d}
+    loss_2d_BK, pull_2d = jax.vjp(lambda out: loss_2d_per_joint(out, spec, batch), out)
+    loss_2d_NK = replicas.gather(loss_2d_BK)
+    loss_2d, pull = jax.vjp(lambda loss_NK: weights.l_2d * loss_NK.mean(), loss_2d_NK)
+    (grad_NK,) = pull(jnp.ones_like(loss_2d))
+    (grad,) = pull_2d(replicas.own_rows(grad_NK))
+    return grad, {"loss": loss_2d, "loss_2d": loss_2d_NK.mean()}
 
 
 def _guided(out, decode, spec, lifters, frozen, guidance, batch, hyper, options):
@@ -118,27 +124,31 @@ def _guided(out, decode, spec, lifters, frozen, guidance, batch, hyper, options)
 
     loss_2d_BK, pull_2d = jax.vjp(lambda out: loss_2d_per_joint(out, spec, batch), out)
     poses_MBK3, pull_3d = jax.vjp(lift, out)
-    weights_M = _lifter_weights(guidance["dwa_history"], len(lifters), hyper["key"], options)
+    weights_M = _lifter_weights(guidance["dwa_history"], len(lifters), hyper, options)
+    labels = {key: batch[key] for key in ("pose_m", "has_3d", "joint_visible")}
+    labels = replicas.gather(labels)
 
-    def parts(loss_2d_BK, poses_MBK3):
+    def parts(loss_2d_NK, poses_MNK3):
         part_2d, part_3d, terms = losses.guided_loss_terms(
-            loss_2d_BK,
-            poses_MBK3,
-            batch["pose_m"],
+            loss_2d_NK,
+            poses_MNK3,
+            labels["pose_m"],
             weights_M,
             hyper["weights"],
             top_k=options.top_k,
-            joint_weight_BK=batch["joint_visible"] if options.mask_invisible_3d else None,
-            has_3d_B=batch["has_3d"],
+            joint_weight_BK=labels["joint_visible"] if options.mask_invisible_3d else None,
+            has_3d_B=labels["has_3d"],
         )
         return (part_2d, part_3d), terms
 
-    (part_2d, part_3d), pull, terms = jax.vjp(parts, loss_2d_BK, poses_MBK3, has_aux=True)
+    (part_2d, part_3d), pull, terms = jax.vjp(
+        parts, replicas.gather(loss_2d_BK), replicas.gather(poses_MBK3, axis=1), has_aux=True
+    )
     one, zero = jnp.ones_like(part_2d), jnp.zeros_like(part_2d)
-    (grad_2d,) = pull_2d(pull((one, zero))[0])
-    (grad_3d,) = pull_3d(pull((zero, one))[1])
-    norm_2d, norm_3d = optax.tree.norm(grad_2d), optax.tree.norm(grad_3d)
-    guidance = _remember(guidance, terms.mse_M, norm_2d, norm_3d, batch["has_3d"])
+    (grad_2d,) = pull_2d(replicas.own_rows(pull((one, zero))[0]))
+    (grad_3d,) = pull_3d(replicas.own_rows(pull((zero, one))[1], axis=1))
+    norm_2d, norm_3d = replicas.norm(grad_2d), replicas.norm(grad_3d)
+    guidance = _remember(guidance, terms.mse_M, norm_2d, norm_3d, labels["has_3d"])
     scale = jnp.ones(())
     if options.balanced:
         weight = jnp.maximum(guidance["log_ratio_weight"], _SMALL)
@@ -184,11 +194,12 @@ def lift_all(
     return jnp.stack(poses)
 
 
-def _lifter_weights(history_2M, num_lifters, key, options) -> jax.Array:
+def _lifter_weights(history_2M, num_lifters, hyper, options) -> jax.Array:
     weights_M = jnp.full(num_lifters, 1 / num_lifters)
     if options.dwa:
         weights_M = losses.dwa_weights(history_2M)
     if options.lifter_dropout:
+        key = replicas.shared_key(hyper["seed"], hyper["step"])
         weights_M = weights_M * losses.lifter_dropout_weights(key, num_lifters)
     return weights_M
 

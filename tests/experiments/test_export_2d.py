@@ -9,9 +9,9 @@ from data_prep.lifting.build import plan
 from liftjax.cli import main
 from liftjax.data.records import PoseDataset
 from liftjax.errors import LiftjaxError
-from liftjax.evaluation import predict_2d
 from liftjax.experiments import export_2d
 from liftjax.interchange import run_directory
+from liftjax.prediction import predict_2d
 from liftjax.recipes import load_recipe
 from liftjax.training.checkpoints import build_model, load_model
 from tests.data.builders import make_record

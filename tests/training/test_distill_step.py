@@ -16,7 +16,8 @@ from liftjax.training.distill_step import (
 )
 from liftjax.training.state import PureModule
 from liftjax.training.step import Options, make_step
-from tests.training.toys import ToySimCC
+from liftjax.training.update import Update
+from tests.training.toys import ToySimCC, compiled
 
 BATCH, JOINTS, SIZE = 3, 5, 64
 
@@ -59,8 +60,8 @@ def student_stage(channels=6, teacher=None):
     teacher_pure, *frozen = PureModule.split(teacher)
     state = {"params": params, "others": others, "projection": bridge}
     state["opt"] = optimizer.init(trained_arrays(state))
-    step = make_student_step(pure, student.spec, teacher_pure, projection, optimizer)
-    return jax.jit(step), state, tuple(frozen)
+    step = make_student_step(pure, student.spec, teacher_pure, projection, Update(optimizer))
+    return compiled(step), state, tuple(frozen)
 
 
 def head_stage(fresh=True):
@@ -74,8 +75,8 @@ def head_stage(fresh=True):
     state = {"params": head, "others": rest, "projection": {}}
     optimizer = optax.identity()
     state["opt"] = optimizer.init(trained_arrays(state))
-    step = make_head_step(pure, detector.spec, old_head, optimizer)
-    return jax.jit(step), state, tuple(frozen)
+    step = make_head_step(pure, detector.spec, old_head, Update(optimizer))
+    return compiled(step), state, tuple(frozen)
 
 
 def moved(old, new):
@@ -113,7 +114,7 @@ def test_without_distillation_weights_a_step_is_that_of_ft2d(batch):
     student = toy(6, seed=0)
     pure, params, others = PureModule.split(student)
     optimizer = optax.identity()
-    plain = jax.jit(make_step(pure, student.spec, (), optimizer, Options()))
+    plain = compiled(make_step(pure, student.spec, (), Update(optimizer), Options()))
     state = {"params": params, "others": others, "opt": optimizer.init(params), "guidance": {}}
     weights = losses.SIMCC_WEIGHTS._replace(l_2d=0.7)
     step, taught, frozen = student_stage()

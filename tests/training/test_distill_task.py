@@ -15,7 +15,7 @@ from liftjax.training.checkpoints import Checkpoints, build_model, load_model
 from liftjax.training.distill_task import build
 from liftjax.training.state import flat_arrays
 from tests.data.builders import make_dataset
-from tests.training.toys import ToyHeatmaps, ToySimCC
+from tests.training.toys import ToyHeatmaps, ToySimCC, compiled
 
 TEACHER = 8  # channels; the toy student has 6
 
@@ -167,7 +167,7 @@ def test_rtmpose_has_what_both_stages_need(people, tmp_path):
     ):
         task = build(recipe(stage, people, *changes, "detector.name=rtmpose_tiny", source))
         after, metrics = jax.eval_shape(
-            task.step, task.state, task.frozen, next(task.batches(0)), task.hyper(0)
+            compiled(task.step), task.state, task.frozen, next(task.batches(0)), task.hyper(0)
         )
         assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, task.state)
         assert "logit" in metrics

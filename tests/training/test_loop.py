@@ -14,6 +14,8 @@ from liftjax.recipes import load_recipe
 from liftjax.training import lifter_task, loop
 from liftjax.training import run as training
 from liftjax.training.checkpoints import find_checkpoint, load_model, read_meta
+from liftjax.training.state import flat_arrays
+from liftjax.training.task import model_arrays
 from tests.data.builders import make_dataset
 
 
@@ -28,8 +30,13 @@ def recipe(poses, *overrides):
     common = (
         f"data.dir={poses}", "data.split=train", "lifter.overrides.linear_size=8",
         "lifter.overrides.num_stages=1", "batch_size=5", "log_every=2", "checkpoint_every=3",
+        "optim.warmup_steps=0",
     )  # fmt: skip
     return load_recipe("lifter", [*common, *overrides])
+
+
+def rows_of(run):
+    return list(csv.DictReader((run / "metrics.csv").read_text().splitlines()))
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(poses, tmp_path):
@@ -44,7 +51,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(poses, tmp_path):
 def test_a_finished_run_is_not_trained_again(poses, tmp_path, monkeypatch):
     config = recipe(poses, "steps=2")
     first = training.run(config, tmp_path / "run")
-    monkeypatch.setattr(loop, "_mean_of", lambda window: pytest.fail("trained again"))
+    monkeypatch.setattr(loop, "_next_batch", lambda *_: pytest.fail("trained again"))
     again = training.run(config, tmp_path / "run")
     for name, value in first["params"].items():
         np.testing.assert_array_equal(value, again["params"][name])
@@ -54,7 +61,7 @@ def test_the_run_directory_says_what_was_done(poses, tmp_path):
     training.run(recipe(poses, "steps=4", "seed=3"), tmp_path / "run")
     assert json.loads((tmp_path / "run" / "config.json").read_text())["seed"] == 3
     assert "jax" in json.loads((tmp_path / "run" / "versions.json").read_text())
-    rows = list(csv.DictReader((tmp_path / "run" / "metrics.csv").read_text().splitlines()))
+    rows = rows_of(tmp_path / "run")
     assert [row["step"] for row in rows] == ["2", "4"]
     assert all(float(row["loss"]) > 0 for row in rows)
     assert any((tmp_path / "run" / "tensorboard").iterdir())
@@ -65,7 +72,7 @@ def test_a_trained_lifter_is_loaded_with_its_statistics(poses, tmp_path):
     state = training.run(recipe(poses, "steps=2"), tmp_path / "run")
     lifter, meta = load_model(tmp_path / "run", "lifter")
     assert meta["model"]["name"] == "simple_baseline"
-    for name, value in loop.model_arrays(state).items():
+    for name, value in model_arrays(state).items():
         path = lifter
         for part in name.split("."):
             path = path[int(part)] if part.isdigit() else getattr(path, part)
@@ -85,18 +92,101 @@ def test_a_checkpoint_of_another_model_is_refused_with_what_differs(poses, tmp_p
 
 def test_a_loss_that_is_not_finite_stops_the_run(poses, tmp_path):
     config = recipe(poses, "steps=4", "optim.learning_rate=1e30", "optim.name=sgd")
-    with pytest.raises(LiftjaxError, match=r"Step \d: .*mpjpe_mm.* not finite"):
+    with pytest.raises(
+        LiftjaxError, match=r"Step 1: param_norm not finite, in a batch of S\d.* and 2 more"
+    ):
         training.run(config, tmp_path / "run")
     assert not (tmp_path / "run" / "checkpoints" / "4").exists()
 
 
+def with_bad_steps(config, *bad):
+    """The task of a recipe whose learning rate is NaN at these steps, counted from 0."""
+    task = lifter_task.build(config)
+
+    def hyper(step):
+        values = task.hyper(step)
+        return values | {"learning_rate": np.nan} if step in bad else values
+
+    return dataclasses.replace(task, hyper=hyper)
+
+
+def train(task, config, workdir):
+    return loop.train(task, loop.Plan.of(config), workdir)
+
+
+def test_a_bad_step_is_named_with_its_samples_and_what_is_left(poses, tmp_path):
+    config = recipe(poses, "steps=8", "log_every=4")
+    task = with_bad_steps(config, 4, 5)
+    with pytest.raises(LiftjaxError) as caught:
+        train(task, config, tmp_path)
+    first, second, third, *rest = task.samples(4)
+    said = str(caught.value)
+    assert said.startswith(f"Step 5: param_norm not finite, in a batch of {first}, {second}, ")
+    assert f"{third} and {len(rest)} more" in said
+    assert "Checkpoint 3 is untouched" in said
+    assert "\n" not in said
+    left = json.loads((tmp_path / "not_finite.json").read_text())
+    assert left == {"step": 5, "terms": {"param_norm": "nan"}, "samples": task.samples(4)}
+    assert read_meta(tmp_path)["step"] == 3
+
+
+def test_bad_steps_are_skipped_and_counted_if_the_recipe_says_so(poses, tmp_path):
+    config = recipe(poses, "steps=9", "nonfinite=skip")
+    train(with_bad_steps(config, 1, 4, 6), recipe(poses, "steps=6", "nonfinite=skip"), tmp_path)
+    last = train(with_bad_steps(config, 1, 4, 6), config, tmp_path)
+    assert [row["skipped"] for row in rows_of(tmp_path)] == ["1", "1", "2", "3", "3"]
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(last))
+    count = int(last["opt"][1].count) if hasattr(last["opt"][1], "count") else None
+    assert count in (None, 6)
+
+
+def test_a_run_that_only_skips_ends(poses, tmp_path):
+    config = recipe(poses, "steps=8", "nonfinite=skip", "checkpoint_every=1")
+    with pytest.raises(LiftjaxError, match=r"Step 3: param_norm not finite.*Checkpoint 3 is"):
+        train(with_bad_steps(config, *range(2, 8)), config, tmp_path)
+
+
+def test_a_run_that_stopped_goes_on_skipping(poses, tmp_path):
+    config = recipe(poses, "steps=6")
+    with pytest.raises(LiftjaxError, match="nonfinite=skip"):
+        train(with_bad_steps(config, 4), config, tmp_path)
+    config = recipe(poses, "steps=6", "nonfinite=skip")
+    train(with_bad_steps(config, 4), config, tmp_path)
+    assert rows_of(tmp_path)[-1]["skipped"] == "1"
+
+
+def test_an_average_of_the_weights_is_what_is_saved_and_resumed(poses, tmp_path):
+    fixed = "optim.schedule=constant", "ema=0.5"
+    whole = training.run(recipe(poses, "steps=6", *fixed), tmp_path / "whole")
+    training.run(recipe(poses, "steps=3", *fixed), tmp_path / "parts")
+    resumed = training.run(recipe(poses, "steps=6", *fixed), tmp_path / "parts")
+    for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(resumed), strict=True):
+        np.testing.assert_array_equal(a, b)
+    arrays = flat_arrays(load_model(tmp_path / "whole", "lifter")[0])
+    for name, value in whole["ema"].items():
+        np.testing.assert_array_equal(arrays[name], value)
+    assert any((arrays[name] != value).any() for name, value in whole["params"].items())
+
+
+@pytest.mark.parametrize("change", ["replicate=pmap", "num_devices=1", "checkpoint_every=2"])
+def test_a_resumed_run_may_use_its_devices_in_another_way(poses, tmp_path, change):
+    fixed = "optim.schedule=constant"
+    whole = training.run(recipe(poses, "steps=4", fixed), tmp_path / "whole")
+    training.run(recipe(poses, "steps=2", fixed), tmp_path / "parts")
+    resumed = training.run(recipe(poses, "steps=4", fixed, change), tmp_path / "parts")
+    for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(resumed), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
 def test_the_loss_falls(poses, tmp_path):
-    settings = "steps=60", "lifter.overrides.dropout=0.0", "optim.learning_rate=0.02"
-    task = lifter_task.build(recipe(poses, *settings, "optim.warmup_steps=0"))
-    state, batches, seen = task.state, task.batches(0), []
-    for step in range(60):
-        state, metrics = task.step(state, task.frozen, next(batches), task.hyper(step))
-        seen.append(float(metrics["loss"]))
+    settings = (
+        "steps=60",
+        "checkpoint_every=60",
+        "lifter.overrides.dropout=0.0",
+        "optim.learning_rate=0.02",
+    )
+    training.run(recipe(poses, *settings, "log_every=1", "optim.warmup_steps=0"), tmp_path / "run")
+    seen = [float(row["loss"]) for row in rows_of(tmp_path / "run")]
     assert np.mean(seen[-5:]) < 0.9 * np.mean(seen[:5])
 
 
@@ -133,6 +223,11 @@ def test_a_damaged_checkpoint_is_named(poses, tmp_path):
         ("loss.balance=-1", "config.loss.balance is -1"),
         ("optim.decay_every=0", "config.optim.decay_every is 0"),
         ("detector.image_size=64", "give height and width"),
+        ("accumulate=0", "config.accumulate is 0; it must be at least 1"),
+        ("keep_every=-1", "config.keep_every is -1; 0 switches it off"),
+        ("ema=1.0", "config.ema is 1.0; it lies between 0"),
+        ("nonfinite=skp", "did you mean 'skip'"),
+        ("keep_best=True", "keep_best needs config.evaluate_every"),
     ],
 )
 def test_values_that_make_no_sense_are_named(poses, tmp_path, override, said):
@@ -144,9 +239,15 @@ def test_values_that_make_no_sense_are_named(poses, tmp_path, override, said):
 def test_a_run_that_starts_from_a_checkpoint_compiles_its_step_once(poses, tmp_path):
     training.run(recipe(poses, "steps=2"), tmp_path / "first")
     start = f"lifter.checkpoint={tmp_path / 'first'}"
-    task = lifter_task.build(recipe(poses, "steps=3", start))
-    loop.train(task, workdir=tmp_path / "next", steps=3, log_every=1, checkpoint_every=3)
-    assert task.step._cache_size() == 1
+    config, traced = recipe(poses, "steps=3", "log_every=1", start), []
+    task = lifter_task.build(config)
+
+    def step(*arguments):
+        traced.append(True)
+        return task.step(*arguments)
+
+    train(dataclasses.replace(task, step=step), config, tmp_path / "next")
+    assert len(traced) == 1
 
 
 def test_only_time_in_which_the_device_is_idle_counts_as_waiting():
@@ -186,23 +287,24 @@ def test_what_reads_the_data_is_stopped_when_training_stops(poses, tmp_path):
         finally:
             closed.append(True)
 
-    options = {"workdir": tmp_path / "run", "steps": 4, "log_every": 1, "checkpoint_every": 4}
     with pytest.raises(LiftjaxError, match="not finite"):
-        loop.train(dataclasses.replace(task, batches=batches), **options)
+        train(dataclasses.replace(task, batches=batches), config, tmp_path / "run")
     assert closed
 
 
 def test_a_run_begun_before_a_setting_existed_goes_on(poses, tmp_path):
-    def without_augment(steps, **changes):
-        task = lifter_task.build(recipe(poses, f"steps={steps}"))
-        stored = json.loads(json.dumps(task.meta["recipe"]))
-        del stored["data"]["augment"]
-        stored["data"].update(changes)
-        return dataclasses.replace(task, meta=task.meta | {"recipe": stored})
+    def train_for(steps, **changes):
+        """With a recipe of before augmentation, where `changes` is given."""
+        config = recipe(poses, f"steps={steps}", "log_every=1", "checkpoint_every=2")
+        task, stored = lifter_task.build(config), json.loads(json.dumps(config.to_dict()))
+        if changes:
+            del stored["data"]["augment"]
+            stored["data"].update(changes)
+        task = dataclasses.replace(task, meta=task.meta | {"recipe": stored})
+        train(task, config, tmp_path / "run")
 
-    options = {"workdir": tmp_path / "run", "log_every": 1, "checkpoint_every": 2}
-    loop.train(without_augment(2), steps=2, **options)
-    loop.train(lifter_task.build(recipe(poses, "steps=4")), steps=4, **options)
+    train_for(2, workers=0)
+    train_for(4)
     assert read_meta(tmp_path / "run")["step"] == 4
     with pytest.raises(LiftjaxError, match=r"data\.augment\.flip is 0\.0 there, 0\.5 here"):
-        loop.train(without_augment(6, augment={"flip": 0.5}), steps=6, **options)
+        train_for(6, augment={"flip": 0.5})

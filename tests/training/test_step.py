@@ -12,7 +12,8 @@ from liftjax.ops.soft_argmax import soft_argmax_2d
 from liftjax.registry import create_detector, create_lifter
 from liftjax.training.state import PureModule
 from liftjax.training.step import Options, initial_guidance, loss_2d_per_joint, make_step
-from tests.training.toys import ToySimCC
+from liftjax.training.update import Update
+from tests.training.toys import ToySimCC, compiled
 
 BATCH, JOINTS = 3, 17
 
@@ -81,7 +82,8 @@ def hyper(**changes):
         "beta": 10.0,
         "balance": 0.0,
         "learning_rate": 0.1,
-        "key": jax.random.key(0),
+        "seed": 0,
+        "step": 0,
     }
     return values | changes
 
@@ -91,14 +93,14 @@ def prepare(detector, lifters, options, optimizer=None):
     pure, params, others = PureModule.split(detector)
     split = [PureModule.split(lifter) for lifter in lifters]
     optimizer = optimizer or optax.identity()
-    step = make_step(pure, detector.spec, tuple(s[0] for s in split), optimizer, options)
+    step = make_step(pure, detector.spec, tuple(s[0] for s in split), Update(optimizer), options)
     state = {
         "params": params,
         "others": others,
         "opt": optimizer.init(params),
         "guidance": initial_guidance(len(lifters)),
     }
-    return jax.jit(step), state, tuple(s[1:] for s in split)
+    return compiled(step), state, tuple(s[1:] for s in split)
 
 
 def gradients(old, new, learning_rate=0.1):

@@ -7,6 +7,12 @@ from flax import nnx
 from liftjax.detectors.spec import DetectorSpec, SimCCOutput
 from liftjax.nn.layers import BatchNorm, Conv, Linear
 from liftjax.ops.soft_argmax import soft_argmax_1d
+from liftjax.training.replicas import Replicas
+
+
+def compiled(step):
+    """The step of one replica on one device; its arguments stay whole."""
+    return Replicas.create(num_devices=1).map_step(step, donate=False)
 
 
 class ToyBackbone(nnx.Module):

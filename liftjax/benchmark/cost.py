@@ -1,0 +1,211 @@
+"""`benchmark cost`: what a guided training step asks of a machine, counted before it is bought.
+
+The step is compiled and never run: for the machine at hand or, with `topology`, for TPUs that are
+not there (`libtpu` alone is needed). Memory is XLA's own account of the compiled program;
+arithmetic and traffic are counted in the traced program, where loops have their true length.
+"""
+
+import json
+import math
+import os
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+from flax import nnx
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from liftjax.benchmark.operations import collectives, multiply_adds
+from liftjax.benchmark.problem import Problem, all_lifters, random_batch, training_problem
+from liftjax.errors import LiftjaxError, unknown_name
+from liftjax.nn.blocks import rematerialise
+from liftjax.nn.layers import synchronize
+from liftjax.registry import create_detector
+from liftjax.tables import text_table
+from liftjax.training.replicas import AXIS, Replicas
+from liftjax.training.run_directory import versions
+
+PRECISIONS = ("float32", "bfloat16")
+_MiB = 2**20
+
+
+def run(
+    detector: str,
+    batch_size: int,
+    out: str | None = None,
+    *,
+    precision: str = "float32",
+    remat: bool = False,
+    topology: str | None = None,
+    step_seconds: float | None = None,
+) -> dict:
+    """Prints the account of the step; writes it to `out` (JSON) if given.
+
+    Args:
+      detector: by name, guided by all four lifters at the paper's size. batch_size: of a device.
+      precision, remat: as in a recipe; batch norm is synchronised.
+      topology: TPUs to compile for, such as "v5e:2x4"; None: the devices of this machine.
+      step_seconds: time of a step, for the pictures a second that hosts must then read.
+    """
+    if batch_size < 1:
+        raise LiftjaxError("--batch-size is a whole number of at least 1.")
+    if precision not in PRECISIONS:
+        raise unknown_name("--precision", precision, PRECISIONS)
+    replicas = Replicas(_mesh(topology))
+    module = create_detector(detector, skeleton="human36m", rngs=nnx.Rngs(0))
+    synchronize(module, AXIS)
+    if remat:
+        rematerialise(module)
+    problem = training_problem(module, all_lifters(), precision)
+    arguments = _arguments(problem, module.spec, replicas, batch_size)
+    step = replicas.map_step(problem.step)
+    results = {
+        "detector": detector,
+        "image_size": module.spec.image_size,
+        "batch_size_per_device": batch_size,
+        "precision": precision,
+        "remat": remat,
+        "devices": f"{replicas.size} x {replicas.mesh.devices.flat[0].device_kind}",
+        "topology": topology,
+        "images_per_step": replicas.size * batch_size,
+        "bytes": _bytes(problem, arguments[2], replicas.size),
+        "flops_per_device": 2 * multiply_adds(step, *arguments),
+        "sent_per_device": _traffic(step, arguments, problem.state["params"]),
+        "memory": _memory(step.lower(*arguments)),
+        "versions": versions(),
+    }
+    if step_seconds:
+        results["step_seconds"] = step_seconds
+        results["images_per_s"] = results["images_per_step"] / step_seconds
+    print(format_results(results))
+    if out:
+        path = epath.Path(out)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(results, indent=2) + "\n")
+    return results
+
+
+def _mesh(topology: str | None) -> Mesh:
+    if topology is None:
+        return Replicas.create().mesh
+    from jax.experimental import topologies
+
+    # Nobody is to be asked about a machine that is not there.
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+    os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
+    try:
+        found = topologies.get_topology_desc(topology_name=topology, platform="tpu")
+    except Exception as error:
+        raise LiftjaxError(
+            f"--topology {topology} cannot be compiled for ({str(error).splitlines()[0]}); it "
+            "takes a name such as v5e:2x4 and the package libtpu (pip install 'jax[tpu]')."
+        ) from error
+    return Mesh(np.array(found.devices), (AXIS,))
+
+
+def _arguments(problem: Problem, spec, replicas: Replicas, batch_size: int) -> tuple:
+    """Shapes of what the step takes, as they are spread over the devices."""
+
+    def shapes(tree: Any, where: PartitionSpec, rows: int | None = None):
+        sharding = NamedSharding(replicas.mesh, where)
+
+        def shape(array):
+            shape, dtype = jax.typeof(array).shape, jax.typeof(array).dtype
+            shape = shape if rows is None else (rows, *shape[1:])
+            return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
+
+        return jax.tree.map(shape, tree)
+
+    everywhere = PartitionSpec()
+    return (
+        shapes(problem.state, everywhere),
+        shapes(problem.frozen, everywhere),
+        shapes(random_batch(spec, 1), PartitionSpec(AXIS), batch_size * replicas.size),
+        shapes(problem.hyper, everywhere),
+    )
+
+
+def _size(tree: Any) -> int:
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def _bytes(problem: Problem, batch: dict, devices: int) -> dict[str, int]:
+    """Bytes on each device that last from step to step, and of its rows of a batch."""
+    return {
+        "parameters": _size(problem.state["params"]),
+        "running statistics": _size(problem.state["others"]),
+        "optimizer": _size(problem.state["opt"]),
+        "lifters": _size(problem.frozen),
+        "batch": _size(batch) // devices,
+    }
+
+
+def _traffic(step, arguments: tuple, params: dict) -> dict[str, dict[str, int]]:
+    """What a device gives to the others in a step: bytes, and how often before XLA combines."""
+    summed = gathered = np.zeros(2, int)
+    for name, size, times in collectives(step, *arguments):
+        sent = np.array([size * times, times])
+        if name == "psum":
+            summed = summed + sent
+        else:
+            gathered = gathered + sent
+    gradients = np.array([_size(params), len(params)])
+    traffic = {
+        "gradients": gradients,
+        "batch statistics": summed - gradients,
+        "losses and poses": gathered,
+    }
+    return {
+        purpose: {"bytes": int(size), "collectives": int(times)}
+        for purpose, (size, times) in traffic.items()
+    }
+
+
+def _memory(lowered) -> dict[str, int]:
+    """XLA's account of the compiled program on one device; its message where it does not fit."""
+    try:
+        memory = lowered.compile().memory_analysis()
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        return {"too large": str(error)}
+    account = {
+        "arguments": memory.argument_size_in_bytes,
+        "temporaries": memory.temp_size_in_bytes,
+        "results beside the state": memory.output_size_in_bytes - memory.alias_size_in_bytes,
+        "program": memory.generated_code_size_in_bytes,
+    }
+    return account | {"peak": sum(account.values())}
+
+
+def format_results(results: dict) -> str:
+    """The account as text."""
+    height, width = results["image_size"]
+    flops, images = results["flops_per_device"], results["images_per_step"]
+    rows = [[f"{name}, MiB", f"{size / _MiB:.1f}"] for name, size in results["bytes"].items()]
+    rows.append(["arithmetic of a step, 10^12 FLOP", f"{flops / 1e12:.3f}"])
+    rows += [
+        [f"{name} to the others, MiB ({sent['collectives']} times)", f"{sent['bytes'] / _MiB:.2f}"]
+        for name, sent in results["sent_per_device"].items()
+    ]
+    memory = results["memory"]
+    rows += [
+        [f"memory of a step: {name}, MiB", f"{size / _MiB:.0f}"]
+        for name, size in memory.items()
+        if not isinstance(size, str)
+    ]
+    title = (
+        f"Guided step of {results['detector']}, {height}x{width}, {results['precision']}"
+        f"{', rematerialised' if results['remat'] else ''}, {results['batch_size_per_device']} "
+        f"pictures a device, {images} in all, for {results['devices']}; each device"
+    )
+    text = f"{title}\n\n{text_table(['', 'each device'], rows)}"
+    if "too large" in memory:
+        text += f"\n\nIt does not fit: {memory['too large'].splitlines()[0]}"
+    if "images_per_s" in results:
+        text += (
+            f"\n\nAt {results['step_seconds']} s a step the hosts read "
+            f"{results['images_per_s']:.0f} pictures a second together."
+        )
+    return text

@@ -1,0 +1,57 @@
+"""What all training problems take from a recipe alike."""
+
+from collections.abc import Callable
+from typing import Any
+
+from flax import nnx
+from ml_collections import ConfigDict
+
+from liftjax.nn.blocks import rematerialise
+from liftjax.nn.layers import synchronize
+from liftjax.training.optim import make_optimizer, make_schedule
+from liftjax.training.replicas import AXIS, Replicas
+from liftjax.training.state import PureModule
+from liftjax.training.update import Update, ema_rate
+
+
+def make_replicas(config: ConfigDict) -> Replicas:
+    """The devices of a run; raises a LiftjaxError if the batch does not split over them."""
+    replicas = Replicas.create(config.replicate, config.num_devices)
+    replicas.check_batch_size(config.batch_size, parts=config.accumulate)
+    return replicas
+
+
+def prepare(module: nnx.Module, config: ConfigDict) -> None:
+    """Sets what a recipe says of how a trained network is computed."""
+    if config.sync_batch_norm:
+        synchronize(module, AXIS)
+    if config.remat:
+        rematerialise(module)
+
+
+def make_update(config: ConfigDict, pure: PureModule) -> Update:
+    """What follows a backward pass of the network `pure`."""
+    averaged = () if config.sync_batch_norm else pure.names(nnx.BatchStat)
+    return Update(
+        optimizer=make_optimizer(config.optim),
+        parts=config.accumulate,
+        averaged=frozenset(averaged),
+        skip_nonfinite=config.nonfinite == "skip",
+    )
+
+
+def make_hyper(config: ConfigDict) -> Callable[[int], dict[str, Any]]:
+    """The numbers that every step takes, by step number."""
+    schedule = make_schedule(config.optim, config.steps)
+
+    def hyper(t: int) -> dict[str, Any]:
+        numbers = {"learning_rate": schedule(t), "seed": config.seed, "step": t}
+        return numbers | {"ema_rate": ema_rate(config.ema, t)} if config.ema else numbers
+
+    return hyper
+
+
+def initial_state(config: ConfigDict, params: Any, others: Any, opt: Any, **more: Any) -> dict:
+    """The state before the first step; with an average of the weights where one is kept."""
+    state = {"params": params, "others": others, "opt": opt, **more}
+    return state | {"ema": params | others} if config.ema else state

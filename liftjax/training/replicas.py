@@ -1,0 +1,203 @@
+"""One program on many devices: the replicas of a training step, and what they tell each other.
+
+Every device holds the whole state and works on its rows of the batch. A function of one replica is
+written once, with the named axis `AXIS`, and mapped over the devices by `jax.shard_map` (a compiled
+program over a mesh) or by `jax.pmap`; both give the same numbers.
+
+With several processes each of them runs the same program; a *global* batch is the rows of all
+processes, one after the other, and a process has only its own at hand.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from liftjax.errors import LiftjaxError, unknown_name
+
+AXIS = "data"
+WAYS = ("shard_map", "pmap")
+
+_EVERYWHERE, _ROWS = PartitionSpec(), PartitionSpec(AXIS)
+
+
+@dataclasses.dataclass(frozen=True)
+class Replicas:
+    """The devices of a run.
+
+    Attributes:
+      mesh: all devices of all processes, one process after the other, on one axis.
+      how: 'shard_map' or 'pmap'.
+    """
+
+    mesh: Mesh
+    how: str = "shard_map"
+
+    @classmethod
+    def create(cls, how: str = "shard_map", num_devices: int = 0) -> "Replicas":
+        """All devices, or in a single process the first `num_devices` of them.
+
+        Raises:
+          LiftjaxError: an unknown `how`, or devices that are not there.
+        """
+        if how not in WAYS:
+            raise unknown_name("config.replicate", how, WAYS)
+        # Neighbours in the batch are then rows of one process, whatever the order of the ids.
+        devices = sorted(jax.devices(), key=lambda d: (d.process_index, d.id))
+        if num_devices:
+            if jax.process_count() > 1:
+                raise LiftjaxError(
+                    "config.num_devices is for one process; several use all their devices."
+                )
+            if not 0 < num_devices <= len(devices):
+                raise LiftjaxError(
+                    f"config.num_devices is {num_devices}, this machine has {len(devices)}; "
+                    "0 takes all."
+                )
+            devices = devices[:num_devices]
+        return cls(Mesh(np.array(devices), (AXIS,)), how)
+
+    @property
+    def size(self) -> int:
+        """Devices over all processes."""
+        return self.mesh.size
+
+    @property
+    def part(self) -> tuple[int, int]:
+        """This process's part of every batch: (index, number of processes)."""
+        return jax.process_index(), jax.process_count()
+
+    @property
+    def _local_size(self) -> int:
+        return len(self.mesh.local_devices)
+
+    def check_batch_size(self, batch_size: int, key: str = "config.batch_size", parts: int = 1):
+        """Raises a LiftjaxError unless every device gets as many rows, in `parts` equal parts."""
+        if batch_size % (self.size * parts) == 0:
+            return
+        each = f" in {parts} parts" if parts > 1 else ""
+        raise LiftjaxError(
+            f"{key}={batch_size} does not split over {self.size} devices{each}; take a multiple of "
+            f"{self.size * parts}, or fewer devices (config.num_devices)."
+        )
+
+    def rounded_up(self, batch_size: int) -> int:
+        """The next batch size that splits over the devices."""
+        return -(-batch_size // self.size) * self.size
+
+    def replicate(self, tree: Any) -> Any:
+        """One copy of every array on each device; the same on all processes."""
+
+        def put(array):
+            # Copied: on a CPU the device would share the caller's memory, which a step donates.
+            array = np.array(array)
+            if self.how == "pmap":
+                each = np.broadcast_to(array, (self._local_size, *array.shape))
+                return jax.device_put(each, self._local_rows)
+            sharding = NamedSharding(self.mesh, _EVERYWHERE)
+            return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
+
+        return jax.tree.map(put, tree)
+
+    def shard(self, batch: Any) -> Any:
+        """This process's rows of a batch, spread over its devices."""
+
+        def put(rows):
+            rows = np.asarray(rows)
+            if self.how == "pmap":
+                rows = rows.reshape(self._local_size, -1, *rows.shape[1:])
+                return jax.device_put(rows, self._local_rows)
+            return jax.make_array_from_process_local_data(NamedSharding(self.mesh, _ROWS), rows)
+
+        return jax.tree.map(put, batch)
+
+    @property
+    def _local_rows(self) -> NamedSharding:
+        """What pmap takes: arrays of one process, with a leading axis of its devices."""
+        return NamedSharding(self.mesh.local_mesh, _ROWS)
+
+    def map_step(self, step: Callable, donate: bool = True) -> Callable:
+        """Compiles step(state, frozen, batch, hyper) -> (state, metrics) of one replica.
+
+        State, frozen and what is returned are replicated, the batch is sharded, `hyper` are host
+        numbers. The state is donated.
+        """
+        donated = (0,) if donate else ()
+        if self.how == "pmap":
+            return jax.pmap(
+                step,
+                AXIS,
+                in_axes=(0, 0, 0, None),
+                devices=self.mesh.devices.tolist(),
+                donate_argnums=donated,
+            )
+        specs = (_EVERYWHERE, _EVERYWHERE, _ROWS, _EVERYWHERE)
+        return jax.jit(self._shard_map(step, specs), donate_argnums=donated)
+
+    def map_predict(self, predict: Callable) -> Callable:
+        """Compiles predict(weights, batch) of one replica, gathered over all of them.
+
+        The weights are replicated, the batch is sharded, and what `predict` returns (arrays with a
+        leading batch axis) is there whole on every device.
+        """
+
+        def gathered(weights, batch):
+            return gather(predict(weights, batch))
+
+        if self.how == "pmap":
+            return jax.pmap(gathered, AXIS, devices=self.mesh.devices.tolist())
+        return jax.jit(self._shard_map(gathered, (_EVERYWHERE, _ROWS)))
+
+    def _shard_map(self, function: Callable, in_specs: tuple) -> Callable:
+        # check_vma would sum gradients of replicated arguments over the axis unasked.
+        return jax.shard_map(
+            function, mesh=self.mesh, in_specs=in_specs, out_specs=_EVERYWHERE, check_vma=False
+        )
+
+    def to_host(self, tree: Any) -> Any:
+        """NumPy copies of replicated arrays."""
+
+        def fetch(array):
+            one = array.addressable_data(0)
+            return np.array(one[0] if self.how == "pmap" else one)
+
+        jax.block_until_ready(tree)
+        return jax.tree.map(fetch, tree)
+
+
+# Inside a mapped function.
+
+
+def gather(rows: Any, axis: int = 0) -> Any:
+    """The rows of all replicas, in the order of the global batch."""
+    return jax.lax.all_gather(rows, AXIS, axis=axis, tiled=True)
+
+
+def own_rows(whole: jax.Array, axis: int = 0) -> jax.Array:
+    """This replica's rows of an array of the whole batch."""
+    count = whole.shape[axis] // jax.lax.axis_size(AXIS)
+    start = jax.lax.axis_index(AXIS) * count
+    return jax.lax.dynamic_slice_in_dim(whole, start, count, axis)
+
+
+def norm(rows: Any) -> jax.Array:
+    """The Euclidean norm of all replicas' rows together."""
+    squares = sum(jnp.square(jnp.abs(leaf)).sum() for leaf in jax.tree.leaves(rows))
+    return jnp.sqrt(jax.lax.psum(squares, AXIS))
+
+
+def own_key(seed: jax.Array, step: jax.Array) -> jax.Array:
+    """Random key of a step, another on each replica; a single one draws as a plain program does."""
+    key = shared_key(seed, step)
+    if jax.lax.axis_size(AXIS) == 1:
+        return key
+    return jax.random.fold_in(key, jax.lax.axis_index(AXIS))
+
+
+def shared_key(seed: jax.Array, step: jax.Array) -> jax.Array:
+    """Random key of a step, the same on all replicas."""
+    return jax.random.fold_in(jax.random.key(seed), step)

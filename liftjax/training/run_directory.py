@@ -1,0 +1,75 @@
+"""What a run leaves beside its checkpoints and metrics, so that anyone can repeat it.
+
+config.json has the recipe; versions.json what it was made with, and every start of the run.
+"""
+
+import datetime
+import json
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+from etils import epath
+
+import liftjax
+
+_PACKAGES = (
+    "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy",
+    "opencv-python-headless", "tensorflow-datasets",
+)  # fmt: skip
+_SOURCES = ("liftjax", "configs")  # of a source tree: what a run depends on
+
+
+def record_start(workdir: epath.Path, recipe: dict, step: int) -> None:
+    """Writes config.json, and versions.json with one more start, from `step` on."""
+    write_whole(workdir / "config.json", json.dumps(recipe, indent=2))
+    path = workdir / "versions.json"
+    earlier = json.loads(path.read_text()).get("starts", []) if path.exists() else []
+    now, source = versions(), source_revision()
+    time = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    start = {"step": step, "time": time, "jax": now["jax"]}
+    start |= {key: now[key] for key in ("machine", "devices", "processes")} | source
+    document = now | source | {"seed": recipe.get("seed"), "starts": [*earlier, start]}
+    write_whole(path, json.dumps(document, indent=2))
+
+
+def versions() -> dict[str, Any]:
+    """What a run is made with."""
+    return {
+        "liftjax": liftjax.__version__,
+        "python": platform.python_version(),
+        "machine": platform.platform(),
+        "devices": [str(device) for device in jax.devices()],
+        "processes": jax.process_count(),
+        **{package: version(package) for package in _PACKAGES},
+    }
+
+
+def source_revision(root: Path | None = None) -> dict[str, Any]:
+    """{"revision", "dirty"} of the git tree that liftjax is run from; {} where there is none.
+
+    Dirty: files of the packages have changed since that revision.
+    """
+    root = root or Path(liftjax.__file__).parents[1]
+    if not (root / ".git").exists():  # an installed package may lie in somebody else's tree
+        return {}
+    try:
+        revision = _git(root, "rev-parse", "HEAD")
+        return {"revision": revision, "dirty": bool(_git(root, "status", "--porcelain", *_SOURCES))}
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+
+
+def _git(root: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(root), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def write_whole(path: epath.Path, text: str) -> None:
+    """Writes a file so that a reader, or a restart, finds the old text or the new one."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(text + "\n")
+    partial.replace(path)

@@ -1,0 +1,133 @@
+"""Evaluation during training, on data that is not trained on, and the score to keep the best by."""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from liftjax import evaluation, prediction
+from liftjax.data.records import PoseDataset
+from liftjax.errors import LiftjaxError
+from liftjax.training.checkpoints import build_model, load_lifters
+from liftjax.training.state import Arrays, assign
+from liftjax.training.task import Task
+
+ON_TEST = "selected on test data"
+
+
+@dataclasses.dataclass(frozen=True)
+class Validation:
+    """How a run is evaluated.
+
+    Attributes:
+      measure: from the arrays of the model to values by name (`eval_...`).
+      score: the name of the value that the best checkpoint is chosen by; lower is better.
+      remark: what every number chosen by it is printed with.
+    """
+
+    measure: Callable[[Arrays], dict[str, float]]
+    score: str
+    remark: str = ""
+
+    @property
+    def title(self) -> str:
+        """What the score is, in words."""
+        return f"{self.score}, {self.remark}" if self.remark else self.score
+
+    def describe(self, values: dict[str, float]) -> str:
+        """One line of values."""
+        text = ", ".join(f"{key.removeprefix('eval_')} {v:.2f}" for key, v in values.items())
+        return f"{text} ({self.remark})" if self.remark else text
+
+
+def build(config: ConfigDict, task: Task) -> Validation | None:
+    """The evaluation that a recipe asks for with `evaluate_every`; None if it asks for none.
+
+    Raises:
+      LiftjaxError: evaluated on what is trained on, or the best chosen by test data unasked.
+    """
+    if not config.evaluate_every:
+        if config.keep_best:
+            raise LiftjaxError("config.keep_best needs config.evaluate_every, the steps between.")
+        return None
+    _check_split(config)
+    dataset = PoseDataset.open(config.data.dir, config.data.eval_split)
+    dataset = dataset.where(subjects=config.data.eval_subjects or None)
+    _check_subjects(config, dataset)
+    spec = task.meta["model"]
+    if spec["kind"] == "lifter":
+        module, (report, score) = prediction.sliding_form(spec), _lifter(config, task, dataset)
+    else:
+        module, (report, score) = build_model(spec), _detector(config, task, dataset)
+
+    def measure(arrays: Arrays) -> dict[str, float]:
+        assign(module, jax.tree.map(np.asarray, arrays))
+        return report(module)
+
+    remark = ON_TEST if config.keep_best and config.data.eval_split != config.data.split else ""
+    return Validation(measure, score, remark)
+
+
+def _check_split(config: ConfigDict) -> None:
+    """Refuses to choose by another split than the training one, unless asked to."""
+    other = config.data.eval_split != config.data.split
+    if config.keep_best and other and not config.select_on_test:
+        raise LiftjaxError(
+            f"config.keep_best would choose by the split {config.data.eval_split!r}; hold subjects "
+            f"of the split {config.data.split!r} out (data.subjects, data.eval_subjects, "
+            f"data.eval_split={config.data.split}), or select_on_test=True for the released way."
+        )
+
+
+def _check_subjects(config: ConfigDict, dataset: PoseDataset) -> None:
+    """Refuses to evaluate on subjects that are trained on."""
+    if config.data.eval_split != config.data.split:
+        return
+    evaluated, trained = set(dataset.labels["subject"].tolist()), set(config.data.subjects)
+    shared = sorted(evaluated & trained) if trained else sorted(evaluated)
+    if shared:
+        raise LiftjaxError(
+            f"{', '.join(shared)} of the split {config.data.split!r} would be trained on and "
+            "evaluated; name others in data.subjects and data.eval_subjects."
+        )
+
+
+def _detector(config: ConfigDict, task: Task, dataset: PoseDataset):
+    """PCK@0.2, and the MPJPE through each of the recipe's lifters."""
+    dataset = dataset.with_pictures()
+    lifters = load_lifters(config.lifters.to_dict(), dataset.skeleton.name)
+    options = {
+        "batch_size": config.data.eval_batch_size,
+        "beta": config.loss.beta,
+        "normalizer": config.loss.normalizer,
+        "quarter_pixel": config.loss.quarter_pixel_shift,
+        "precision": config.precision,
+        "replicas": task.replicas,
+    }
+
+    def report(detector) -> dict[str, float]:
+        found, _, _ = evaluation.evaluate(detector, lifters, dataset, **options)
+        values = {"eval_pck": found["pck"]}
+        for name, row in found["lifters"].items():
+            values[f"eval_mpjpe_{name}"] = row["mpjpe"]
+        last = {"eval_mpjpe": found["mean"]} if lifters else {"eval_error": 100 - found["pck"]}
+        return values | last
+
+    return report, "eval_mpjpe" if lifters else "eval_error"
+
+
+def _lifter(config: ConfigDict, task: Task, dataset: PoseDataset):
+    """The MPJPE of the 2D poses that the data set holds."""
+    dataset = dataset.select(dataset.labels["has_3d"])
+    if not len(dataset):
+        raise LiftjaxError(f"{config.data.dir}: split {dataset.split} has no 3D poses.")
+    flip = config.lifter.flip_test
+
+    def report(lifter) -> dict[str, float]:
+        poses_m = prediction.lift_dataset(lifter, dataset, flip, replicas=task.replicas)
+        errors_mm = evaluation.lifter_report(poses_m, dataset.labels)["mpjpe"]
+        return {"eval_mpjpe": errors_mm["average"]}
+
+    return report, "eval_mpjpe"

@@ -1,0 +1,78 @@
+"""`benchmark cost`: counts by hand, and the whole account of a small detector."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.sharding import Mesh, PartitionSpec
+
+from liftjax.benchmark import cost
+from liftjax.benchmark.operations import collectives
+from liftjax.cli import main
+from tests.lifters.small import SMALL, build
+
+
+def test_collectives_are_counted_in_loops_and_branches():
+    def replica(x):
+        def body(total, _):
+            return total + jax.lax.psum(x[0], "data"), None
+
+        total, _ = jax.lax.scan(body, jnp.zeros(3), length=5)
+        return jax.lax.all_gather(total.astype(jnp.bfloat16), "data")
+
+    mesh = Mesh(jax.devices()[:1], ("data",))
+    specs = {"in_specs": PartitionSpec("data"), "out_specs": PartitionSpec()}
+    mapped = jax.shard_map(replica, mesh=mesh, check_vma=False, **specs)
+    found = list(collectives(mapped, jax.ShapeDtypeStruct((1, 3), jnp.float32)))
+    assert found == [("psum", 12, 5), ("all_gather", 6, 1)]
+
+
+@pytest.fixture
+def small_lifters(monkeypatch):
+    monkeypatch.setattr(cost, "all_lifters", lambda: [build(name) for name in SMALL])
+
+
+def test_the_account_of_a_small_detector(small_lifters, tmp_path, capsys):
+    out = tmp_path / "cost.json"
+    arguments = ["--detector", "hrnet_tiny", "--batch-size", "2", "--precision", "bfloat16"]
+    arguments += ["--remat", "--step-seconds", "0.5", "--out", str(out)]
+    assert main(["benchmark", "cost", *arguments]) == 0
+    results = json.loads(out.read_text())
+    sizes, sent, memory = results["bytes"], results["sent_per_device"], results["memory"]
+    assert sizes["parameters"] == 4 * 173_201
+    # Adam: two numbers a parameter, and the count of steps.
+    assert sizes["optimizer"] == 2 * sizes["parameters"] + 4
+    assert sent["gradients"]["bytes"] == sizes["parameters"]
+    # Mean, variance and two sums of gradients for every channel of every batch norm.
+    assert sent["batch statistics"]["bytes"] >= 4 * 4 * sizes["running statistics"] // 8
+    assert results["images_per_s"] == results["images_per_step"] / 0.5
+    assert memory["peak"] > memory["arguments"] > sum(sizes.values()) * 0.99
+    # Forward, and twice as much backward.
+    assert results["flops_per_device"] > 3 * 2 * 2 * 0.0142e9
+    shown = capsys.readouterr().out
+    assert "gradients to the others, MiB" in shown
+    assert "the hosts read 4 pictures a second" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--precision", "bfloat61"], "bfloat16"),
+        (["--batch-size", "0"], "at least 1"),
+        (["--topology", "v5e:2x4x8x16"], "--topology v5e:2x4x8x16 cannot be compiled for"),
+    ],
+)
+def test_wrong_input_is_one_line(arguments, message, capsys):
+    assert main(["benchmark", "cost", "--detector", "hrnet_tiny", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_what_does_not_fit_is_said(monkeypatch):
+    class Lowered:
+        def compile(self):
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 28.76G exceeds 15.75G")
+
+    assert cost._memory(Lowered()) == {"too large": "RESOURCE_EXHAUSTED: 28.76G exceeds 15.75G"}

@@ -1,0 +1,79 @@
+"""The original program's four training steps of HRNet-W32, on one device and on two.
+
+The batch has two images, so that on two devices the batch norms, and nothing else, see both.
+"""
+
+import jax
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from liftjax import torch_weights
+from liftjax.detectors.hrnet import HRNet
+from liftjax.nn.layers import synchronize
+from liftjax.training.replicas import AXIS, Replicas
+from liftjax.training.state import PureModule, assign
+from liftjax.training.update import Update, make_update_step
+from tests.goldens.training import golden_backward
+from tests.goldens.weights import fill_state_dict, input_arrays
+from tests.multi_device.problems import Problem, as_type
+
+LEARNING_RATE = 1e-3
+
+
+@pytest.fixture(scope="module")
+def hrnet():
+    detector = HRNet(17, (384, 288), rngs=nnx.Rngs(0))
+    synchronize(detector, AXIS)
+    return detector
+
+
+def run(hrnet, golden, dtype, devices):
+    """(losses, state_dict after the four steps)."""
+    manifest, arrays = golden("train_steps_ft2d")
+    torch_weights.load(hrnet, fill_state_dict(manifest))
+    pure, params, others = PureModule.split(hrnet)
+    adam = optax.scale_by_adam()
+    state = as_type({"params": params, "others": others}, dtype)
+    state["opt"] = adam.init(state["params"])
+    step = make_update_step(golden_backward(pure), Update(adam))
+    problem = Problem(step, state, (), {"learning_rate": LEARNING_RATE})
+    batches = [
+        {
+            "image": image,
+            "target": np.moveaxis(arrays["in_target"][t], 1, -1),
+            "weight": arrays["in_target_weight"][t][..., 0],
+        }
+        for t, image in enumerate(input_arrays(manifest).values())
+    ]
+    state, metrics = problem.run(Replicas.create(num_devices=devices), as_type(batches, dtype))
+    assign(hrnet, state["params"] | state["others"])
+    return [float(m["loss"]) for m in metrics], torch_weights.dump(hrnet)
+
+
+def assert_near(got, want, limit, scale=None):
+    got = np.asarray(got, np.float64).reshape(-1)[: want.shape[-1]]
+    scale = np.sqrt(np.square(want).mean()) if scale is None else scale
+    assert np.abs(got - want).max() / scale < limit
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_float64(hrnet, golden, devices):
+    assert jax.config.jax_enable_x64
+    manifest, arrays = golden("train_steps_ft2d")
+    losses, values = run(hrnet, golden, "float64", devices)
+    np.testing.assert_allclose(losses, arrays["loss_float64"], rtol=1e-8)
+    for name in manifest["chosen"]:
+        assert_near(values[name], arrays[f"value_float64/{name}"][-1], 1e-6, LEARNING_RATE)
+    for name in manifest["batch_norm_after_step4"]:
+        for key in (f"{name}.running_mean", f"{name}.running_var"):
+            assert_near(values[key], arrays[f"after_float64/{key}"], 1e-8)
+
+
+def test_float32_on_two_devices(hrnet, golden):
+    manifest, arrays = golden("train_steps_ft2d")
+    losses, _ = run(hrnet, golden, "float32", 2)
+    tolerance = manifest["suggested_tolerance"]["float32"]["loss"]["relative_per_step"]
+    relative = np.abs(np.array(losses) / arrays["loss"] - 1)
+    assert (relative < tolerance).all(), relative

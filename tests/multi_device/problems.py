@@ -1,0 +1,140 @@
+"""Small training problems that any number of devices can share."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from flax import nnx
+
+from liftjax import geometry, losses
+from liftjax.nn.layers import synchronize
+from liftjax.registry import create_detector, create_lifter
+from liftjax.training.replicas import AXIS, Replicas
+from liftjax.training.state import PureModule
+from liftjax.training.step import Options, initial_guidance, make_step
+from liftjax.training.update import Update
+
+BATCH, JOINTS, SIZE = 16, 17, (64, 64)
+
+SMALL_RTMPOSE = {"deepen": 0.1, "widen": 0.0625, "channels": 16, "attention_dim": 8}
+
+SMALL = {
+    "simple_baseline": {"linear_size": 16, "num_stages": 1},
+    "videopose3d": {"channels": 16},
+    "iganet": {"channels": 16, "layers": 1},
+    "mixste": {"embed_dim": 16, "depth": 1, "num_heads": 2},
+}
+
+
+@dataclasses.dataclass
+class Problem:
+    """A step of one replica, its first state, and what it reads."""
+
+    step: Any
+    state: dict
+    frozen: Any
+    hyper: dict
+    compiled: dict = dataclasses.field(default_factory=dict)  # by replicas
+
+    def run(self, replicas: Replicas, batches: list[dict]) -> tuple[dict, list[dict]]:
+        """The state after all batches, and the metrics of each, on the host."""
+        if replicas not in self.compiled:
+            self.compiled[replicas] = replicas.map_step(self.step)
+        step = self.compiled[replicas]
+        state, frozen = replicas.replicate(self.state), replicas.replicate(self.frozen)
+        seen = []
+        for t, batch in enumerate(batches):
+            state, metrics = step(state, frozen, replicas.shard(batch), self.hyper | {"step": t})
+            seen.append(replicas.to_host(metrics))
+        return replicas.to_host(state), seen
+
+
+def guided(
+    optimizer: optax.GradientTransformation,
+    *,
+    detector: str = "hrnet_tiny",
+    lifters: tuple[str, ...] = ("simple_baseline", "videopose3d"),
+    dtype: str = "float32",
+    sync: bool = True,
+    learning_rate: float = 1e-3,
+    update: dict | None = None,
+    ema: float = 0.0,
+    **options,
+) -> Problem:
+    """Multi-model guidance of a small detector by small lifters."""
+    sizes = SMALL_RTMPOSE if detector.startswith("rtmpose") else {}
+    module = create_detector(
+        detector, skeleton="human36m", image_size=SIZE, rngs=nnx.Rngs(0), **sizes
+    )
+    if sync:
+        synchronize(module, AXIS)
+    modules = [
+        create_lifter(name, rngs=nnx.Rngs(i), **SMALL[name]) for i, name in enumerate(lifters)
+    ]
+    ones = np.ones((JOINTS, 3), np.float32)
+    modules[0].set_statistics(50 * ones[:, :2], 20 * ones[:, :2], 0 * ones, 0.3 * ones)
+    pure, params, others = PureModule.split(module)
+    split = [PureModule.split(lifter) for lifter in modules]
+    averaged = () if sync else pure.names(nnx.BatchStat)
+    step = make_step(
+        pure,
+        module.spec,
+        tuple(s[0] for s in split),
+        Update(optimizer, averaged=frozenset(averaged), **update or {}),
+        Options(dtype=dtype, **{"balanced": True, "lifter_names": lifters, **options}),
+    )
+    state = {"params": params, "others": others, "guidance": initial_guidance(len(lifters))}
+    state |= {"ema": params | others} if ema else {}
+    state, frozen = as_type((state, tuple(s[1:] for s in split)), dtype)
+    state["opt"] = optimizer.init(state["params"])
+    hyper = {
+        "weights": losses.DEFAULT_WEIGHTS[module.spec.kind],
+        "beta": 20.0,
+        "balance": 1.0,
+        "learning_rate": learning_rate,
+        "seed": 3,
+    }
+    hyper |= {"ema_rate": 1 - ema} if ema else {}
+    return Problem(step, state, frozen, hyper)
+
+
+def as_type(tree: Any, dtype: str) -> Any:
+    """Floating arrays as `dtype`, on the host; bfloat16 is for activations alone."""
+    wide = np.float64 if dtype == "float64" else np.float32
+
+    def cast(array):
+        array = np.asarray(array)
+        return array.astype(wide) if np.issubdtype(array.dtype, np.floating) else array
+
+    return jax.tree.map(cast, tree)
+
+
+def batches(count: int, dtype: str = "float32", size: int = BATCH) -> list[dict]:
+    """Noise in the shapes of `liftjax.data.pipeline`; some samples lack 3D, some joints a label."""
+    rng = np.random.default_rng(0)
+    crop_to_image = np.tile(np.array([[2.0, 0, 10], [0, 2.0, 20]]), (size, 1, 1))
+    made = []
+    for _ in range(count):
+        joints_crop = rng.uniform(8, 56, (size, JOINTS, 2))
+        made.append(
+            {
+                "image_u8": rng.integers(0, 256, (size, *SIZE, 3), np.uint8),
+                "crop_to_image": crop_to_image,
+                "joints_px": geometry.apply_affine(crop_to_image, joints_crop),
+                "joint_visible": (rng.random((size, JOINTS)) < 0.9).astype(float),
+                "pose_m": rng.normal(0, 0.3, (size, JOINTS, 3)),
+                "has_3d": (rng.random(size) < 0.7).astype(float),
+                "image_size": np.full((size, 2), 200.0),
+            }
+        )
+    return as_type(made, dtype)
+
+
+def largest_difference(a: Any, b: Any) -> float:
+    """Over all entries of two trees of arrays of one structure."""
+    gaps = jax.tree.map(
+        lambda x, y: np.abs(np.asarray(x, float) - np.asarray(y, float)).max(), a, b
+    )
+    return max(jax.tree.leaves(gaps))

@@ -1,0 +1,156 @@
+"""Programs for accelerators, written on a machine that has none: they lower, and multiply right.
+
+Accelerators multiply float32 with operands rounded to ten bits or fewer unless told otherwise. What
+carries coordinates must be told; the detector, where the arithmetic is, must not.
+"""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import pytest
+from flax import nnx
+from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
+
+from liftjax.benchmark.problem import random_batch, training_problem
+from liftjax.nn.blocks import rematerialise
+from liftjax.nn.layers import synchronize
+from liftjax.ops import soft_argmax
+from liftjax.registry import create_detector
+from liftjax.training.replicas import AXIS, Replicas
+from liftjax.training.state import PureModule
+from tests.lifters.small import SMALL, build
+
+ACCELERATORS = ("tpu", "cuda")
+DETECTORS = {
+    "hrnet_tiny": {"image_size": (64, 64), "blocks": 2},
+    "rtmpose_tiny": {"image_size": (64, 64)},
+}
+
+
+def detector(name: str, remat: bool = False) -> nnx.Module:
+    module = create_detector(name, skeleton="human36m", rngs=nnx.Rngs(0), **DETECTORS[name])
+    synchronize(module, AXIS)
+    rematerialise(module, remat)
+    return module
+
+
+@pytest.fixture(scope="module")
+def lifters():
+    return [build(name) for name in SMALL]
+
+
+def placed(tree, mesh, spec, rows=None):
+    """Shapes of the arrays of `tree`, spread over `mesh`; `rows` instead of the leading axis."""
+
+    def shape(leaf):
+        aval = jax.typeof(leaf)
+        sizes = aval.shape if rows is None else (rows, *aval.shape[1:])
+        return jax.ShapeDtypeStruct(sizes, aval.dtype, sharding=NamedSharding(mesh, spec))
+
+    return jax.tree.map(shape, tree)
+
+
+def exported(module, lifters, devices: int, precision: str, platforms) -> jax.export.Exported:
+    """The guided training step over `devices` replicas, for machines that are not there."""
+    mesh = AbstractMesh((devices,), (AXIS,))
+    problem = training_problem(module, lifters, precision)
+    everywhere, rows = PartitionSpec(), PartitionSpec(AXIS)
+    step = Replicas(mesh).map_step(problem.step)
+    return jax.export.export(step, platforms=platforms)(
+        placed(problem.state, mesh, everywhere),
+        placed(problem.frozen, mesh, everywhere),
+        placed(random_batch(module.spec, 1), mesh, rows, rows=2 * devices),
+        placed(problem.hyper, mesh, everywhere),
+    )
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("devices", [1, 8])
+@pytest.mark.parametrize("name", DETECTORS)
+def test_the_guided_step_lowers(name, devices, precision, lifters):
+    remat = precision == "bfloat16"
+    program = exported(detector(name, remat), lifters, devices, precision, ACCELERATORS)
+    assert program.platforms == ACCELERATORS
+    assert program.nr_devices == devices
+    text = program.mlir_module()
+    assert text.count("stablehlo.all_reduce") > 0
+    assert ("bf16" in text) == (precision == "bfloat16")
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_prediction_lowers(name, lifters):
+    module = detector(name)
+    pure, *weights = PureModule.split(module)
+
+    def predict(weights, batch):
+        merged = pure.merge(*weights)
+        return merged.decode(merged(module.spec.normalize(batch["image_u8"])))
+
+    mesh = AbstractMesh((8,), (AXIS,))
+    arguments = (
+        placed(weights, mesh, PartitionSpec()),
+        placed(random_batch(module.spec, 1), mesh, PartitionSpec(AXIS), rows=16),
+    )
+    program = jax.export.export(Replicas(mesh).map_predict(predict), platforms=ACCELERATORS)
+    (kpts,) = program(*arguments).out_avals
+    assert kpts.shape == (16, 17, 2)
+
+
+@pytest.mark.parametrize("normalizer", soft_argmax.NORMALIZERS)
+def test_soft_argmax_lowers(normalizer):
+    def both(heat, logits, beta):
+        xy = soft_argmax.soft_argmax_2d(heat, beta, normalizer)
+        return xy.sum() + soft_argmax.soft_argmax_1d(logits, beta, normalizer).sum()
+
+    for dtype in (jnp.float32, jnp.bfloat16):
+        shapes = [jax.ShapeDtypeStruct(s, dtype) for s in ((2, 96, 72, 17), (2, 17, 576))]
+        beta = jax.ShapeDtypeStruct((), jnp.float32)
+        graded = jax.jit(jax.value_and_grad(both, argnums=(0, 1, 2)))
+        text = jax.export.export(graded, platforms=ACCELERATORS)(*shapes, beta).mlir_module()
+        assert {precision for precision, _ in products(text)} == {"HIGHEST"}
+
+
+def products(text: str) -> list[tuple[str, str]]:
+    """(precision, type of the operands) of every product and convolution of a program."""
+    found = []
+    for line in text.splitlines():
+        if not re.search(r"stablehlo\.(dot_general|convolution)\b", line):
+            continue
+        highest = len(re.findall(r"\bHIGHEST\b", line))
+        assert highest in (0, 2), line
+        operands = re.search(r": \((tensor<\S+>), (tensor<\S+>)\) ->", line).groups()
+        dtypes = {re.search(r"(\w+)>$", operand)[1].rpartition("x")[2] for operand in operands}
+        assert len(dtypes) == 1, line
+        found.append(("HIGHEST" if highest else "DEFAULT", dtypes.pop()))
+    return found
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_coordinates_are_multiplied_in_full_float32_and_pictures_are_not(name, lifters):
+    """In bfloat16 the two halves of the program are told apart by their types."""
+    module = detector(name)
+    narrow = products(exported(module, lifters, 1, "bfloat16", ("tpu",)).mlir_module())
+    assert set(narrow) == {("HIGHEST", "f32"), ("DEFAULT", "bf16")}
+    wide = products(exported(module, lifters, 1, "float32", ("tpu",)).mlir_module())
+    assert set(wide) == {("HIGHEST", "f32"), ("DEFAULT", "f32")}
+    for kind in ("HIGHEST", "DEFAULT"):
+        counts = [sum(found == kind for found, _ in program) for program in (narrow, wide)]
+        assert counts[0] == counts[1] > 0
+
+
+@pytest.mark.parametrize("frames", [1, 9])
+def test_lifters_go_back_in_full_float32(frames):
+    """Also where a derivative is written by hand, and traced when the call is long over."""
+    for name in SMALL:
+        widths = {"filter_widths": (3, 3)} if (name, frames) == ("videopose3d", 9) else {}
+        pure, *weights = PureModule.split(build(name, num_frames=frames, **widths))
+
+        def loss(kpts_px, weights, pure=pure):
+            sizes = jnp.full((len(kpts_px), 2), 1000.0)
+            return pure.merge(*weights).lift(kpts_px, sizes, train=True).sum()
+
+        kpts_px = jax.ShapeDtypeStruct((4, frames, 17, 2), jnp.float32)
+        graded = jax.jit(jax.grad(loss, argnums=(0, 1)))
+        text = jax.export.export(graded, platforms=("tpu",))(kpts_px, weights).mlir_module()
+        assert {precision for precision, _ in products(text)} == {"HIGHEST"}, name

@@ -1,0 +1,166 @@
+"""Evaluation on the way: what it measures, what it may be measured on, what is best by it."""
+
+import csv
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from liftjax import evaluation, registry
+from liftjax.cli import main
+from liftjax.errors import LiftjaxError
+from liftjax.recipes import load_recipe
+from liftjax.training import detector_task, lifter_task, loop, validation
+from liftjax.training import run as training
+from liftjax.training.checkpoints import find_checkpoint, whole_steps
+from liftjax.training.scores import Scores
+from tests.data.builders import make_record
+from tests.training.toys import ToySimCC
+
+HELD_OUT = (
+    "data.subjects=('S0',)", "data.eval_split=train", "data.eval_subjects=('S1',)",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory):
+    """S0 and S1 in the split `train`, S0 and S1 in `test`."""
+    from data_prep.building import write_dataset
+
+    directory = tmp_path_factory.mktemp("people") / "set"
+    splits = {"train": range(16), "test": range(16, 24)}
+    records = {name: [make_record(i, has_3d=True) for i in split] for name, split in splits.items()}
+    write_dataset(directory, "toy", records, {"seed": 0})
+    return directory
+
+
+def lifter_recipe(people, *overrides):
+    common = (
+        f"data.dir={people}", "data.split=train", "lifter.overrides.linear_size=8",
+        "lifter.overrides.num_stages=1", "batch_size=4", "steps=6", "log_every=2",
+        "checkpoint_every=6", "evaluate_every=2", "optim.warmup_steps=0",
+    )  # fmt: skip
+    return load_recipe("lifter", [*common, *overrides])
+
+
+def rows(run):
+    return list(csv.DictReader((run / "metrics.csv").read_text().splitlines()))
+
+
+def test_the_best_by_held_out_subjects_is_kept_and_evaluated(people, tmp_path, capsys):
+    training.run(lifter_recipe(people, *HELD_OUT, "keep_best=True", "ema=0.5"), tmp_path)
+    errors = {int(row["step"]): float(row["eval_mpjpe"]) for row in rows(tmp_path)}
+    assert Scores(tmp_path).steps == errors
+    assert Scores(tmp_path).title == "eval_mpjpe"
+    best = min(errors, key=errors.get)
+    assert whole_steps(tmp_path / "checkpoints") == sorted({best, 6})
+    assert find_checkpoint(tmp_path, "best").name == str(best)
+    assert main(["evaluate", "--workdir", str(tmp_path), "--step", "best"]) == 0
+    stored = json.loads((tmp_path / "evaluation.json").read_text())
+    assert stored["step"] == best
+    error_mm = stored["rows"]["simple_baseline"]["mpjpe"]["average"]
+    assert error_mm == pytest.approx(errors[best], rel=1e-6)
+    assert f"Step {best}, chosen by eval_mpjpe." in capsys.readouterr().out
+
+
+def test_without_keep_best_the_newest_alone_stays(people, tmp_path):
+    training.run(lifter_recipe(people, *HELD_OUT), tmp_path)
+    assert whole_steps(tmp_path / "checkpoints") == [6]
+    assert len(Scores(tmp_path).steps) == 3
+
+
+def test_choosing_by_test_data_must_be_asked_for_and_is_said(people, tmp_path, capsys):
+    test = "keep_best=True", "data.eval_split=test"
+    with pytest.raises(LiftjaxError, match=r"choose by the split 'test'; .* or select_on_test"):
+        training.run(lifter_recipe(people, *test), tmp_path)
+    assert not (tmp_path / "checkpoints").exists()
+    training.run(lifter_recipe(people, *test, "select_on_test=True"), tmp_path)
+    assert Scores(tmp_path).title == "eval_mpjpe, selected on test data"
+    assert "(selected on test data)" in "".join(capsys.readouterr())
+    assert main(["evaluate", "--workdir", str(tmp_path), "--step", "best"]) == 0
+    assert "selected on test data" in capsys.readouterr().out
+
+
+def test_another_split_may_be_evaluated_without_choosing(people, tmp_path, capsys):
+    training.run(lifter_recipe(people, "data.eval_split=test", "steps=2"), tmp_path)
+    assert "selected" not in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize(
+    ("subjects", "named"),
+    [
+        (("data.subjects=('S0',)", "data.eval_subjects=('S0','S1')"), "S0 of the split"),
+        (("data.subjects=('S0',)",), "S0 of the split"),
+        (("data.eval_subjects=('S1',)",), "S1 of the split"),
+    ],
+)
+def test_subjects_that_are_trained_on_are_not_evaluated(people, tmp_path, subjects, named):
+    with pytest.raises(LiftjaxError, match=f"{named} 'train' would be trained on and evaluated"):
+        training.run(lifter_recipe(people, "data.eval_split=train", *subjects), tmp_path)
+
+
+def test_an_evaluation_that_was_broken_off_is_made_up_for(people, tmp_path):
+    config = lifter_recipe(people, *HELD_OUT, "keep_best=True")
+    task = lifter_task.build(config)
+    whole = validation.build(config, task)
+    training.run(config, tmp_path / "whole")
+
+    def broken(arrays):
+        if measured:
+            raise InterruptedError
+        measured.append(True)
+        return whole.measure(arrays)
+
+    for _ in range(2):  # at step 4, then at the last step
+        measured = []
+        with pytest.raises(InterruptedError):
+            loop.train(
+                task,
+                loop.Plan.of(config),
+                tmp_path / "parts",
+                dataclasses.replace(whole, measure=broken),
+            )
+    assert list(Scores(tmp_path / "parts").steps) == [2, 4]
+    training.run(config, tmp_path / "parts")
+    assert Scores(tmp_path / "parts").steps == Scores(tmp_path / "whole").steps
+    both = [[row["eval_mpjpe"] for row in rows(tmp_path / one)] for one in ("parts", "whole")]
+    assert both[0] == both[1]
+
+
+@pytest.fixture
+def toy(monkeypatch):
+    preset = dataclasses.replace(registry.DETECTORS["rtmpose_tiny"], keywords={}, cls=ToySimCC)
+    monkeypatch.setitem(registry.DETECTORS, "toy", preset)
+
+
+def detector_recipe(people, *overrides):
+    common = (
+        f"data.dir={people}", "detector.name=toy", "detector.image_size=(64,64)", "batch_size=4",
+        "steps=2", "evaluate_every=2", "log_every=2", *HELD_OUT,
+    )  # fmt: skip
+    return load_recipe("ft2d", [*common, *overrides])
+
+
+def test_a_detector_is_measured_in_2d_and_through_the_lifters(people, toy, tmp_path):
+    lifter = tmp_path / "lifter"
+    training.run(lifter_recipe(people, "evaluate_every=0", "steps=2"), lifter)
+    config = detector_recipe(people, f"lifters.one={lifter}")
+    training.run(config, tmp_path / "run")
+    (row,) = rows(tmp_path / "run")
+    report = evaluation.run(config, str(tmp_path / "run"))["toy"]
+    assert float(row["eval_pck"]) == pytest.approx(report["pck"])
+    assert float(row["eval_mpjpe_one"]) == pytest.approx(
+        report["lifters"]["one"]["mpjpe"], rel=1e-5
+    )
+    assert Scores(tmp_path / "run").steps == {2: pytest.approx(report["mean"], rel=1e-5)}
+
+
+def test_without_lifters_the_score_is_the_share_of_wrong_keypoints(people, toy, tmp_path):
+    config = detector_recipe(people)
+    task = detector_task.build(config)
+    built = validation.build(config, task)
+    values = built.measure(task.state["params"] | task.state["others"])
+    assert built.score == "eval_error"
+    assert values["eval_error"] == pytest.approx(100 - values["eval_pck"])
+    assert np.isfinite(list(values.values())).all()
