@@ -59,20 +59,20 @@ def run(
         rematerialise(module)
     problem = training_problem(module, all_lifters(), precision)
     arguments = _arguments(problem, module.spec, replicas, batch_size)
-    step = replicas.map_step(problem.step)
+    step, device = replicas.map_step(problem.step), replicas.mesh.devices.flat[0]
     results = {
         "detector": detector,
         "image_size": module.spec.image_size,
         "batch_size_per_device": batch_size,
         "precision": precision,
         "remat": remat,
-        "devices": f"{replicas.size} x {replicas.mesh.devices.flat[0].device_kind}",
+        "devices": f"{replicas.size} x {device.device_kind}",
         "topology": topology,
         "images_per_step": replicas.size * batch_size,
         "bytes": _bytes(problem, arguments[2], replicas.size),
-        "flops_per_device": 2 * multiply_adds(step, *arguments),
+        "flops_per_device": 2 * multiply_adds(step, *arguments, platform="tpu"),
         "sent_per_device": _traffic(step, arguments, problem.state["params"]),
-        "memory": _memory(step.lower(*arguments)),
+        "memory": _memory(step.lower(*arguments), device.platform),
         "versions": versions(),
     }
     if step_seconds:
@@ -94,6 +94,7 @@ def _mesh(topology: str | None) -> Mesh:
     # Nobody is to be asked about a machine that is not there.
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
     try:
         found = topologies.get_topology_desc(topology_name=topology, platform="tpu")
     except Exception as error:
@@ -162,7 +163,7 @@ def _traffic(step, arguments: tuple, params: dict) -> dict[str, dict[str, int]]:
     }
 
 
-def _memory(lowered) -> dict[str, int]:
+def _memory(lowered, platform: str) -> dict[str, int]:
     """XLA's account of the compiled program on one device; its message where it does not fit."""
     try:
         memory = lowered.compile().memory_analysis()
@@ -170,13 +171,15 @@ def _memory(lowered) -> dict[str, int]:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         return {"too large": str(error)}
-    account = {
+    results = memory.output_size_in_bytes - memory.alias_size_in_bytes
+    peak = memory.argument_size_in_bytes + memory.temp_size_in_bytes + results
+    if platform == "tpu":  # its temporaries share memory, elsewhere the peak leaves them out
+        peak = memory.peak_memory_in_bytes
+    return {
         "arguments": memory.argument_size_in_bytes,
-        "temporaries": memory.temp_size_in_bytes,
-        "results beside the state": memory.output_size_in_bytes - memory.alias_size_in_bytes,
         "program": memory.generated_code_size_in_bytes,
+        "peak": peak,
     }
-    return account | {"peak": sum(account.values())}
 
 
 def format_results(results: dict) -> str:

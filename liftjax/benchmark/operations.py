@@ -6,20 +6,21 @@ from collections.abc import Callable, Iterator
 import jax
 
 
-def multiply_adds(function: Callable, *args) -> int:
+def multiply_adds(function: Callable, *args, platform: str | None = None) -> int:
     """Multiply-adds in the convolutions and matrix products of ``function(*args)``.
 
     What papers print as FLOPs of a network. Nothing is computed; `args` may be shapes
-    (`jax.ShapeDtypeStruct`). Of alternatives (one a platform) the most laborious counts.
+    (`jax.ShapeDtypeStruct`). Of alternatives that of `platform` counts where they have platforms,
+    and otherwise the most laborious.
     """
-    return _count(jax.make_jaxpr(function)(*args).jaxpr)
+    return _count(jax.make_jaxpr(function)(*args).jaxpr, platform)
 
 
-def _count(jaxpr) -> int:
-    return sum(_count_equation(equation) for equation in jaxpr.eqns)
+def _count(jaxpr, platform) -> int:
+    return sum(_count_equation(equation, platform) for equation in jaxpr.eqns)
 
 
-def _count_equation(equation) -> int:
+def _count_equation(equation, platform) -> int:
     name, params = equation.primitive.name, equation.params
     if name == "dot_general":
         (contracted, _), _ = params["dimension_numbers"]
@@ -29,7 +30,11 @@ def _count_equation(equation) -> int:
         kernel = equation.invars[1].aval
         outputs = kernel.shape[params["dimension_numbers"].rhs_spec[0]]
         return equation.outvars[0].aval.size * kernel.size // outputs
-    inner = [_count(jaxpr) for jaxpr in _inner_jaxprs(params)]
+    if platform and params.get("branches_platforms"):
+        named = zip(params["branches"], params["branches_platforms"], strict=True)
+        # The first that names the platform, or the last one: it names none.
+        params = {"branches": next(b for b, names in named if names is None or platform in names)}
+    inner = [_count(jaxpr, platform) for jaxpr in _inner_jaxprs(params)]
     if name == "scan":
         return params["length"] * sum(inner)
     return max(inner, default=0) if name == "cond" else sum(inner)

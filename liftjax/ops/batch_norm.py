@@ -57,19 +57,20 @@ def _forward(x, scale, bias, epsilon, axis_name):
 
 
 def _backward(epsilon, axis_name, saved, cotangents):
-    """With n = (x - mean) / deviation and sums over N:
+    """With d = x - mean, r = 1 / deviation and sums over N:
 
-    dx = scale / deviation (dy - sum dy / N - n sum(n dy) / N)
+    dx = scale r (dy - sum dy / N - d r^2 sum(d dy) / N)
     """
     x, scale, mean, var = saved
-    dy, axes = _wide(cotangents[0]), tuple(range(x.ndim - 1))
+    dy = cotangents[0]
+    dy, axes = _wide(dy), tuple(range(x.ndim - 1))
     inverse = jax.lax.rsqrt(var + epsilon)
-    normalised = (_wide(x) - _as_row(mean, x)) * _as_row(inverse, x)
-    sums = jnp.stack([dy.sum(axes), (dy * normalised).sum(axes)])
+    distance = _wide(x) - _as_row(mean, x)
+    sums = jnp.stack([dy.sum(axes), (dy * distance).sum(axes) * inverse])
     d_bias, d_scale = sums
-    over_all = _mean_over_replicas(sums, axis_name) / (x.size // x.shape[-1])
-    dy_mean, dy_slope = (_as_row(row, x) for row in over_all)
-    dx = _as_row(scale * inverse, x) * (dy - dy_mean - normalised * dy_slope)
+    level, slope = _mean_over_replicas(sums, axis_name) / (x.size // x.shape[-1])
+    dx = dy - _as_row(level, x) - distance * _as_row(slope * inverse, x)
+    dx = _as_row(scale * inverse, x) * dx
     return dx.astype(x.dtype), d_scale.astype(scale.dtype), d_bias.astype(scale.dtype)
 
 

@@ -143,8 +143,10 @@ def _is_wide(x, kernel, strides, dilation) -> bool:
 
 
 def _gradients_plain(x, kernel, dy, strides, padding, dilation):
-    _, vjp = jax.vjp(lambda x, k: conv_plain(x, k, strides, padding, dilation), x, kernel)
-    return vjp(dy)
+    plain = partial(conv_plain, strides=strides, padding=padding, dilation=dilation)
+    (dx,) = jax.linear_transpose(lambda x: plain(x, kernel), x)(dy)
+    (dk,) = jax.linear_transpose(lambda kernel: plain(x, kernel), kernel)(dy)
+    return dx, dk
 
 
 def _gradients_as_convolutions(x, kernel, dy, strides, padding, dilation):

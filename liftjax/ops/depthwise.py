@@ -76,8 +76,10 @@ _depthwise.defvjp(_forward, _backward)
 
 
 def _gradients_plain(x, kernel, dy, padding):
-    _, vjp = jax.vjp(lambda x, k: depthwise_conv_plain(x, k, padding), x, kernel)
-    return vjp(dy)
+    plain = partial(depthwise_conv_plain, padding=padding)
+    (dx,) = jax.linear_transpose(lambda x: plain(x, kernel), x)(dy)
+    (dk,) = jax.linear_transpose(lambda kernel: plain(x, kernel), kernel)(dy)
+    return dx, dk
 
 
 def _gradients_shifted(x, kernel, dy, padding):

