@@ -70,6 +70,7 @@ def run(
         "topology": topology,
         "images_per_step": replicas.size * batch_size,
         "bytes": _bytes(problem, arguments[2], replicas.size),
+        # As accelerators compute it, whatever the program is compiled for.
         "flops_per_device": 2 * multiply_adds(step, *arguments, platform="tpu"),
         "sent_per_device": _traffic(step, arguments, problem.state["params"]),
         "memory": _memory(step.lower(*arguments), device.platform),
