@@ -5,19 +5,18 @@ not there (`libtpu` alone is needed). Memory is XLA's own account of the compile
 arithmetic and traffic are counted in the traced program, where loops have their true length.
 """
 
-import json
 import math
 import os
 from typing import Any
 
 import jax
 import numpy as np
-from etils import epath
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from liftjax.benchmark.operations import collectives, multiply_adds
 from liftjax.benchmark.problem import Problem, all_lifters, random_batch, training_problem
+from liftjax.benchmark.results import report
 from liftjax.errors import LiftjaxError, unknown_name
 from liftjax.nn.blocks import rematerialise
 from liftjax.nn.layers import synchronize
@@ -79,12 +78,7 @@ def run(
     if step_seconds:
         results["step_seconds"] = step_seconds
         results["images_per_s"] = results["images_per_step"] / step_seconds
-    print(format_results(results))
-    if out:
-        path = epath.Path(out)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(results, indent=2) + "\n")
-    return results
+    return report(results, format_results(results), out)
 
 
 def _mesh(topology: str | None) -> Mesh:

@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import json
 import tempfile
 import time
 from pathlib import Path
@@ -10,11 +9,11 @@ from pathlib import Path
 import cv2
 import jax
 import numpy as np
-from etils import epath
 from flax import nnx
 
 from liftjax.benchmark import frames, released_loader
 from liftjax.benchmark.problem import training_problem
+from liftjax.benchmark.results import report
 from liftjax.benchmark.timing import Timing, interleaved
 from liftjax.data.pipeline import Batches, train_batches
 from liftjax.data.prefetch import Prefetch
@@ -68,12 +67,7 @@ def run(
         if steps:
             stored = frames.as_records(records, folder / "small", DEMO_STORED_HEIGHT)
             results["training"] = compare_training(stored, steps, max(3, repeats // 2))
-    print(format_results(results))
-    if out:
-        path = epath.Path(out)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(results, indent=2) + "\n")
-    return results
+    return report(results, format_results(results), out)
 
 
 def compare_loaders(records, folder: Path, image_size, batch_size: int, repeats: int) -> dict:

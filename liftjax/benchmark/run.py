@@ -1,6 +1,5 @@
 """`benchmark`: every stage of a training step, in one run, as times and ratios."""
 
-import json
 import time
 from typing import Any
 
@@ -8,10 +7,10 @@ import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
-from etils import epath
 from flax import nnx
 
 from liftjax.benchmark.problem import all_lifters, random_batch, training_problem
+from liftjax.benchmark.results import report
 from liftjax.benchmark.timing import Timing, interleaved
 from liftjax.errors import LiftjaxError
 from liftjax.ops import soft_argmax
@@ -41,12 +40,7 @@ def run(detector: str, batch_size: int, repeats: int, out: str | None) -> dict:
         "compile_s": compile_s,
         "versions": versions(),
     }
-    print(_table(results, timings))
-    if out:
-        path = epath.Path(out)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(results, indent=2) + "\n")
-    return results
+    return report(results, _table(results, timings), out)
 
 
 def _steps(module: nnx.Module, batch: dict) -> tuple[dict, dict[str, float]]:

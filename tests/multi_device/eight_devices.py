@@ -19,7 +19,7 @@ from liftjax.training import lifter_task
 from liftjax.training.replicas import Replicas
 from liftjax.training.update import Update, make_update_step
 from tests.data.builders import make_dataset
-from tests.multi_device.problems import BATCH, SMALL, Problem, batches, guided, largest_difference
+from tests.multi_device.problems import BATCH, Problem, batches, guided, largest_difference
 from tests.training.test_lifter_task import recipe
 
 ONE = Replicas.create("shard_map", 1)
@@ -42,7 +42,7 @@ def assert_same_run(problem: Problem, eight: Replicas, steps: int = 20) -> None:
 
 @pytest.fixture(scope="module")
 def heatmaps():
-    return guided(SGD, lifters=tuple(SMALL), learning_rate=5e-4)
+    return guided(SGD, detector="hrnet_tiny", learning_rate=5e-4)
 
 
 @each_way
@@ -51,7 +51,7 @@ def test_twenty_guided_steps(eight, heatmaps):
 
 
 def test_a_simcc_detector():
-    assert_same_run(guided(SGD, detector="rtmpose_tiny", learning_rate=5e-4), EIGHT[0], steps=5)
+    assert_same_run(guided(SGD, detector="toy_simcc", learning_rate=5e-4), EIGHT[0], steps=5)
 
 
 def test_parts_of_an_accumulated_batch_have_the_same_rows_on_any_devices():
@@ -64,7 +64,7 @@ def test_lifter_dropout_drops_the_same_lifter_everywhere():
 
 
 def test_bfloat16_activations_on_eight_devices(heatmaps):
-    problem = guided(SGD, lifters=tuple(SMALL), dtype="bfloat16", learning_rate=5e-4)
+    problem = guided(SGD, detector="hrnet_tiny", dtype="bfloat16", learning_rate=5e-4)
     made = batches(3)
     (state, metrics), (_, terms) = problem.run(EIGHT[0], made), heatmaps.run(ONE, made)
     for ours, expected in zip(metrics, terms, strict=True):

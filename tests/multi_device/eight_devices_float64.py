@@ -16,8 +16,13 @@ LEARNING_RATE = 1e-3
 
 @pytest.fixture(scope="module")
 def problem():
-    adam = optax.scale_by_adam()
-    return guided(adam, lifters=tuple(SMALL), dtype="float64", learning_rate=LEARNING_RATE)
+    return guided(
+        optax.scale_by_adam(),
+        detector="hrnet_tiny",
+        lifters=tuple(SMALL),
+        dtype="float64",
+        learning_rate=LEARNING_RATE,
+    )
 
 
 @pytest.fixture(scope="module")

@@ -15,10 +15,10 @@ from liftjax.training.replicas import AXIS, Replicas
 from liftjax.training.state import PureModule
 from liftjax.training.step import Options, initial_guidance, make_step
 from liftjax.training.update import Update
+from tests.training.test_step import ToyDetector
+from tests.training.toys import ToySimCC
 
 BATCH, JOINTS, SIZE = 16, 17, (64, 64)
-
-SMALL_RTMPOSE = {"deepen": 0.1, "widen": 0.0625, "channels": 16, "attention_dim": 8}
 
 SMALL = {
     "simple_baseline": {"linear_size": 16, "num_stages": 1},
@@ -54,7 +54,7 @@ class Problem:
 def guided(
     optimizer: optax.GradientTransformation,
     *,
-    detector: str = "hrnet_tiny",
+    detector: str = "toy",
     lifters: tuple[str, ...] = ("simple_baseline", "videopose3d"),
     dtype: str = "float32",
     sync: bool = True,
@@ -64,10 +64,7 @@ def guided(
     **options,
 ) -> Problem:
     """Multi-model guidance of a small detector by small lifters."""
-    sizes = SMALL_RTMPOSE if detector.startswith("rtmpose") else {}
-    module = create_detector(
-        detector, skeleton="human36m", image_size=SIZE, rngs=nnx.Rngs(0), **sizes
-    )
+    module = make_detector(detector)
     if sync:
         synchronize(module, AXIS)
     modules = [
@@ -98,6 +95,15 @@ def guided(
     }
     hyper |= {"ema_rate": 1 - ema} if ema else {}
     return Problem(step, state, frozen, hyper)
+
+
+def make_detector(name: str) -> nnx.Module:
+    """A small detector of the registry, or a toy of either kind, which compiles in a moment."""
+    if name == "toy":
+        return ToyDetector(nnx.Rngs(0))
+    if name == "toy_simcc":
+        return ToySimCC(JOINTS, SIZE, rngs=nnx.Rngs(0))
+    return create_detector(name, skeleton="human36m", image_size=SIZE, rngs=nnx.Rngs(0))
 
 
 def as_type(tree: Any, dtype: str) -> Any:
