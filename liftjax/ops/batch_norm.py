@@ -62,8 +62,7 @@ def _backward(epsilon, axis_name, saved, cotangents):
     dx = scale r (dy - sum dy / N - d r^2 sum(d dy) / N)
     """
     x, scale, mean, var = saved
-    dy = cotangents[0]
-    dy, axes = _wide(dy), tuple(range(x.ndim - 1))
+    dy, axes = _wide(cotangents[0]), tuple(range(x.ndim - 1))
     inverse = jax.lax.rsqrt(var + epsilon)
     distance = _wide(x) - _as_row(mean, x)
     sums = jnp.stack([dy.sum(axes), (dy * distance).sum(axes) * inverse])

@@ -6,20 +6,18 @@ of gradients to 1e-5, errors of the evaluation to 4e-6, parameters (up to 1) to 
 """
 
 import csv
-import dataclasses
 import json
 import signal
 
 import numpy as np
 import pytest
 
-from liftjax import registry
 from liftjax.cli import main
 from liftjax.training.checkpoints import Checkpoints, build_model, load_model, whole_steps
 from liftjax.training.state import flat_arrays
 from tests.data.builders import make_dataset
 from tests.multi_host.processes import together
-from tests.training.toys import ToySimCC
+from tests.training.toys import toy_detector
 
 STEPS = 10
 PROGRAM = ["-m", "tests.training.toy_program"]
@@ -28,9 +26,7 @@ PROGRAM = ["-m", "tests.training.toy_program"]
 @pytest.fixture(scope="module", autouse=True)
 def toy():
     """A toy detector by name, as the program of the processes has it."""
-    preset = dataclasses.replace(registry.DETECTORS["rtmpose_tiny"], keywords={}, cls=ToySimCC)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(registry.DETECTORS, "toy", preset)
+    with toy_detector():
         yield
 
 

@@ -1,29 +1,25 @@
 """Photographs with 2D labels and studio data with 3D in one training run."""
 
 import csv
-import dataclasses
 import json
 
 import jax
 import numpy as np
 import pytest
 
-from liftjax import registry
 from liftjax.cli import main
 from liftjax.errors import LiftjaxError
 from liftjax.recipes import load_recipe
 from liftjax.training import detector_task
 from liftjax.training import run as training
 from tests.data.builders import make_dataset
-from tests.training.toys import ToySimCC
+from tests.training.toys import toy_detector
 
 
 @pytest.fixture(scope="module", autouse=True)
 def toy():
     """A toy detector by name."""
-    preset = dataclasses.replace(registry.DETECTORS["rtmpose_tiny"], keywords={}, cls=ToySimCC)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(registry.DETECTORS, "toy", preset)
+    with toy_detector():
         yield
 
 

@@ -1,13 +1,26 @@
 """A detector that compiles in a moment."""
 
+import contextlib
+import dataclasses
+from unittest import mock
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from liftjax import registry
 from liftjax.detectors.spec import DetectorSpec, SimCCOutput
 from liftjax.nn.layers import BatchNorm, Conv, Linear
 from liftjax.ops.soft_argmax import soft_argmax_1d
 from liftjax.training.replicas import Replicas
+
+
+@contextlib.contextmanager
+def toy_detector():
+    """The registry has ToySimCC by the name of "toy"."""
+    preset = dataclasses.replace(registry.DETECTORS["rtmpose_tiny"], keywords={}, cls=ToySimCC)
+    with mock.patch.dict(registry.DETECTORS, toy=preset):
+        yield
 
 
 def compiled(step):
