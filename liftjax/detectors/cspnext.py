@@ -18,7 +18,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from liftjax.nn.blocks import run_blocks, run_stage
-from liftjax.nn.layers import BatchNorm, Conv, fan_in_uniform
+from liftjax.nn.initial import fan_in_uniform
+from liftjax.nn.layers import BatchNorm, Conv
 
 STRIDE = 32  # image pixels per pixel of the feature
 

@@ -22,6 +22,7 @@ from flax import nnx
 
 from liftjax.detectors.spec import DetectorSpec, HeatmapOutput, checked_image_size
 from liftjax.nn.blocks import run_blocks, run_stage
+from liftjax.nn.initial import normal
 from liftjax.nn.layers import BatchNorm, Conv
 from liftjax.ops.quarter_pixel import quarter_pixel_shift
 from liftjax.ops.soft_argmax import soft_argmax_2d
@@ -29,7 +30,7 @@ from liftjax.ops.soft_argmax import soft_argmax_2d
 STRIDE = 4  # image pixels per heatmap pixel
 _COARSEST = 32  # image pixels per pixel of the fourth branch
 
-_conv = partial(Conv, use_bias=False, kernel_init=jax.nn.initializers.normal(0.001))
+_conv = partial(Conv, use_bias=False, kernel_init=normal(0.001))
 
 
 def _conv_layer(c_in: int, c_out: int, size: int, stride: int = 1, *, rngs) -> Conv:

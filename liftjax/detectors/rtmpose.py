@@ -22,23 +22,22 @@ from flax import nnx
 from liftjax.detectors import cspnext
 from liftjax.detectors.spec import DetectorSpec, SimCCOutput, checked_image_size
 from liftjax.errors import LiftjaxError
+from liftjax.nn.initial import normal, ones, uniform
 from liftjax.nn.layers import Conv, Linear, ScaleNorm
 from liftjax.ops.soft_argmax import soft_argmax_1d
 
 BIN = 0.5  # crop pixels per SimCC bin
 
-_normal = jax.nn.initializers.normal
-
 
 def _linear(c_in: int, c_out: int, rngs: nnx.Rngs, **options) -> Linear:
-    return Linear(c_in, c_out, use_bias=False, kernel_init=_normal(0.01), rngs=rngs, **options)
+    return Linear(c_in, c_out, use_bias=False, kernel_init=normal(0.01), rngs=rngs, **options)
 
 
 class Scale(nnx.Module):
     """One trained factor a channel."""
 
     def __init__(self, channels: int):
-        self.scale = nnx.Param(jnp.ones(channels))
+        self.scale = nnx.Param(ones(channels))
 
     def __call__(self, x_BKC: jax.Array) -> jax.Array:
         return x_BKC * self.scale[...].astype(x_BKC.dtype).reshape(1, 1, -1)
@@ -53,9 +52,8 @@ class GatedAttentionUnit(nnx.Module):
 
     def __init__(self, channels: int, attention_dim: int, *, rngs: nnx.Rngs):
         self.inner, self.attention_dim = 2 * channels, attention_dim
-        uniform = jax.nn.initializers.uniform(1.0)
-        self.gamma = nnx.Param(uniform(rngs.params(), (2, attention_dim)))
-        self.beta = nnx.Param(uniform(rngs.params(), (2, attention_dim)))
+        self.gamma = nnx.Param(uniform(0, 1)(rngs.params(), (2, attention_dim)))
+        self.beta = nnx.Param(uniform(0, 1)(rngs.params(), (2, attention_dim)))
         self.o = _linear(self.inner, channels, rngs)
         self.uv = _linear(channels, 2 * self.inner + attention_dim, rngs)
         self.ln = ScaleNorm()
@@ -93,7 +91,7 @@ class RTMCCHead(nnx.Module):
     ):
         height, width, c_in = feature_shape
         self.final_layer = Conv(
-            c_in, num_joints, (7, 7), padding=3, kernel_init=_normal(0.001), rngs=rngs
+            c_in, num_joints, (7, 7), padding=3, kernel_init=normal(0.001), rngs=rngs
         )
         self.mlp = nnx.List([ScaleNorm(), _linear(height * width, channels, rngs)])
         self.gau = GatedAttentionUnit(channels, attention_dim, rngs=rngs)

@@ -1,7 +1,7 @@
 """Networks to be filled from a file, made in a fraction of the time that fresh weights take.
 
-Drawing the weights of a deep network compiles a program for every shape in it. Of an imported one
-only the layers that the file lacks need to be drawn.
+Drawing the weights of a deep network takes seconds. Of an imported one only the layers that the
+file lacks need to be drawn.
 """
 
 import jax

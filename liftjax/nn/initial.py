@@ -1,0 +1,82 @@
+"""Initial values of parameters: the numbers of `jax.random`, a network's worth in a second.
+
+Each shape that is drawn by itself is a program to compile, and a detector has some forty of them.
+Here numbers are drawn as vectors of 2^n entries, of which a parameter takes the first: JAX's
+generator counts entries in order, so they are those that it gives to the shape itself.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+Initializer = Callable[..., jax.Array]
+
+_TRUNCATED_DEVIATION = 0.87962566103423978  # of a standard normal cut off at -2 and 2
+
+
+def normal(deviation: float) -> Initializer:
+    """Normal numbers of that standard deviation."""
+    return _initializer(jax.random.normal, lambda shape: deviation)
+
+
+def he_normal() -> Initializer:
+    """Normal numbers of variance 2 / fan-in (He et al., ICCV 2015)."""
+    return _initializer(jax.random.normal, _he_deviation)
+
+
+def he_truncated() -> Initializer:
+    """As :func:`he_normal`, cut off at two deviations before the scaling: Flax's `he_normal`."""
+
+    def random(key, shape):
+        return jax.random.truncated_normal(key, -2.0, 2.0, shape)
+
+    return _initializer(random, lambda shape: _he_deviation(shape) / _TRUNCATED_DEVIATION)
+
+
+def uniform(low: float, high: float) -> Initializer:
+    """Uniform numbers of [low, high)."""
+
+    def random(key, shape):
+        # The bounds are traced: one program for all of them.
+        return jax.random.uniform(key, shape, minval=jnp.float32(low), maxval=jnp.float32(high))
+
+    return _initializer(random, lambda shape: 1.0)
+
+
+def fan_in_uniform(fan_in: int) -> Initializer:
+    """Uniform on ±1/√fan_in: what PyTorch gives a Linear or Conv, weight and bias alike."""
+    return uniform(-(fan_in**-0.5), fan_in**-0.5)
+
+
+def constant(value: float) -> Initializer:
+    """The same number everywhere."""
+    return lambda key, shape, dtype=jnp.float32: jnp.asarray(np.full(shape, value, dtype))
+
+
+def zeros(*shape: int) -> jax.Array:
+    """Zeros, float32, made on the host: no program to compile."""
+    return constant(0.0)(None, shape)
+
+
+def ones(*shape: int) -> jax.Array:
+    """Ones, float32, made on the host."""
+    return constant(1.0)(None, shape)
+
+
+def _initializer(random: Callable, scale: Callable[[Sequence[int]], float]) -> Initializer:
+    def initialize(key, shape, dtype=jnp.float32):
+        count = math.prod(shape)
+        numbers = random(key, (1 << max(count - 1, 0).bit_length(),))
+        if not isinstance(numbers, jax.core.Tracer):  # a slice, too, would be a program a shape
+            numbers = np.asarray(numbers)
+        return jnp.asarray(numbers[:count].reshape(shape) * np.float32(scale(shape)), dtype)
+
+    return initialize
+
+
+def _he_deviation(shape: Sequence[int]) -> float:
+    """Of a kernel (*spatial, inputs, outputs)."""
+    return math.sqrt(2 / math.prod(shape[:-1]))
