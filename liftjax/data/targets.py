@@ -7,6 +7,26 @@ in pixels of the crop that the detector sees.
 import jax
 import jax.numpy as jnp
 
+from liftjax.ops.heatmap_loss import gaussian_target
+
+
+def gaussian_centers(
+    joints_crop_BK2: jax.Array,
+    visible_BK: jax.Array,
+    heatmap_size: tuple[int, int],
+    stride: float,
+    sigma: float,
+) -> tuple[jax.Array, jax.Array]:
+    """Where the Gaussians of :func:`gaussian_heatmaps` are (B, K, 2), and joint weights (B, K).
+
+    Centres are (x, y) in heatmap pixels; arguments as there.
+    """
+    height, width = heatmap_size
+    # Truncated, not floored, as upstream: it shifts joints left of or above the map by a pixel.
+    center_BK2, radius = jnp.trunc(_raise(joints_crop_BK2) / stride + 0.5), int(3 * sigma)
+    weight_BK = _weight_in_reach(center_BK2, visible_BK, (width, height), (radius, radius))
+    return center_BK2, weight_BK
+
 
 def gaussian_heatmaps(
     joints_crop_BK2: jax.Array,
@@ -26,20 +46,10 @@ def gaussian_heatmaps(
       heatmap_size: (height, width). stride: crop pixels per heatmap pixel.
       sigma: in heatmap pixels.
     """
-    height, width = heatmap_size
-    joints_BK2 = _raise(joints_crop_BK2)
-    # Truncated, not floored, as upstream: it shifts joints left of or above the map by a pixel.
-    center_BK2, radius = jnp.trunc(joints_BK2 / stride + 0.5), int(3 * sigma)
-    weight_BK = _weight_in_reach(center_BK2, visible_BK, (width, height), (radius, radius))
-
-    def profile(n, center_BK):
-        offset_BnK = jnp.arange(n, dtype=center_BK2.dtype).reshape(1, n, 1) - center_BK[:, None]
-        window = jnp.abs(offset_BnK) <= radius
-        return jnp.where(window, jnp.exp(-jnp.square(offset_BnK) / (2 * sigma**2)), 0)
-
-    column_BWK = profile(width, center_BK2[..., 0])
-    row_BHK = jnp.where(weight_BK[:, None] > 0.5, profile(height, center_BK2[..., 1]), 0)
-    return row_BHK[:, :, None] * column_BWK[:, None], weight_BK
+    center_BK2, weight_BK = gaussian_centers(
+        joints_crop_BK2, visible_BK, heatmap_size, stride, sigma
+    )
+    return gaussian_target(center_BK2, weight_BK, heatmap_size, sigma).map(), weight_BK
 
 
 def simcc_labels(

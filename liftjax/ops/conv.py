@@ -27,8 +27,8 @@ _SPATIAL = "DHW"
 # What counts as a wide kernel on a small map; elsewhere the products would take much memory.
 _WIDE_TAPS = 25
 _SMALL_PIXELS = 1024
-# Maps from 64x48 on: there a kernel's gradient is two to three times faster as a product for each
-# tap than as a convolution, at 48x36 and below no faster.
+# Maps from 64x48 on: there a kernel's gradient is two to three times faster as a product than as a
+# convolution, at 48x36 and below no faster.
 _LARGE_PIXELS = 3000
 
 
@@ -180,20 +180,46 @@ def _gradients_as_convolutions(x, kernel, dy, strides, padding, dilation):
 
 
 def _kernel_gradient_by_products(x, dy, shape, strides, padding, dilation):
-    """One product a tap, of all the pixels that it reads with all the gradients they go to."""
+    """One product over all pixels, of the shifted copies of x, side by side as channels, with dy.
+
+    A product for each tap would read the maps again for each, and be too narrow to be fast.
+    """
     padded = pad_once(x, [(p, p) for p in padding])
-    rows = dy.reshape(-1, shape[-1])
+    if {*strides} == {1}:
+        return _product_of_shifted(padded, dy, shape, dilation)
 
-    def of_tap(position):
-        start = [d * t for d, t in zip(dilation, position, strict=True)]
-        stop = [
-            first + s * (n - 1) + 1
-            for first, s, n in zip(start, strides, dy.shape[1:-1], strict=True)
-        ]
-        read = jax.lax.slice(padded, (0, *start, 0), (len(x), *stop, shape[-2]), (1, *strides, 1))
-        return read.reshape(-1, shape[-2]).T @ rows
+    def read_by(position):
+        start = [d * tap for d, tap in zip(dilation, position, strict=True)]
+        ends = zip(start, strides, dy.shape[1:-1], strict=True)
+        stop = [first + s * (n - 1) + 1 for first, s, n in ends]
+        return jax.lax.slice(padded, (0, *start, 0), (len(x), *stop, shape[-2]), (1, *strides, 1))
 
-    return jnp.stack([of_tap(position) for position in _taps(shape)]).reshape(shape)
+    copies = jnp.concatenate([read_by(position) for position in _taps(shape)], axis=-1)
+    dk = copies.reshape(-1, copies.shape[-1]).T @ dy.reshape(-1, shape[-1])
+    return dk.reshape(shape)
+
+
+def _product_of_shifted(padded, dy, shape, dilation):
+    """The same at stride 1, with fewer copies: of x along the last axis, of dy along the others."""
+    frame = padded.shape[1:-2]
+    none, zero = (0, 0, 0), jnp.zeros((), dy.dtype)
+
+    def columns(tap):
+        start = dilation[-1] * tap
+        return jax.lax.slice_in_dim(padded, start, start + dy.shape[-2], axis=padded.ndim - 2)
+
+    def rows(position):
+        """dy in the rows of the padded map that these taps read."""
+        first = [d * tap for d, tap in zip(dilation[:-1], position, strict=True)]
+        sizes = zip(first, frame, dy.shape[1:-2], strict=True)
+        return jax.lax.pad(dy, zero, [none, *((a, n - a - m, 0) for a, n, m in sizes), none, none])
+
+    *others, taps, channels, outputs = shape
+    positions = list(itertools.product(*map(range, others)))
+    columns = jnp.concatenate([columns(tap) for tap in range(taps)], axis=-1)
+    rows = jnp.concatenate([rows(position) for position in positions], axis=-1)
+    dk = columns.reshape(-1, taps * channels).T @ rows.reshape(-1, len(positions) * outputs)
+    return jnp.moveaxis(dk.reshape(taps, channels, len(positions), outputs), 2, 0).reshape(shape)
 
 
 def _by_products(x, kernel, padding):

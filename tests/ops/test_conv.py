@@ -122,7 +122,7 @@ def _relative(a, b):
         ((9, 6), 1, 1, 8, 16),  # a product
         ((16, 12), 3, 1, 8, 8),
         ((16, 12), 3, 2, 8, 16),
-        ((64, 48), 3, 1, 4, 4),  # a product for each tap of the kernel
+        ((64, 48), 3, 1, 4, 4),  # a product of shifted copies
         ((8, 6), 7, 1, 16, 5),  # all taps in one product
     ],
 )

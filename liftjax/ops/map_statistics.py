@@ -1,0 +1,228 @@
+"""What soft-argmax and the heatmap loss ask of a map: a few sums over it, taken in several ways.
+
+Every implementation gives the same `Statistics`. On a CPU and inside a whole program on a TPU "xla"
+is the fastest; "online" and "pallas" read a map once where "xla" reads it twice (see `two_passes`).
+
+Arrays lie as they come: a map along `axes` of the values, (1, 2) of heatmaps (B, H, W, K) or the
+last one of vectors (..., X), and statistics have size 1 there. All is float32 or wider.
+
+Legend: B batch, H x W map, K joints, X vector.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from liftjax.errors import unknown_name
+
+NORMALIZERS = ("softmax", "relu")
+DEFAULT = "xla"  # of all implementations, until one is measured to be faster
+
+
+class Statistics(NamedTuple):
+    """Of one map.
+
+    Attributes:
+      top: largest value, by which weights are scaled, within a range that is safe.
+      total: sum of the unnormalised weights, about 1 or more; 0 in an empty map.
+      sums: of the weights times the position, for each of `axes` (y before x).
+      squares: sum of the squared distance from the target, or None without a target.
+    """
+
+    top: jax.Array
+    total: jax.Array
+    sums: tuple[jax.Array, ...]
+    squares: jax.Array | None
+
+
+class Target(NamedTuple):
+    """A map (B, H, W, K) that is the product of its profiles."""
+
+    row_BH1K: jax.Array
+    column_B1WK: jax.Array
+
+    def map(self) -> jax.Array:
+        return self.row_BH1K * self.column_B1WK
+
+
+def statistics(
+    values: jax.Array,
+    beta: jax.Array,
+    axes: tuple[int, ...],
+    normalizer: str,
+    target: Target | None = None,
+    implementation: str = DEFAULT,
+) -> Statistics:
+    """Statistics of every map, by an implementation out of `IMPLEMENTATIONS`."""
+    if normalizer not in NORMALIZERS:
+        raise unknown_name("normalizer", normalizer, NORMALIZERS)
+    if implementation not in IMPLEMENTATIONS:
+        raise unknown_name("implementation of soft-argmax", implementation, IMPLEMENTATIONS)
+    return IMPLEMENTATIONS[implementation](values, beta, axes, normalizer, target)
+
+
+def raised(values: jax.Array) -> jax.Array:
+    """In the type of the computation, float32 or wider."""
+    return values.astype(jnp.promote_types(values.dtype, jnp.float32))
+
+
+def positions(values: jax.Array, axes: Sequence[int]) -> list[jax.Array]:
+    """The index along each of `axes`, in a shape that broadcasts against the values."""
+
+    def along(axis):
+        shape = [1] * values.ndim
+        shape[axis] = -1
+        return jnp.arange(values.shape[axis], dtype=values.dtype).reshape(shape)
+
+    return [along(axis) for axis in axes]
+
+
+def safe_top(values: jax.Array, normalizer: str) -> jax.Array:
+    """The values, within the range that weights can be scaled by."""
+    limits = jnp.finfo(values.dtype)
+    if normalizer == "relu":
+        # The inverse of a larger or a smaller number would leave the normal range.
+        return jnp.clip(values, float(limits.tiny), float(limits.max) / 8)
+    return jnp.maximum(values, float(limits.min))
+
+
+def below(values: jax.Array, top: jax.Array) -> jax.Array:
+    """values - top, finite where a value is -inf."""
+    distance, least = values - top, float(jnp.finfo(values.dtype).min)
+    return jnp.where(distance < least, least, distance)  # a maximum loses NaN on some devices
+
+
+def weights(values: jax.Array, top: jax.Array, beta: jax.Array, normalizer: str) -> jax.Array:
+    """Unnormalised weights; the largest is about 1, or 0 in an empty map."""
+    if normalizer == "relu":
+        return jnp.where(values <= 0, 0, values) / top
+    return jnp.exp(beta * below(values, top))
+
+
+def means(found: Statistics, values: jax.Array, axes: Sequence[int]):
+    """Coordinates, one for each of `axes`: the map's centre where it is empty. And 1 / total."""
+    empty = found.total == 0
+    inverse = jnp.where(empty, 0, 1 / jnp.where(empty, 1, found.total))
+    centre = [(values.shape[axis] - 1) / 2 for axis in axes]
+    coordinates = [
+        jnp.where(empty, c, s * inverse) for c, s in zip(centre, found.sums, strict=True)
+    ]
+    return coordinates, inverse
+
+
+def squared_errors(values: jax.Array, target: Target, axes: tuple[int, ...] = (1, 2)) -> jax.Array:
+    """Sum over each map of (value - target)^2."""
+    return jnp.square(raised(values) - target.map()).sum(axes, keepdims=True)
+
+
+def two_passes(values, beta, axes, normalizer, target=None) -> Statistics:
+    """The largest value first, then the sums.
+
+    As sums, XLA takes them together in one loop over the map, on a TPU the first pass even as part
+    of the convolution that makes the map. A CPU is faster with products.
+    """
+    top = safe_top(raised(values.max(axes, keepdims=True)), normalizer)
+    values = raised(values)
+    q = weights(values, top, beta, normalizer)
+    if len(axes) == 2:
+        moments = jax.lax.platform_dependent(q, cpu=_products_2d, default=_sums_2d)
+    else:
+        moments = jax.lax.platform_dependent(q, cpu=_products_1d, default=_sums_1d)
+    total, *sums = moments
+    squares = None if target is None else squared_errors(values, target, axes)
+    return Statistics(top, total, tuple(sums), squares)
+
+
+def _sums_1d(weights):
+    axes = (weights.ndim - 1,)
+    (x,) = positions(weights, axes)
+    return [summand.sum(axes, keepdims=True) for summand in (weights, weights * x)]
+
+
+def _sums_2d(weights_BHWK):
+    y, x = positions(weights_BHWK, (1, 2))
+    summands = (weights_BHWK, weights_BHWK * y, weights_BHWK * x)
+    return [summand.sum((1, 2), keepdims=True) for summand in summands]
+
+
+def _products_1d(weights):
+    index = jnp.arange(weights.shape[-1], dtype=weights.dtype)
+    sums = _dot(weights, jnp.stack([jnp.ones_like(index), index], axis=-1))
+    return [sums[..., :1], sums[..., 1:]]
+
+
+def _products_2d(weights_BHWK):
+    # Over the rows first, as a product per sample: XLA on CPU computes the weights inside of it,
+    # and only the small marginals are ever stored.
+    B, H, W, K = weights_BHWK.shape
+    y, x = (jnp.arange(n, dtype=weights_BHWK.dtype) for n in (H, W))
+    rows_B2H = jnp.broadcast_to(jnp.stack([jnp.ones_like(y), y])[None], (B, 2, H))
+    marginals_B2WK = _dot(rows_B2H, weights_BHWK.reshape(B, H, W * K)).reshape(B, 2, W, K)
+    totals_B2K = marginals_B2WK.sum(axis=2)
+    x_BK = (marginals_B2WK[:, 0] * x.reshape(1, W, 1)).sum(axis=1)
+    return [sums.reshape(B, 1, 1, K) for sums in (totals_B2K[:, 0], totals_B2K[:, 1], x_BK)]
+
+
+def _dot(a, b):
+    # Full precision: coordinates rounded to bfloat16 or TF32 would be off by up to half a pixel.
+    return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
+
+
+def one_pass(values, beta, axes, normalizer, target=None) -> Statistics:
+    """A single reduction: partial sums are scaled to the larger top when they meet.
+
+    Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018. Very slow on a CPU.
+    """
+    values = raised(values)
+    top = safe_top(values, normalizer)
+    if normalizer == "relu":
+        weight = weights(values, top, beta, normalizer)
+    else:  # exp(0), but none where a value is masked; NaN comes in by `top`
+        weight = (values > -jnp.inf).astype(values.dtype)
+    # beta is carried along: a reduction cannot refer to a traced number from outside.
+    carried = [top, jnp.broadcast_to(beta, values.shape).astype(values.dtype), weight]
+    carried += [weight * position for position in positions(values, axes)]
+    count = len(carried)
+    if target is not None:
+        squares = jnp.square(values - target.map())
+        carried.append(jnp.broadcast_to(squares, values.shape).astype(values.dtype))
+
+    def meet(a, b):
+        top, beta = jnp.maximum(a[0], b[0]), jnp.maximum(a[1], b[1])
+        scale_a, scale_b = (rescale(part[0], top, beta, normalizer) for part in (a, b))
+        sums = [x * scale_a + y * scale_b for x, y in zip(a[2:count], b[2:count], strict=True)]
+        return (top, beta, *sums, *(x + y for x, y in zip(a[count:], b[count:], strict=True)))
+
+    zero = jnp.zeros((), values.dtype)
+    lowest = safe_top(jnp.full((), -jnp.inf, values.dtype), normalizer)
+    initial = (lowest, *[zero] * (len(carried) - 1))
+    found = jax.lax.reduce(tuple(carried), initial, meet, axes)
+    top, _, total, *sums = (jnp.expand_dims(part, axes) for part in found)
+    squares = None if target is None else sums.pop()
+    return Statistics(top, total, tuple(sums), squares)
+
+
+def rescale(top, new_top, beta, normalizer):
+    """What weights scaled by `top` are to be multiplied by, to be scaled by `new_top`."""
+    return top / new_top if normalizer == "relu" else jnp.exp(beta * below(top, new_top))
+
+
+def gpu_kernel(values, beta, axes, normalizer, target=None) -> Statistics:
+    """A kernel that reads the map once, for NVIDIA's GPUs; on a CPU it is interpreted."""
+    from liftjax.ops import map_statistics_gpu  # Pallas takes long to import
+
+    return map_statistics_gpu.one_pass(values, beta, axes, normalizer, target)
+
+
+IMPLEMENTATIONS: dict[str, Callable[..., Statistics]] = {
+    "xla": two_passes,
+    "online": one_pass,
+    "pallas": gpu_kernel,
+}
+
+
+def names(platform: str) -> tuple[str, ...]:
+    """What can be compared on a platform, "cpu", "gpu" or "tpu"; "plain" is the formula."""
+    return ("plain", *(name for name in IMPLEMENTATIONS if name != "pallas" or platform == "gpu"))
