@@ -1,6 +1,7 @@
 """Settings that every test runs under, and the golden arrays."""
 
 import json
+import os
 from pathlib import Path
 
 import jax
@@ -8,6 +9,9 @@ import numpy as np
 import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Commands keep compiled programs in the user's cache folder; tests, and what they start, do not.
+os.environ["LIFTJAX_XLA_CACHE"] = "off"
 
 GOLDENS = Path(__file__).parent / "goldens"
 

@@ -28,7 +28,10 @@ SMALL = {
     "models": [],
     "import-weights": [],
     "export": [],
-    "benchmark": ["--detector=hrnet_tiny", "--repeats=1", "--batch-size=1"],
+    "benchmark": [
+        *("--detector=hrnet_tiny", "--repeats=1", "--batch-size=1", "--peer=none", "--lifters=0"),
+        "--map-batch-size=2",
+    ],
 }
 LIFTER_SIZE = {"mixste": "embed_dim=16", "iganet": "channels=16"}
 ELSEWHERE = ("liftjax demo", "data_prep multicam", "pytest", "gcloud", "--num-processes")

@@ -13,10 +13,11 @@ def multiply_adds(function: Callable, *args, platform: str | None = None) -> int
     (`jax.ShapeDtypeStruct`). Of alternatives that of `platform` counts where they have platforms,
     and otherwise the most laborious.
     """
-    return _count(jax.make_jaxpr(function)(*args).jaxpr, platform)
+    return count_multiply_adds(jax.make_jaxpr(function)(*args).jaxpr, platform)
 
 
-def _count(jaxpr, platform) -> int:
+def count_multiply_adds(jaxpr, platform: str | None = None) -> int:
+    """:func:`multiply_adds` of a function that is traced already."""
     return sum(_count_equation(equation, platform) for equation in jaxpr.eqns)
 
 
@@ -34,7 +35,7 @@ def _count_equation(equation, platform) -> int:
         named = zip(params["branches"], params["branches_platforms"], strict=True)
         # The first that names the platform, or the last one: it names none.
         params = {"branches": next(b for b, names in named if names is None or platform in names)}
-    inner = [_count(jaxpr, platform) for jaxpr in _inner_jaxprs(params)]
+    inner = [count_multiply_adds(jaxpr, platform) for jaxpr in _inner_jaxprs(params)]
     if name == "scan":
         return params["length"] * sum(inner)
     return max(inner, default=0) if name == "cond" else sum(inner)

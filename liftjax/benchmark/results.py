@@ -4,12 +4,19 @@ import json
 
 from etils import epath
 
+from liftjax.training.run_directory import write_whole
+
 
 def report(results: dict, text: str, out: str | None) -> dict:
     """Prints `text`, writes `results` to `out` (JSON) if given, and returns them."""
     print(text)
+    write(results, out)
+    return results
+
+
+def write(results: dict, out: str | None) -> None:
+    """Writes `results` to `out` (JSON) if given; a reader finds the old file or the new one."""
     if out:
         path = epath.Path(out)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(results, indent=2) + "\n")
-    return results
+        write_whole(path, json.dumps(results, indent=2))

@@ -1,0 +1,147 @@
+"""Soft-argmax, alone and with the heatmap loss, against the speed of memory.
+
+A pass over the map is the floor: the forward pass reads it once; forward and backward read it twice
+and write its gradient once. Bytes are counted so for every implementation, whatever it moves.
+"""
+
+import importlib
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from liftjax.benchmark.peaks import on_accelerator
+from liftjax.benchmark.stages import Candidate
+from liftjax.ops import soft_argmax
+
+SOFT_ARGMAX_2D, SOFT_ARGMAX_1D = "soft-argmax", "soft-argmax, SimCC"
+LOSS_2D = "soft-argmax and heatmap loss"
+EAGER = "PyTorch, eager"
+PASSES = {"forward": 1, "forward + backward": 3}  # times that the bytes of the map are moved
+_BETA, _SIGMA = 100.0, 3.0
+
+
+class Maps(NamedTuple):
+    """The shape of a detector's output: (B, H, W, K) or, for SimCC, (B, K, X)."""
+
+    kind: str
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, spec, batch_size: int) -> "Maps":
+        if spec.kind == "heatmap":
+            return cls(spec.kind, (batch_size, *spec.output_size, spec.num_joints))
+        return cls(spec.kind, (batch_size, spec.num_joints, spec.output_size[0]))
+
+    @property
+    def bytes(self) -> int:
+        return 4 * int(np.prod(self.shape))
+
+
+def candidates(maps: Maps, with_torch: bool) -> Iterator[Candidate]:
+    """Both passes of every implementation on random maps, float32 as detectors give them."""
+    heat = np.random.default_rng(0).normal(size=maps.shape).astype(np.float32)
+    for stage, implementations in _implementations(maps.kind).items():
+        for name, function in implementations.items():
+            if name == "pallas" and not on_accelerator():
+                continue
+            for passes in PASSES:
+                backward = passes != "forward"
+                yield Candidate(
+                    f"{stage}: {passes}",
+                    name,
+                    lambda f=function, b=backward: (_jax_call(f, heat, b), {}),
+                )
+        if with_torch and stage != LOSS_2D:
+            for passes in PASSES:
+                backward = passes != "forward"
+                yield Candidate(
+                    f"{stage}: {passes}", EAGER, lambda b=backward: (_torch_call(heat, b), {})
+                )
+
+
+def _implementations(kind: str) -> dict[str, dict[str, Callable]]:
+    """By stage and name, functions of a map alone."""
+    if kind != "heatmap":
+        fallback = {"xla": soft_argmax.soft_argmax_1d, "plain": soft_argmax.soft_argmax_1d_plain}
+        return {
+            SOFT_ARGMAX_1D: _of_map(getattr(soft_argmax, "IMPLEMENTATIONS_1D", fallback)),
+        }
+    fallback = {"xla": soft_argmax.soft_argmax_2d, "plain": soft_argmax.soft_argmax_2d_plain}
+    found = {SOFT_ARGMAX_2D: _of_map(getattr(soft_argmax, "IMPLEMENTATIONS", fallback))}
+    try:
+        losses = importlib.import_module("liftjax.ops.heatmap_loss").IMPLEMENTATIONS
+    except ImportError:
+        return found
+    return found | {LOSS_2D: {name: _with_loss(function) for name, function in losses.items()}}
+
+
+def _of_map(functions: dict[str, Callable]) -> dict[str, Callable]:
+    return {
+        name: lambda heat, f=function: f(heat, _BETA, "softmax")
+        for name, function in functions.items()
+    }
+
+
+def _with_loss(function: Callable) -> Callable:
+    def of_map(heat_BHWK):
+        B, H, W, K = heat_BHWK.shape
+        center_BK2 = jnp.full((B, K, 2), 0.5) * jnp.asarray([W, H]).reshape(1, 1, 2)
+        return function(heat_BHWK, center_BK2, jnp.ones((B, K)), _SIGMA, _BETA, "softmax")
+
+    return of_map
+
+
+def _jax_call(function: Callable, heat: np.ndarray, backward: bool) -> Callable[[], Any]:
+    heat = jnp.asarray(heat)
+    if not backward:
+        compiled = jax.jit(function).lower(heat).compile()
+        return lambda: compiled(heat)
+    cotangent = jax.tree.map(
+        lambda aval: jnp.linspace(0.5, 1, aval.size).reshape(aval.shape),
+        jax.eval_shape(function, heat),
+    )
+
+    def both(heat, cotangent):
+        value, pull = jax.vjp(function, heat)
+        return value, pull(cotangent)
+
+    compiled = jax.jit(both).lower(heat, cotangent).compile()
+    return lambda: compiled(heat, cotangent)
+
+
+def _torch_call(heat: np.ndarray, backward: bool) -> Callable[[], Any]:
+    """As one would write it in eager PyTorch, channels first; on the GPU if PyTorch has one."""
+    import torch
+
+    from liftjax.benchmark.torch_peer import soft_argmax as peer
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    function = peer.soft_argmax_1d
+    if heat.ndim == 4:
+        function, heat = peer.soft_argmax_2d, np.ascontiguousarray(heat.transpose(0, 3, 1, 2))
+    placed = torch.from_numpy(heat).to(device).requires_grad_(backward)
+
+    def call():
+        out = function(placed, _BETA)
+        if backward:
+            placed.grad = None
+            out.backward(torch.ones_like(out))
+        return _Queued(device)
+
+    return call
+
+
+class _Queued:
+    """Work that PyTorch has begun."""
+
+    def __init__(self, device: str):
+        self.device = device
+
+    def block_until_ready(self) -> None:
+        if self.device == "cuda":
+            import torch
+
+            torch.cuda.synchronize()

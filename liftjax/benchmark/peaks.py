@@ -1,0 +1,55 @@
+"""What the machine reaches where nothing else is in the way: a matrix product, and a copy."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from liftjax.benchmark.timing import interleaved
+
+_TURNS = 5
+
+
+def on_accelerator() -> bool:
+    """Whether jax computes on something else than a CPU."""
+    return jax.default_backend() != "cpu"
+
+
+def matmul_flops(precision: str) -> float:
+    """FLOP/s of a large square matrix product in `precision`, the best of several.
+
+    At JAX's default precision, which the detectors use: on NVIDIA GPUs float32 may be TF32, on TPUs
+    bfloat16.
+    """
+    size = 8192 if on_accelerator() else 2048
+    values = np.random.default_rng(0).normal(size=(2, size, size)).astype(np.float32)
+    a, b = (jnp.asarray(v, precision) for v in values)
+    seconds = _best(functools.partial(jax.jit(jnp.matmul), a, b))
+    return 2 * size**3 / seconds
+
+
+def copy_bytes_per_s() -> float:
+    """Bytes read plus bytes written a second, over an array much larger than the caches: the
+    fastest of a copy, an elementwise pass, and one in place (which on a CPU faults no pages)."""
+    count = (1 << 30 if on_accelerator() else 1 << 28) // 4
+    array = jnp.ones(count, jnp.float32)
+    ways = [functools.partial(jax.jit(way), array) for way in (jnp.copy, jnp.negative)]
+    seconds = [_best(way) for way in [*ways, _InPlace(jnp.negative, array)]]
+    return 2 * 4 * count / min(seconds)
+
+
+class _InPlace:
+    """Calls that each give their array away for the next."""
+
+    def __init__(self, function, array):
+        self.function = jax.jit(function, donate_argnums=0)
+        self.array = jnp.copy(array)
+
+    def __call__(self):
+        self.array = self.function(self.array)
+        return self.array
+
+
+def _best(call) -> float:
+    return interleaved({"": call}, _TURNS, times=10 if on_accelerator() else 1)[""].least

@@ -1,0 +1,342 @@
+"""`benchmark`: every row is there, ratios are what the seconds say, and no failure ends a run."""
+
+import json
+import shlex
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from liftjax import cli
+from liftjax.benchmark import cells, machine, maps, peer, run, stages, step_tables
+from liftjax.benchmark.operations import multiply_adds
+from liftjax.benchmark.problem import random_batch
+from liftjax.benchmark.timing import interleaved
+from liftjax.errors import LiftjaxError
+from liftjax.registry import create_detector
+from tests.documents import ROOT, commands
+from tests.lifters.small import SMALL, build
+from tests.training.toys import toy_detector
+
+SIZE = (64, 64)
+STEPS = ["FT-2D step", "guided step, 4 lifters"]
+OURS = [stages.DECODE, stages.COPY, stages.FORWARD, *STEPS]
+PEERS = [stages.COPY, stages.FORWARD, *STEPS]
+
+
+class Trainer:
+    """Stands for a PyTorch trainer."""
+
+    def __init__(self, fails: bool = False):
+        self.fails, self.waited = fails, 0
+
+    def put(self, batch):
+        return batch["image_u8"]
+
+    def forward(self, placed):
+        return placed.sum()
+
+    def step(self, placed):
+        if self.fails:
+            raise MemoryError("no room\nfor it")
+        return {"loss": placed.sum()}
+
+    def wait(self):
+        self.waited += 1
+
+    def peak_bytes(self):
+        return 5 << 20
+
+
+@pytest.fixture
+def trainers(monkeypatch):
+    """What is asked of `trainers.create`; the released trainer's guided steps fail."""
+    module = pytest.importorskip("liftjax.benchmark.torch_peer.trainers")
+    asked = []
+
+    def create(way, module, lifters, *, precision):
+        asked.append((way, len(lifters), precision))
+        return Trainer(fails=way == "released" and len(lifters) > 0)
+
+    monkeypatch.setattr(module, "create", create)
+    return asked
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    monkeypatch.setattr(run, "all_lifters", lambda: [build(name) for name in SMALL])
+    monkeypatch.setattr(run.peaks, "matmul_flops", lambda precision: 1e12)
+    monkeypatch.setattr(run.peaks, "copy_bytes_per_s", lambda: 1e10)
+    with toy_detector():
+        yield
+
+
+def options(**changes) -> run.Options:
+    settings = {
+        "detectors": ["toy"],
+        "batch_sizes": [2],
+        "precisions": ["float32"],
+        "peers": ["none"],
+        "map_batch_sizes": [0],
+        "lifters": [4, 0],
+        "repeats": 1,
+        "image_size": SIZE,
+    }
+    return run.Options(**settings | changes)
+
+
+def test_every_row_is_there_and_ratios_are_what_the_seconds_say(trainers, tmp_path, capsys):
+    out = tmp_path / "results" / "step.json"
+    run.run(options(peers=["tuned", "released"], calls=2), str(out))
+    text = capsys.readouterr().out
+    results = json.loads(out.read_text())
+    assert {"cpu", "cores", "memory_bytes", "device"} <= results["machine"].keys()
+    assert {"versions", "torch", "source", "environment", "options"} <= results.keys()
+    assert results["peaks"]["matmul"] == {"float32": 1e12}
+    (cell,) = results["cells"]
+    assert [cell[k] for k in ("detector", "image_size", "batch_size", "precision")] == [
+        "toy", list(SIZE), 2, "float32",
+    ]  # fmt: skip
+    rows = {(row["stage"], row["way"]): row for row in cell["rows"]}
+    ways = ("tuned", "released")
+    assert set(rows) == {(s, "liftjax") for s in OURS} | {(s, w) for s in PEERS for w in ways}
+    for (stage, way), row in rows.items():
+        assert f"| {stage} " in text
+        if way == "released" and stage.startswith("guided"):
+            assert row["failed"] == "MemoryError: no room"
+            assert f"{stage}, released: MemoryError: no room" in text
+            continue
+        seconds = row["seconds"]
+        assert 0 < seconds["least"] <= seconds["median"] <= seconds["most"]
+        assert row["images_per_s"] == pytest.approx(2 / seconds["median"])
+        ours = rows[stage, "liftjax"]
+        reference = rows["FT-2D step", way]["seconds"]["median"]
+        assert row["of_ft2d"] == pytest.approx(seconds["median"] / reference)
+        if way != "liftjax":
+            assert row["ratio"] == pytest.approx(seconds["median"] / ours["seconds"]["median"])
+        if stage not in (stages.DECODE, stages.COPY):
+            assert row["flops_per_s"] == pytest.approx(ours["flops"] / seconds["median"])
+            assert row["share_of_peak"] == pytest.approx(row["flops_per_s"] / 1e12)
+        if way == "liftjax" and stage in STEPS:
+            assert min(row["trace_s"], row["cold_s"], row["program_bytes"]) > 0
+            assert ("warm_s" in row) == (stage == STEPS[-1])
+        if way == "tuned":
+            assert row["device_bytes"] == 5 << 20
+    assert set(trainers) == {(way, n, "float32") for way in ways for n in (0, 4)}
+
+
+def test_the_released_trainer_is_float32_whatever_ours_is(trainers):
+    module = create_detector("toy", skeleton="human36m", rngs=nnx.Rngs(0))
+    batch = random_batch(module.spec, 2)
+    for way in peer.WAYS:
+        for candidate in peer.peer_candidates(way, module, [], [0], batch, "bfloat16"):
+            _, facts = candidate.prepare()
+            assert facts["precision"] == trainers[-1][2]
+    assert trainers == [("released", 0, "float32"), ("tuned", 0, "bfloat16")]
+
+
+def test_arithmetic_is_that_of_the_traced_program():
+    module = create_detector("rtmpose_tiny", skeleton="human36m", image_size=SIZE, rngs=nnx.Rngs(0))
+    batch = random_batch(module.spec, 2)
+    found = stages.liftjax_candidates(module, [], [0], batch, "float32")
+    _, facts = found[2].prepare()
+    images = jnp.zeros((2, *SIZE, 3))
+    assert facts["flops"] == 2 * multiply_adds(module, images, platform="tpu")
+
+
+def test_steps_go_on_from_the_state_that_they_leave():
+    module = create_detector("toy", skeleton="human36m", rngs=nnx.Rngs(0))
+    batch = random_batch(module.spec, 2)
+    step, _ = stages.liftjax_candidates(module, [], [0], batch, "float32")[-1].prepare()
+    first = step.state
+    losses = [float(step()["loss"]) for _ in range(8)]
+    assert min(losses[4:]) < losses[0]
+    assert all(array.is_deleted() for array in first["params"].values())
+    assert int(step.state["opt"].count) == 8
+
+
+def test_maps_of_both_kinds_and_pytorch_beside_them(capsys):
+    pytest.importorskip("torch")
+    detectors = ["hrnet_tiny", "rtmpose_tiny"]
+    changes = {"detectors": detectors, "peers": ["tuned"], "map_batch_sizes": [2]}
+    settings = options(**changes, time_limit=3600).checked()
+    measured = run._Run(settings, None)
+    for _, task in measured.map_tasks():
+        task()
+    heat, simcc = measured.results["maps"]
+    assert (heat["shape"], simcc["shape"]) == ((2, 16, 16, 17), (2, 17, 128))
+    for cell, stage in ((heat, maps.SOFT_ARGMAX_2D), (simcc, maps.SOFT_ARGMAX_1D)):
+        assert cell["bytes"] == 4 * np.prod(cell["shape"])
+        rows = {(row["stage"], row["way"]): row for row in cell["rows"]}
+        for passes, times in maps.PASSES.items():
+            for way in ("plain", "xla", maps.EAGER):
+                row = rows[f"{stage}: {passes}", way]
+                eager = rows[f"{stage}: {passes}", maps.EAGER]["seconds"]["median"]
+                median = row["seconds"]["median"]
+                assert row["bytes"] == times * cell["bytes"]
+                assert row["share_of_copy"] == pytest.approx(row["bytes"] / median / 1e10)
+                assert row["speedup"] == pytest.approx(eager / median)
+        assert stage in step_tables.format_maps(cell)
+
+
+@pytest.mark.parametrize("kind", ["heatmap", "simcc"])
+def test_all_implementations_of_the_maps_do_the_same(kind):
+    """As they are called here, PyTorch's too."""
+    shape = (2, 16, 12, 5) if kind == "heatmap" else (2, 5, 64)
+    found, with_torch = {}, peer.installed()
+    for candidate in maps.candidates(maps.Maps(kind, shape), with_torch):
+        call, _ = candidate.prepare()
+        result = call()
+        if candidate.way != maps.EAGER:
+            found.setdefault(candidate.stage, []).append(result)
+    assert len(found) >= 2
+    for results in found.values():
+        assert len(results) >= 2
+        for other in results[1:]:
+            for a, b in zip(*map(jax.tree.leaves, (results[0], other)), strict=True):
+                # A sharp softmax: float32 knows its exponents, of about 300, to some 1e-5.
+                np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * max(100, np.abs(b).max()))
+
+
+def test_a_failing_stage_does_not_end_a_run():
+    def fail():
+        raise RuntimeError("out of memory\nhere is why")
+
+    def fails_when_called():
+        return fail, {}
+
+    def works():
+        return lambda: jnp.zeros(()), {"flops": 7}
+
+    found = [
+        stages.Candidate("forward", "liftjax", works),
+        stages.Candidate("a", "liftjax", fail),
+        stages.Candidate("b", "liftjax", fails_when_called),
+    ]
+    calls, rows = cells.prepare(found)
+    cells.time_rows(calls, rows, repeats=2, times=2)
+    cells.compare_training(rows, 4, {}, "float32")
+    assert rows["forward", "liftjax"]["seconds"]["median"] > 0
+    for stage in "ab":
+        assert rows[stage, "liftjax"]["failed"] == "RuntimeError: out of memory"
+        assert "seconds" not in rows[stage, "liftjax"]
+
+
+def test_what_begins_to_fail_is_left_out_of_later_turns():
+    left = [True] * 3
+
+    def tires():
+        left.pop()
+
+    failures = {}
+    timings = interleaved({"tires": tires, "lasts": dict}, 5, failures=failures)
+    assert set(timings) == {"lasts"}
+    assert failures["tires"].startswith("IndexError")
+    with pytest.raises(IndexError):
+        interleaved({"tires": tires}, 5)
+
+
+def test_calls_of_a_turn_are_averaged():
+    ticks = iter(range(100))
+    timings = interleaved({"": dict}, 3, clock=lambda: next(ticks), times=4)
+    assert timings[""] == (0.25, 0.25, 0.25)
+
+
+def test_after_the_time_limit_nothing_is_begun(tmp_path, capsys):
+    out = tmp_path / "step.json"
+    settings = options(map_batch_sizes=[2], time_limit=0)
+    run.run(settings, str(out))
+    results = json.loads(out.read_text())
+    assert results["cells"] == results["maps"] == []
+    assert results["not_begun"] == ["maps (2, 17, 128)", "toy, batch 2, float32"]
+    assert "not begun (--time-limit): maps" in capsys.readouterr().out
+    candidate = stages.Candidate("forward", "liftjax", lambda: pytest.fail("begun"))
+    _, rows = cells.prepare([candidate], late=lambda: True)
+    assert rows["forward", "liftjax"]["failed"] == cells.LATE
+
+
+def test_a_directory_gets_a_file_named_after_the_machine(tmp_path):
+    run.run(options(time_limit=0), str(tmp_path))
+    (file,) = tmp_path.iterdir()
+    assert file.name == machine.file_name("step", ["float32"])
+    assert file.name.startswith("step_")
+    assert file.name.endswith("_float32.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "slug"),
+    [
+        ("NVIDIA H200", "nvidia-h200"),
+        ("TPU v5 lite", "tpu-v5-lite"),
+        ("Intel(R) Xeon(R) Gold 6130 CPU @ 2.10GHz 2 cores", "intel-xeon-gold-6130-2-cores"),
+        ("AMD EPYC 7B13 64-Core Processor", "amd-epyc-7b13-64-core"),
+    ],
+)
+def test_names_of_machines(name, slug):
+    assert machine.slug(name) == slug
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"detectors": ["hrnet_w23"]}, "hrnet_w32"),
+        ({"precisions": ["bfloat61"]}, "bfloat16"),
+        ({"peers": ["tunned"]}, "tuned"),
+        ({"batch_sizes": [4, 0]}, "at least 1"),
+        ({"repeats": 0}, "at least 1"),
+        ({"lifters": [-1]}, "at least 0"),
+    ],
+)
+def test_wrong_options_are_told_before_anything_runs(changes, message):
+    with pytest.raises(LiftjaxError, match=message):
+        options(**changes).checked()
+
+
+def test_without_pytorch_there_is_no_peer(monkeypatch):
+    monkeypatch.setattr(peer, "installed", lambda: False)
+    assert run.Options().checked().peers == ()
+    with pytest.raises(LiftjaxError, match="install the package torch"):
+        options(peers=["tuned"]).checked()
+
+
+def test_defaults_suit_the_platform():
+    cpu, accelerator = run.defaults(False), run.defaults(True)
+    assert (cpu["batch_sizes"], cpu["precisions"]) == ((4,), ("float32",))
+    assert accelerator["detectors"] == ("hrnet_w32", "rtmpose_m", "rtmpose_l", "dwpose_l")
+    assert set(accelerator["precisions"]) == set(run.PRECISIONS)
+
+
+def test_the_command_passes_its_options_on(monkeypatch, capsys):
+    given = []
+    monkeypatch.setattr(run, "run", lambda options, out: given.append((options, out)))
+    monkeypatch.delenv("XLA_PYTHON_CLIENT_PREALLOCATE", raising=False)
+    line = (
+        "benchmark --detector hrnet_w32 rtmpose_m --batch-size 4 64 --precision float32 bfloat16 "
+        "--peer none --lifters 0 4 --calls 3 --image-size 64 48 --time-limit 9.5 --out x.json"
+    )
+    assert cli.main(line.split()) == 0
+    ((options, out),) = given
+    assert out == "x.json"
+    assert options.detectors == ["hrnet_w32", "rtmpose_m"]
+    assert options.batch_sizes == [4, 64]
+    assert options.precisions == ["float32", "bfloat16"]
+    assert (options.lifters, options.calls, options.image_size) == ([0, 4], 3, (64, 48))
+    assert options.time_limit == 9.5
+    assert cli.main(["benchmark", "cost", "--detector", "hrnet_w32", "rtmpose_m"]) == 2
+    assert "--detector takes one value here, not 2" in capsys.readouterr().err
+
+
+def test_documented_commands_are_ones():
+    found = [words for words in commands("docs/benchmarks/README.md") if "liftjax" in words]
+    assert len(found) >= 3, found
+    for words in found:
+        parsed = cli._parser().parse_args(words[words.index("liftjax") + 1 :])
+        assert parsed.command == "benchmark", shlex.join(words)
+
+
+def test_documented_files_are_there():
+    text = (ROOT / "docs/benchmarks/README.md").read_text()
+    for file in (ROOT / "docs/benchmarks").glob("*.json"):
+        assert file.name.startswith("step_") or f"`{file.name}`" in text, file.name
