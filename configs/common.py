@@ -119,5 +119,10 @@ def loss() -> dict:
         # output is this multiple of the 2D terms'. 0: the weights above as they stand.
         "balance": 0.0,
         "mask_invisible_3d": False,
+        # Of the products inside the frozen lifters: 'highest' (float32), 'high' (TF32 on NVIDIA),
+        # 'default' (as the machine likes best) or 'bfloat16'. None: 'highest', and 'high' with
+        # precision='bfloat16', which leaves the guiding gradient within 5 %; for what narrower
+        # ones cost late in training see `liftjax.training.step.Options`.
+        "lifter_precision": None,
         "quarter_pixel_shift": False,  # the released configs' step after soft-argmax
     }

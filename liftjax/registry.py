@@ -95,7 +95,7 @@ LIFTERS: dict[str, Preset] = {
         VideoPose3D, "m", "Pavllo et al., CVPR 2019", "CC BY-NC 4.0", 4_291_635, 0.00428
     ),
     "iganet": _lifter(IGANet, "m", "Liu et al., ICASSP 2023", "MIT", 10_623_657, 0.185),
-    "mixste": _lifter(MixSTE, "m", "Zhang et al., CVPR 2022", "none stated", 33_659_907, 0.573),
+    "mixste": _lifter(MixSTE, "m", "Zhang et al., CVPR 2022", "none stated", 33_659_907, 0.502),
 }
 
 

@@ -11,7 +11,8 @@ from flax import nnx
 
 from liftjax.lifters.spec import Lifter, LifterSpec
 from liftjax.nn.attention import Attention
-from liftjax.nn.layers import Conv, Dropout, DropPath, LayerNorm, Linear, fan_in_uniform
+from liftjax.nn.initial import fan_in_uniform
+from liftjax.nn.layers import Conv, Dropout, DropPath, LayerNorm, Linear
 from liftjax.nn.variables import Constant, Derived
 from liftjax.skeletons import Skeleton, get_skeleton
 
@@ -75,7 +76,7 @@ class GraphConv(nnx.Module):
         )
 
     def __call__(self, x_BKC: jax.Array) -> jax.Array:
-        graph = self.adj[...]
+        graph = self.adj[...].astype(x_BKC.dtype)
         parts = self.conv1d(x_BKC).reshape(*x_BKC.shape[:2], len(graph), -1)
         return jnp.einsum("bjpc,pji->bic", parts, graph)
 
@@ -144,11 +145,15 @@ class Block(nnx.Module):
         x = x_BKC
         graph = self.GCN_Block1(self.norm1(x.swapaxes(1, 2)).swapaxes(1, 2))
         mixed = self.attn.mix(self.norm_att1(x), rngs)
-        to_attention = self.exchange_dropout(graph * self.s_gcn2attn[...][None, None], rngs)
-        to_graph = self.exchange_dropout(mixed * self.s_attn2gcn[...][None, None], rngs)
+        to_attention = self.exchange_dropout(_scaled(graph, self.s_gcn2attn), rngs)
+        to_graph = self.exchange_dropout(_scaled(mixed, self.s_attn2gcn), rngs)
         attention = self.attn.project(mixed + to_attention, rngs)
         x = x + self.drop_path(self.GCN_Block2(graph + to_graph) + attention, rngs)
         return x + self.drop_path(self.uMLP(self.norm2(x), rngs), rngs)
+
+
+def _scaled(x_BKC: jax.Array, factor: nnx.Variable) -> jax.Array:
+    return x_BKC * factor[...].astype(x_BKC.dtype)[None, None]
 
 
 class Trunk(nnx.Module):
@@ -195,6 +200,12 @@ class IGANet(Lifter):
         self.IGANet = Trunk(blocks, channels, rngs)
         self.fcn = Linear(channels, 3, rngs=rngs)
 
-    def network(self, x_BTK2: jax.Array, train: bool, rngs: nnx.Rngs | None) -> jax.Array:
-        features = self.encoder(x_BTK2.reshape(-1, *x_BTK2.shape[2:]))
-        return self.fcn(self.IGANet(features, rngs)).reshape(*x_BTK2.shape[:-1], 3)
+    def embed(self, x_BTK2: jax.Array, train: bool, rngs: nnx.Rngs | None) -> jax.Array:
+        return self.encoder(x_BTK2)
+
+    def refine(self, features: jax.Array, train: bool, rngs: nnx.Rngs | None) -> jax.Array:
+        frames = features.reshape(-1, *features.shape[2:])
+        return self.IGANet(frames, rngs).reshape(features.shape)
+
+    def regress(self, features: jax.Array) -> jax.Array:
+        return self.fcn(features)

@@ -81,22 +81,25 @@ class MixSTE(Lifter):
         self.Temporal_norm = LayerNorm(embed_dim, epsilon=_EPSILON, rngs=rngs)
         self.head = nnx.List([LayerNorm(embed_dim, rngs=rngs), Linear(embed_dim, 3, rngs=rngs)])
 
-    def network(self, x_BTK2: jax.Array, train: bool, rngs: nnx.Rngs | None) -> jax.Array:
-        clips, frames, joints, _ = x_BTK2.shape
+    def embed(self, x_BTK2: jax.Array, train: bool, rngs: nnx.Rngs | None) -> jax.Array:
+        return self.Spatial_patch_to_embedding(x_BTK2) + self.Spatial_pos_embed[...][None]
 
-        def over_joints(x):
-            return x.reshape(clips, joints, frames, -1).swapaxes(1, 2).reshape(-1, joints, channels)
-
-        def over_frames(x):
-            return x.reshape(clips, frames, joints, -1).swapaxes(1, 2).reshape(-1, frames, channels)
-
-        x = self.Spatial_patch_to_embedding(x_BTK2.reshape(-1, joints, 2))
-        channels = x.shape[-1]
-        x = x + self.Spatial_pos_embed[...]
+    def refine(self, features: jax.Array, train: bool, rngs: nnx.Rngs | None) -> jax.Array:
+        x_BTKC = features
         for i, (spatial, temporal) in enumerate(zip(self.STEblocks, self.TTEblocks, strict=True)):
-            x = x if i == 0 else over_joints(x)
-            x = over_frames(self.Spatial_norm(spatial(x, rngs)))
-            x = x + self.Temporal_pos_embed[...] if i == 0 else x
-            x = self.Temporal_norm(temporal(x, rngs))
+            x_BTKC = self.Spatial_norm(_over_rows(spatial, x_BTKC, rngs))
+            x_BKTC = x_BTKC.swapaxes(1, 2)
+            if i == 0:
+                x_BKTC = x_BKTC + self.Temporal_pos_embed[...][None].astype(x_BKTC.dtype)
+            x_BKTC = self.Temporal_norm(_over_rows(temporal, x_BKTC, rngs))
+            x_BTKC = x_BKTC.swapaxes(1, 2)
+        return x_BTKC
+
+    def regress(self, features: jax.Array) -> jax.Array:
         norm, linear = self.head
-        return linear(norm(over_joints(x))).reshape(clips, frames, joints, 3)
+        return linear(norm(features))
+
+
+def _over_rows(block: Block, x_BRNC: jax.Array, rngs: nnx.Rngs | None) -> jax.Array:
+    """The block on the N tokens of each row."""
+    return block(x_BRNC.reshape(-1, *x_BRNC.shape[2:]), rngs).reshape(x_BRNC.shape)

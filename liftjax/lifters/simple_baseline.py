@@ -10,16 +10,16 @@ from flax import nnx
 
 from liftjax.errors import LiftjaxError
 from liftjax.lifters.spec import Lifter, LifterSpec
+from liftjax.nn.initial import constant, he_normal, ones, zeros
 from liftjax.nn.layers import BatchNorm, Dropout, Linear
 from liftjax.nn.variables import Statistic
 
-_HE_NORMAL = jax.nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 _EPSILON = 1e-8  # the root joint does not vary
+_HE_NORMAL, _ZEROS = he_normal(), constant(0.0)
 
 
 def _linear(in_features: int, out_features: int, rngs: nnx.Rngs) -> Linear:
-    zeros = jax.nn.initializers.zeros
-    return Linear(in_features, out_features, kernel_init=_HE_NORMAL, bias_init=zeros, rngs=rngs)
+    return Linear(in_features, out_features, kernel_init=_HE_NORMAL, bias_init=_ZEROS, rngs=rngs)
 
 
 class Stage(nnx.Module):
@@ -63,10 +63,10 @@ class SimpleBaseline(Lifter):
         self.linear_stages = nnx.List(stages)
         self.w2 = _linear(linear_size, 3 * joints, rngs)
         self.dropout = Dropout(dropout)
-        self.mean_2d = Statistic(jnp.zeros((joints, 2)))
-        self.std_2d = Statistic(jnp.ones((joints, 2)))
-        self.mean_3d = Statistic(jnp.zeros((joints, 3)))
-        self.std_3d = Statistic(jnp.ones((joints, 3)))
+        self.mean_2d = Statistic(zeros(joints, 2))
+        self.std_2d = Statistic(ones(joints, 2))
+        self.mean_3d = Statistic(zeros(joints, 3))
+        self.std_3d = Statistic(ones(joints, 3))
 
     def set_statistics(self, mean_2d, std_2d, mean_3d, std_3d) -> None:
         """Sets the training set's mean and deviation: (K, 2) pixels and (K, 3) metres."""
@@ -82,12 +82,17 @@ class SimpleBaseline(Lifter):
         for name, value in arrays.items():
             getattr(self, name)[...] = value
 
-    def network(self, x_BTK2: jax.Array, train: bool, rngs: nnx.Rngs | None) -> jax.Array:
-        y = x_BTK2.reshape(-1, 2 * self.spec.num_joints)
-        y = self.dropout(nnx.relu(self.bn1(self.w1(y), train=train)), rngs)
+    def embed(self, x_BTK2: jax.Array, train: bool, rngs: nnx.Rngs | None) -> jax.Array:
+        y = self.w1(x_BTK2.reshape(*x_BTK2.shape[:2], -1))
+        return self.dropout(nnx.relu(self.bn1(y, train=train)), rngs)
+
+    def refine(self, features: jax.Array, train: bool, rngs: nnx.Rngs | None) -> jax.Array:
         for stage in self.linear_stages:
-            y = stage(y, train, rngs)
-        return self.w2(y).reshape(*x_BTK2.shape[:-1], 3)
+            features = stage(features, train, rngs)
+        return features
+
+    def regress(self, features: jax.Array) -> jax.Array:
+        return self.w2(features).reshape(*features.shape[:2], -1, 3)
 
     def normalize(self, kpts_px_BTK2: jax.Array, image_size_B2: jax.Array) -> jax.Array:
         """Standardised pixels; the image's size plays no part."""

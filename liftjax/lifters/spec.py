@@ -5,7 +5,7 @@ in camera axes with the root joint at the origin, `x` and `raw` the network's ow
 """
 
 import dataclasses
-from typing import Literal
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,16 @@ from flax import nnx
 from liftjax import geometry
 from liftjax.errors import LiftjaxError
 from liftjax.skeletons import check_joints, get_skeleton
+
+Precision = Literal["highest", "high", "default", "bfloat16"]
+"""How features are multiplied between a lifter's first and last layers.
+
+'highest': as float32, which takes accelerators several passes. 'default': as the machine likes
+best (TPU: factors rounded to bfloat16, NVIDIA: to TF32, CPU: float32); what is added stays
+float32. 'bfloat16': features and weights too, on every machine; softmax, normalisations and the
+sums of a product are float32.
+"""
+PRECISIONS: tuple[str, ...] = get_args(Precision)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,34 +93,58 @@ class LifterSpec:
 
 
 class Lifter(nnx.Module):
-    """A network from 2D to 3D poses; subclasses define `network` and, if need be, the scales."""
+    """A network from 2D to 3D poses.
+
+    Subclasses define its three parts, and, if need be, the scales. `rngs` is None where nothing
+    is to be dropped; features are (B, T, ...).
+    """
 
     def __init__(self, spec: LifterSpec):
         self.spec = spec
 
-    def network(self, x_BTK2: jax.Array, train: bool, rngs: nnx.Rngs | None) -> jax.Array:
-        """The upstream network; `rngs` is None where nothing is to be dropped."""
+    def embed(self, x_BTK2: jax.Array, train: bool, rngs: nnx.Rngs | None) -> jax.Array:
+        """Features of coordinates."""
+        raise NotImplementedError
+
+    def refine(self, features: jax.Array, train: bool, rngs: nnx.Rngs | None) -> jax.Array:
+        """Features of features: nearly all of the arithmetic."""
+        raise NotImplementedError
+
+    def regress(self, features: jax.Array) -> jax.Array:
+        """Coordinates of features: (B, T', K, 3)."""
         raise NotImplementedError
 
     def __call__(
-        self, x_BTK2: jax.Array, train: bool = False, rngs: nnx.Rngs | None = None
+        self,
+        x_BTK2: jax.Array,
+        train: bool = False,
+        rngs: nnx.Rngs | None = None,
+        precision: Precision = "highest",
     ) -> jax.Array:
         """Normalised 2D poses (B, T, K, 2) to upstream's output (B, T', K, 3).
 
-        Products are those of float32 on every machine: accelerators would round coordinates, and
-        the gradients that come back through them, to ten bits or less.
+        Whatever the precision, coordinates are multiplied as float32 on every machine, going in
+        and coming out: accelerators would round them to ten bits or less.
 
         Args:
           train: batch norm uses and updates batch statistics.
           rngs: in training, random numbers for dropout; nothing is dropped without.
+          precision: of the products of features and of their gradients, see :data:`Precision`.
 
         Raises:
           LiftjaxError: wrong number of joints, frames or axes.
         """
         x_BTK2 = _at_least_float32(x_BTK2)
         self.spec.check(x_BTK2)
+        rngs = rngs if train else None
         with jax.default_matmul_precision("highest"):
-            return self.network(x_BTK2, train, rngs if train else None)
+            features = self.embed(x_BTK2, train, rngs)
+        narrow = precision == "bfloat16"
+        with jax.default_matmul_precision("default" if narrow else precision):
+            inner = features.astype(jnp.bfloat16) if narrow else features
+            features = self.refine(inner, train, rngs).astype(features.dtype)
+        with jax.default_matmul_precision("highest"):
+            return self.regress(features)
 
     def lift(
         self,
@@ -119,6 +153,7 @@ class Lifter(nnx.Module):
         train: bool = False,
         rngs: nnx.Rngs | None = None,
         skeleton: str | None = None,
+        precision: Precision = "highest",
     ) -> jax.Array:
         """Pixels of the original image to root-relative metres (B, T', K, 3).
 
@@ -126,6 +161,7 @@ class Lifter(nnx.Module):
           image_size_B2: (width, height) of each clip's image.
           skeleton: joint set of the pixels, where it is known. Others than the lifter's may have
             as many joints.
+          precision: see :data:`Precision`.
 
         Raises:
           LiftjaxError: another joint set; wrong number of joints, frames or axes.
@@ -136,7 +172,7 @@ class Lifter(nnx.Module):
                 f"{self.spec.skeleton}; convert it with liftjax.skeletons.convert(pose, "
                 f"{skeleton!r}, {self.spec.skeleton!r})."
             )
-        raw_BTK3 = self(self.normalize(kpts_px_BTK2, image_size_B2), train, rngs)
+        raw_BTK3 = self(self.normalize(kpts_px_BTK2, image_size_B2), train, rngs, precision)
         return self.to_metres(raw_BTK3)
 
     def normalize(self, kpts_px_BTK2: jax.Array, image_size_B2: jax.Array) -> jax.Array:

@@ -12,7 +12,8 @@ from flax import nnx
 
 from liftjax.errors import LiftjaxError
 from liftjax.lifters.spec import Lifter, LifterSpec
-from liftjax.nn.layers import BatchNorm, Conv, Dropout, fan_in_uniform
+from liftjax.nn.initial import fan_in_uniform
+from liftjax.nn.layers import BatchNorm, Conv, Dropout
 
 
 def _conv(c_in: int, c_out: int, width: int, rngs: nnx.Rngs, **options) -> Conv:
@@ -122,18 +123,25 @@ class VideoPose3D(Lifter):
         self.layers_bn = nnx.List([BatchNorm(channels) for _ in convs])
         self.dropout = Dropout(dropout)
 
-    def network(self, x_BTK2: jax.Array, train: bool, rngs: nnx.Rngs | None) -> jax.Array:
-        clips, frames, joints, _ = x_BTK2.shape
+    def embed(self, x_BTK2: jax.Array, train: bool, rngs: nnx.Rngs | None) -> jax.Array:
+        x_BTC = x_BTK2.reshape(*x_BTK2.shape[:2], -1)
+        return self._layer(self.expand_conv, self.expand_bn, x_BTC, train, rngs)
 
-        def layer(conv, norm, y_BTC):
-            return self.dropout(nnx.relu(norm(conv(y_BTC), train=train)), rngs)
-
+    def refine(self, features: jax.Array, train: bool, rngs: nnx.Rngs | None) -> jax.Array:
         layers = list(zip(self.layers_conv, self.layers_bn, strict=True))
-        y_BTC = layer(self.expand_conv, self.expand_bn, x_BTK2.reshape(clips, frames, 2 * joints))
+        y_BTC = features
         for i, shortcut in enumerate(self._shortcuts()):
             kept = y_BTC[:, shortcut]
-            y_BTC = kept + layer(*layers[2 * i + 1], layer(*layers[2 * i], y_BTC))
-        return self.shrink(y_BTC).reshape(clips, -1, joints, 3)
+            for conv, norm in layers[2 * i : 2 * i + 2]:
+                y_BTC = self._layer(conv, norm, y_BTC, train, rngs)
+            y_BTC = kept + y_BTC
+        return y_BTC
+
+    def regress(self, features: jax.Array) -> jax.Array:
+        return self.shrink(features).reshape(*features.shape[:2], -1, 3)
+
+    def _layer(self, conv, norm, y_BTC: jax.Array, train: bool, rngs) -> jax.Array:
+        return self.dropout(nnx.relu(norm(conv(y_BTC), train=train)), rngs)
 
     def _shortcuts(self) -> Iterator[slice]:
         """The frames that each residual connection keeps: of every field the middle or last."""

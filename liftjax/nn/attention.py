@@ -33,15 +33,24 @@ class Attention(nnx.Module):
 
     def mix(self, x: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
         """Each token's average of values, heads side by side: (B, N, C)."""
+        if x.shape[1] == 1:
+            return self._value(x)
         batch, tokens, channels = x.shape
-        if tokens == 1:  # the softmax over one token is 1; CPUs are slow at many tiny products
-            return self.qkv(x)[..., 2 * channels :]
         width = channels // self.num_heads
         qkv = self.qkv(x).reshape(batch, tokens, 3, self.num_heads, width)
         query, key, value = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
         logits = jnp.einsum("bnhc,bmhc->bhnm", query, key) * width**-0.5
-        weights = self.attention_dropout(jax.nn.softmax(logits, axis=-1), rngs)
+        wide = logits.astype(jnp.promote_types(x.dtype, jnp.float32))
+        weights = self.attention_dropout(jax.nn.softmax(wide, axis=-1), rngs).astype(x.dtype)
         return jnp.einsum("bhnm,bmhc->bnhc", weights, value).reshape(x.shape)
+
+    def _value(self, x: jax.Array) -> jax.Array:
+        """The value of each token: all that :meth:`mix` gives of a single one, for the softmax
+        over it is 1 whatever query and key are; they are not computed."""
+        channels = x.shape[-1]
+        kernel, bias = self.qkv.kernel[:, -channels:], self.qkv.bias[-channels:]
+        value = x.reshape(-1, channels) @ kernel.astype(x.dtype) + bias.astype(x.dtype)[None]
+        return value.reshape(x.shape)
 
     def project(self, mixed: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
         return self.projection_dropout(self.proj(mixed), rngs)

@@ -39,6 +39,7 @@ def build(config: ConfigDict) -> Task:
         mask_invisible_3d=config.loss.mask_invisible_3d,
         lifter_names=tuple(lifters),
         dtype=config.precision,
+        lifter_precision=config.loss.lifter_precision,
     )
     step = make_step(pure, detector.spec, tuple(s[0] for s in split_lifters), update, options)
     constant = {

@@ -132,11 +132,16 @@ class _Run:
     scores: Scores
 
     def go(self, state: dict, start: int, log: Log, skipped: int | None) -> dict:
-        """Steps from `start` to the end; returns the final state on the host."""
+        """Steps from `start` to the end; returns the final state on the host.
+
+        The device waits for the host only where a state is saved: a row of the log is fetched and
+        written when the next step is already under way, and a bad step in it ends the run then.
+        """
         task, plan, replicas = self.task, self.plan, self.task.replicas
         step_all = replicas.map_step(task.step)
         state, frozen = replicas.replicate(state), replicas.replicate(task.frozen)
         window, metrics = Window(replicas.to_host, skipped), None
+        owed = None  # the step of a row that is complete and not written yet
         with (
             Prefetch(task.batches(start), put=replicas.shard) as batches,
             _progress_bar(task.name, start, plan.steps) as bar,
@@ -144,16 +149,18 @@ class _Run:
             for step in range(start, plan.steps):
                 batch, waited = _next_batch(batches, metrics)
                 state, metrics = step_all(state, frozen, batch, task.hyper(step))
+                if owed:
+                    self._report(owed, window, log, bar)
                 done = step + 1
                 window.add(done, metrics, waited)
                 bar.update()
                 ending = self.preemption.reached(done)
-                if plan.logs(done):
-                    self._check(window.first_bad(closing=True))
-                    values = window.close(plan.batch_size)
-                    log.write(done, values)
-                    bar.set_postfix_str(summary(values))
-                if plan.saves(done) or ending:
+                saving = plan.saves(done) or ending
+                owed = done if plan.logs(done) else None
+                if owed and saving:
+                    self._report(owed, window, log, bar)
+                    owed = None
+                if saving:
                     self._check(window.first_bad())
                     saved = replicas.to_host(state)
                     self._save(done, saved, window.skipped)
@@ -164,6 +171,13 @@ class _Run:
                     self.evaluate(saved, done, log)
                     window.leave_out(time.perf_counter() - begun)
         return replicas.to_host(state)
+
+    def _report(self, step: int, window: Window, log: Log, bar: tqdm) -> None:
+        """Writes the row that ends with `step`; raises a LiftjaxError if the run must stop."""
+        self._check(window.first_bad(closing=True))
+        values = window.close(self.plan.batch_size)
+        log.write(step, values)
+        bar.set_postfix_str(summary(values))
 
     def _save(self, step: int, state: dict, skipped: int | None) -> None:
         count = {} if skipped is None else {"skipped": skipped}

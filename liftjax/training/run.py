@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 
 from liftjax import hosts
 from liftjax.errors import LiftjaxError, unknown_name
+from liftjax.lifters.spec import PRECISIONS
 from liftjax.training import detector_task, distill_task, lifter_task, loop, validation
 from liftjax.training.optim import check_optim
 from liftjax.training.replicas import WAYS
@@ -54,6 +55,8 @@ def check(config: ConfigDict) -> None:
     for key, known in choices.items():
         if config[key] not in known:
             raise unknown_name(f"config.{key}", config[key], known)
+    if config.loss.lifter_precision not in (None, *PRECISIONS):
+        raise unknown_name("config.loss.lifter_precision", config.loss.lifter_precision, PRECISIONS)
     size = config.detector.image_size
     if size is not None and not _is_size(size):
         raise LiftjaxError(

@@ -1,8 +1,10 @@
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
+from liftjax.benchmark.operations import multiply_adds
 from liftjax.errors import LiftjaxError
 from liftjax.nn.attention import Attention
 from tests.lifters.small import build
@@ -39,8 +41,36 @@ def test_heads_must_divide_the_channels():
         build("mixste", embed_dim=18)
 
 
-def test_attention_to_one_token_equals_attention_to_two_alike():
-    attention = Attention(8, 2, rngs=nnx.Rngs(0))
+@pytest.fixture
+def attention():
+    module = Attention(8, 2, rngs=nnx.Rngs(0))
+    module.qkv.bias[...] = jax.random.normal(jax.random.key(1), (24,))
+    return module
+
+
+def test_attention_to_one_token_equals_attention_to_two_alike(attention):
+    """In value and in the gradients of input and parameters: query and key have none.
+
+    The sums are the same; their order is not, hence the last digits.
+    """
+    graph, state = nnx.split(attention)
     x = jax.random.normal(jax.random.key(0), (5, 1, 8))
-    twice = np.repeat(x, 2, axis=1)
-    np.testing.assert_allclose(attention(x), attention(twice)[:, :1], atol=1e-6)
+
+    def loss(state, x, copies):
+        y = nnx.merge(graph, state)(jnp.repeat(x, copies, axis=1))[:, 0]
+        return jnp.sin(y).sum(), y
+
+    graded = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True), static_argnums=2)
+    (of_state, of_x), y = graded(state, x, 1)
+    (of_state_two, of_x_two), y_two = graded(state, x, 2)
+    np.testing.assert_allclose(y, y_two, atol=1e-6)
+    np.testing.assert_allclose(of_x, of_x_two, atol=1e-6)
+    for one, two in zip(jax.tree.leaves(of_state), jax.tree.leaves(of_state_two), strict=True):
+        np.testing.assert_allclose(one, two, atol=3e-6)
+    assert not np.any(of_state.qkv.kernel[:, :16])
+    assert np.any(of_state.qkv.kernel[:, 16:])
+
+
+def test_of_one_token_only_the_value_is_computed(attention):
+    one = jnp.zeros((5, 1, 8))
+    assert multiply_adds(attention, one) == 5 * (8 * 8 + 8 * 8)

@@ -227,6 +227,7 @@ def test_a_damaged_checkpoint_is_named(poses, tmp_path):
         ("keep_every=-1", "config.keep_every is -1; 0 switches it off"),
         ("ema=1.0", "config.ema is 1.0; it lies between 0"),
         ("nonfinite=skp", "did you mean 'skip'"),
+        ("loss.lifter_precision=hihgest", "did you mean 'highest'"),
         ("keep_best=True", "keep_best needs config.evaluate_every"),
     ],
 )
@@ -248,6 +249,30 @@ def test_a_run_that_starts_from_a_checkpoint_compiles_its_step_once(poses, tmp_p
 
     train(dataclasses.replace(task, step=step), config, tmp_path / "next")
     assert len(traced) == 1
+
+
+def test_a_row_is_fetched_when_the_next_step_is_under_way(poses, tmp_path, monkeypatch):
+    """Unless the state is saved anyway, which waits for the device."""
+    config = recipe(poses, "steps=7", "log_every=2", "checkpoint_every=6")
+    task, events = lifter_task.build(config), []
+    monkeypatch.setattr(loop.Log, "write", lambda self, step, values: events.append(f"row {step}"))
+
+    def hyper(step):
+        events.append(f"step {step + 1}")
+        return task.hyper(step)
+
+    train(dataclasses.replace(task, hyper=hyper), config, tmp_path)
+    assert events == [
+        *("step 1", "step 2", "step 3", "row 2", "step 4", "step 5", "row 4", "step 6", "row 6"),
+        *("step 7", "row 7"),
+    ]
+
+
+def test_a_bad_step_at_the_end_of_a_row_is_named_though_the_next_has_begun(poses, tmp_path):
+    config = recipe(poses, "steps=8", "log_every=2", "checkpoint_every=8")
+    with pytest.raises(LiftjaxError, match=r"^Step 2: param_norm not finite.*no checkpoint yet"):
+        train(with_bad_steps(config, 1), config, tmp_path)
+    assert not (tmp_path / "metrics.csv").exists()
 
 
 def test_only_time_in_which_the_device_is_idle_counts_as_waiting():

@@ -6,12 +6,20 @@ import pytest
 from flax import nnx
 
 from liftjax import geometry, losses
+from liftjax.benchmark.operations import multiply_adds
 from liftjax.detectors.spec import DetectorSpec, HeatmapOutput
 from liftjax.nn.layers import BatchNorm, Conv
 from liftjax.ops.soft_argmax import soft_argmax_2d
 from liftjax.registry import create_detector, create_lifter
+from liftjax.training.replicas import Replicas
 from liftjax.training.state import PureModule
-from liftjax.training.step import Options, initial_guidance, loss_2d_per_joint, make_step
+from liftjax.training.step import (
+    Options,
+    initial_guidance,
+    lift_all,
+    loss_2d_per_joint,
+    make_step,
+)
 from liftjax.training.update import Update
 from tests.training.toys import ToySimCC, compiled
 
@@ -233,3 +241,49 @@ def test_a_batch_without_3d_leaves_the_lifters_weights_alone(detector, lifters, 
     for key in ("xy", "z", "local_consistency", "global_consistency", "ohklm", "grad_ratio"):
         assert float(metrics[key]) == 0.0
     assert float(metrics["loss"]) == pytest.approx(0.8 * 0.5 * float(metrics["loss_2d"]), rel=1e-6)
+
+
+def test_the_new_state_takes_the_place_of_the_old_one(detector, lifters, batch):
+    """Every donated buffer is used again; one that could not be would warn, which is an error."""
+    pure, params, others = PureModule.split(detector)
+    split = [PureModule.split(lifter) for lifter in lifters]
+    optimizer = optax.scale_by_adam()
+    options = Options(balanced=True)
+    step = make_step(pure, detector.spec, tuple(s[0] for s in split), Update(optimizer), options)
+    state = {"params": params, "others": others, "opt": optimizer.init(params)}
+    state["guidance"] = initial_guidance(len(lifters))
+    frozen = tuple(s[1:] for s in split)
+    lowered = Replicas.create(num_devices=1).map_step(step).lower(state, frozen, batch, hyper())
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+    assert lowered.compile().memory_analysis().alias_size_in_bytes == size
+
+
+def test_lifters_are_passed_back_to_their_input_alone(lifters):
+    """As much arithmetic backwards as forwards; the gradients of their weights would add half."""
+    split = [PureModule.split(lifter) for lifter in lifters]
+    modules, frozen = tuple(s[0] for s in split), tuple(s[1:] for s in split)
+    kpts_px, sizes = jnp.zeros((BATCH, JOINTS, 2)), jnp.full((BATCH, 2), 200.0)
+
+    def lift(frozen, kpts_px):
+        return lift_all(modules, frozen, kpts_px, sizes)
+
+    def both_ways(frozen, kpts_px):
+        poses, pull_back = jax.vjp(lambda kpts_px: lift(frozen, kpts_px), kpts_px)
+        return pull_back(poses)
+
+    forwards = multiply_adds(lift, frozen, kpts_px)
+    assert multiply_adds(both_ways, frozen, kpts_px) == 2 * forwards
+
+
+@pytest.mark.parametrize(
+    ("dtype", "given", "expected"),
+    [
+        ("float32", None, "highest"),
+        ("float64", None, "highest"),
+        ("bfloat16", None, "high"),
+        ("bfloat16", "highest", "highest"),
+        ("float32", "bfloat16", "bfloat16"),
+    ],
+)
+def test_lifters_are_as_precise_as_told_or_as_goes_with_the_detector(dtype, given, expected):
+    assert Options(dtype=dtype, lifter_precision=given).precision_of_lifters == expected
