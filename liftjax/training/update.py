@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from liftjax.training.optim import apply_gradients
+from liftjax.training.optim import apply_gradients, global_norm
 from liftjax.training.replicas import AXIS
 
 Step = Callable[[dict, Any, dict, dict], tuple[dict, dict]]
@@ -69,8 +69,8 @@ def make_update_step(
             model = new["params"] | new["others"]
             new["ema"] = moving_average(state["ema"], model, hyper["ema_rate"])
         metrics = metrics | {
-            "grad_norm": optax.tree.norm(grads),
-            "param_norm": optax.tree.norm(params),
+            "grad_norm": global_norm(grads),
+            "param_norm": global_norm(params),
         }
         return _kept_if_finite(state, new, metrics) if update.skip_nonfinite else (new, metrics)
 

@@ -4,6 +4,7 @@ import re
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import nnx
 
@@ -17,6 +18,7 @@ from liftjax.training.optim import (
     apply_gradients,
     check_optim,
     decays,
+    global_norm,
     make_optimizer,
     make_schedule,
 )
@@ -283,3 +285,13 @@ def test_values_without_sense_are_refused_in_one_line(changes, message):
 
 def test_a_warm_up_as_long_as_the_run_is_allowed():
     check_optim(optim(warmup_steps=100), steps=100)
+
+
+def test_global_norm_is_optax_s():
+    rng = np.random.default_rng(0)
+    shapes = [(3,), (64,), (3, 3, 32, 32), (), (4096,), (1, 70, 70)]
+    tree = {str(i): jnp.asarray(rng.normal(size=s), jnp.float32) for i, s in enumerate(shapes)}
+    # Sums in another order; measured: 1e-7.
+    np.testing.assert_allclose(global_norm(tree), optax.tree.norm(tree), rtol=1e-6)
+    assert global_norm({"bias": tree["0"]}) == pytest.approx(float(jnp.linalg.norm(tree["0"])))
+    assert global_norm({}) == 0
