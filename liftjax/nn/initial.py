@@ -30,8 +30,8 @@ def he_normal() -> Initializer:
 def he_truncated() -> Initializer:
     """As :func:`he_normal`, cut off at two deviations before the scaling: Flax's `he_normal`."""
 
-    def random(key, shape):
-        return jax.random.truncated_normal(key, -2.0, 2.0, shape)
+    def random(key, shape, dtype):
+        return jax.random.truncated_normal(key, -2.0, 2.0, shape, dtype)
 
     return _initializer(random, lambda shape: _he_deviation(shape) / _TRUNCATED_DEVIATION)
 
@@ -39,9 +39,9 @@ def he_truncated() -> Initializer:
 def uniform(low: float, high: float) -> Initializer:
     """Uniform numbers of [low, high)."""
 
-    def random(key, shape):
+    def random(key, shape, dtype):
         # The bounds are traced: one program for all of them.
-        return jax.random.uniform(key, shape, minval=jnp.float32(low), maxval=jnp.float32(high))
+        return jax.random.uniform(key, shape, dtype, *(jnp.asarray(b, dtype) for b in (low, high)))
 
     return _initializer(random, lambda shape: 1.0)
 
@@ -53,28 +53,33 @@ def fan_in_uniform(fan_in: int) -> Initializer:
 
 def constant(value: float) -> Initializer:
     """The same number everywhere."""
-    return lambda key, shape, dtype=jnp.float32: jnp.asarray(np.full(shape, value, dtype))
+    return lambda key, shape, dtype=float: jnp.asarray(np.full(shape, value, _canonical(dtype)))
 
 
 def zeros(*shape: int) -> jax.Array:
-    """Zeros, float32, made on the host: no program to compile."""
+    """Zeros, made on the host: no program to compile."""
     return constant(0.0)(None, shape)
 
 
 def ones(*shape: int) -> jax.Array:
-    """Ones, float32, made on the host."""
+    """Ones, made on the host."""
     return constant(1.0)(None, shape)
 
 
 def _initializer(random: Callable, scale: Callable[[Sequence[int]], float]) -> Initializer:
-    def initialize(key, shape, dtype=jnp.float32):
-        count = math.prod(shape)
-        numbers = random(key, (1 << max(count - 1, 0).bit_length(),))
+    def initialize(key, shape, dtype=float):
+        count, dtype = math.prod(shape), _canonical(dtype)
+        numbers = random(key, (1 << max(count - 1, 0).bit_length(),), dtype)
         if not isinstance(numbers, jax.core.Tracer):  # a slice, too, would be a program a shape
             numbers = np.asarray(numbers)
-        return jnp.asarray(numbers[:count].reshape(shape) * np.float32(scale(shape)), dtype)
+        return jnp.asarray(numbers[:count].reshape(shape) * dtype.type(scale(shape)))
 
     return initialize
+
+
+def _canonical(dtype) -> np.dtype:
+    """float32, or float64 where JAX has 64 bits switched on."""
+    return np.dtype(jax.dtypes.canonicalize_dtype(dtype))
 
 
 def _he_deviation(shape: Sequence[int]) -> float:

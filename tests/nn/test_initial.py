@@ -33,6 +33,14 @@ def test_equals_jax(ours, theirs, shape):
     np.testing.assert_allclose(jax.jit(ours, static_argnums=1)(key, shape), expected, rtol=3e-7)
 
 
+def test_follows_the_width_that_jax_is_set_to():
+    with jax.enable_x64(True):
+        for init in (initial.normal(1.0), initial.fan_in_uniform(3), initial.constant(1.0)):
+            assert init(jax.random.key(0), (5,)).dtype == jnp.float64
+            assert init(jax.random.key(0), (5,), jnp.float32).dtype == jnp.float32
+    assert initial.zeros(3).dtype == jnp.float32
+
+
 def test_uniform_stays_in_its_bounds():
     drawn = initial.fan_in_uniform(64)(jax.random.key(0), (64, 200))
     assert -0.125 <= drawn.min() < -0.12
