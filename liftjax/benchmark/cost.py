@@ -16,6 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from liftjax.benchmark.operations import collectives, multiply_adds
 from liftjax.benchmark.problem import Problem, all_lifters, random_batch, training_problem
+from liftjax.benchmark.programs import program_bytes
 from liftjax.benchmark.results import report
 from liftjax.errors import LiftjaxError, unknown_name
 from liftjax.nn.blocks import rematerialise
@@ -161,19 +162,16 @@ def _traffic(step, arguments: tuple, params: dict) -> dict[str, dict[str, int]]:
 def _memory(lowered, platform: str) -> dict[str, int]:
     """XLA's account of the compiled program on one device; its message where it does not fit."""
     try:
-        memory = lowered.compile().memory_analysis()
+        compiled = lowered.compile()
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         return {"too large": str(error)}
-    results = memory.output_size_in_bytes - memory.alias_size_in_bytes
-    peak = memory.argument_size_in_bytes + memory.temp_size_in_bytes + results
-    if platform == "tpu":  # its temporaries share memory, elsewhere the peak leaves them out
-        peak = memory.peak_memory_in_bytes
+    memory = compiled.memory_analysis()
     return {
         "arguments": memory.argument_size_in_bytes,
         "program": memory.generated_code_size_in_bytes,
-        "peak": peak,
+        "peak": program_bytes(compiled, platform),
     }
 
 

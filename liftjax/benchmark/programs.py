@@ -44,13 +44,16 @@ def compile_program(function: Any, *arguments: Any, again: bool = False) -> tupl
     return compiled, facts
 
 
-def program_bytes(compiled: Any) -> int:
+def program_bytes(compiled: Any, platform: str | None = None) -> int:
     """XLA's own account of the memory of a compiled program on one device: arguments, temporaries
-    and results that share no memory with arguments."""
+    and results that share no memory with arguments.
+
+    Args:
+      platform: what it is compiled for; None: where JAX runs.
+    """
     memory = compiled.memory_analysis()
-    if (
-        jax.default_backend() == "tpu"
-    ):  # its temporaries share memory; elsewhere the peak omits them
+    if (platform or jax.default_backend()) == "tpu":
+        # Its temporaries share memory; elsewhere the peak omits them.
         return memory.peak_memory_in_bytes
     results = memory.output_size_in_bytes - memory.alias_size_in_bytes
     return memory.argument_size_in_bytes + memory.temp_size_in_bytes + results
