@@ -4,7 +4,6 @@ A pass over the map is the floor: the forward pass reads it once; forward and ba
 and write its gradient once. Bytes are counted so for every implementation, whatever it moves.
 """
 
-import importlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -12,9 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from liftjax.benchmark.peaks import on_accelerator
+from liftjax.benchmark.peer import Queued
 from liftjax.benchmark.stages import Candidate
-from liftjax.ops import soft_argmax
+from liftjax.ops import heatmap_loss, map_statistics, soft_argmax
 
 SOFT_ARGMAX_2D, SOFT_ARGMAX_1D = "soft-argmax", "soft-argmax, SimCC"
 LOSS_2D = "soft-argmax and heatmap loss"
@@ -45,8 +44,6 @@ def candidates(maps: Maps, with_torch: bool) -> Iterator[Candidate]:
     heat = np.random.default_rng(0).normal(size=maps.shape).astype(np.float32)
     for stage, implementations in _implementations(maps.kind).items():
         for name, function in implementations.items():
-            if name == "pallas" and not on_accelerator():
-                continue
             for passes in PASSES:
                 backward = passes != "forward"
                 yield Candidate(
@@ -63,26 +60,18 @@ def candidates(maps: Maps, with_torch: bool) -> Iterator[Candidate]:
 
 
 def _implementations(kind: str) -> dict[str, dict[str, Callable]]:
-    """By stage and name, functions of a map alone."""
+    """By stage and name, functions of a map alone: what this platform has."""
+    names = map_statistics.names(jax.default_backend())
     if kind != "heatmap":
-        fallback = {"xla": soft_argmax.soft_argmax_1d, "plain": soft_argmax.soft_argmax_1d_plain}
-        return {
-            SOFT_ARGMAX_1D: _of_map(getattr(soft_argmax, "IMPLEMENTATIONS_1D", fallback)),
-        }
-    fallback = {"xla": soft_argmax.soft_argmax_2d, "plain": soft_argmax.soft_argmax_2d_plain}
-    found = {SOFT_ARGMAX_2D: _of_map(getattr(soft_argmax, "IMPLEMENTATIONS", fallback))}
-    try:
-        losses = importlib.import_module("liftjax.ops.heatmap_loss").IMPLEMENTATIONS
-    except ImportError:
-        return found
-    return found | {LOSS_2D: {name: _with_loss(function) for name, function in losses.items()}}
-
-
-def _of_map(functions: dict[str, Callable]) -> dict[str, Callable]:
+        return {SOFT_ARGMAX_1D: {n: _alone(soft_argmax.IMPLEMENTATIONS_1D[n]) for n in names}}
     return {
-        name: lambda heat, f=function: f(heat, _BETA, "softmax")
-        for name, function in functions.items()
+        SOFT_ARGMAX_2D: {n: _alone(soft_argmax.IMPLEMENTATIONS[n]) for n in names},
+        LOSS_2D: {n: _with_loss(heatmap_loss.IMPLEMENTATIONS[n]) for n in names},
     }
+
+
+def _alone(function: Callable) -> Callable:
+    return lambda heat: function(heat, _BETA, "softmax")
 
 
 def _with_loss(function: Callable) -> Callable:
@@ -129,19 +118,6 @@ def _torch_call(heat: np.ndarray, backward: bool) -> Callable[[], Any]:
         if backward:
             placed.grad = None
             out.backward(torch.ones_like(out))
-        return _Queued(device)
+        return Queued(torch.cuda.synchronize if device == "cuda" else lambda: None)
 
     return call
-
-
-class _Queued:
-    """Work that PyTorch has begun."""
-
-    def __init__(self, device: str):
-        self.device = device
-
-    def block_until_ready(self) -> None:
-        if self.device == "cuda":
-            import torch
-
-            torch.cuda.synchronize()

@@ -18,14 +18,14 @@ def installed() -> bool:
     return importlib.util.find_spec("torch") is not None
 
 
-class Done:
-    """What a call of a trainer returns: waited for like a jax array."""
+class Queued:
+    """Work that PyTorch has begun: waited for like a jax array, by calling `wait`."""
 
-    def __init__(self, trainer: Any):
-        self.trainer = trainer
+    def __init__(self, wait: Callable[[], None]):
+        self.wait = wait
 
-    def block_until_ready(self) -> "Done":
-        self.trainer.wait()
+    def block_until_ready(self) -> "Queued":
+        self.wait()
         return self
 
 
@@ -65,9 +65,9 @@ def peer_candidates(
         if peer.peak_bytes() is not None:
             facts["device_bytes"] = peer.peak_bytes()
 
-        def once() -> Done:
+        def once() -> Queued:
             call(peer, placed)
-            return Done(peer)
+            return Queued(peer.wait)
 
         return once, facts
 
