@@ -37,6 +37,7 @@ def records(
     *,
     start: int = 0,
     difficulty: Difficulty = Difficulty(),  # noqa: B008 (frozen)
+    clip_frames: int = 1,
 ) -> Iterator[Record]:
     """Records `start` to `start + count` of a split; "poses" come without pictures.
 
@@ -44,12 +45,13 @@ def records(
       seed, split: what the records are a function of, with their index and the settings below.
       crop_size: (height, width) of the pictures.
       difficulty: how often furniture hides a part, or clothes match the wall.
+      clip_frames: so many records in a row are one clip of one motion; 1: poses by themselves.
     """
     batch = _LABELS_AT_ONCE if split == "poses" else min(_BATCH, max(count, 1))
     waiting = None
     for first in range(start, start + count, batch):
         indices = range(first, min(first + batch, start + count))
-        moments = [labels.moment(split, i) for i in indices]
+        moments = [labels.moment(split, i, clip_frames) for i in indices]
         poses = [labels.pose_of(seed, split, m) for m in moments]
         points_m = np.stack([points for points, _ in poses])
         labelled = labels.label(moments, points_m, crop_size)
@@ -57,8 +59,8 @@ def records(
             yield from labelled
             continue
         settings = [
-            setting_of(seed, split, i, m, *pose, difficulty)
-            for i, m, pose in zip(indices, moments, poses, strict=True)
+            setting_of(seed, split, i // clip_frames, m.first, difficulty)
+            for i, m in zip(indices, moments, strict=True)
         ]
         # The device draws this batch while the one before it is compressed and written.
         pictures = _render(labelled, moments, points_m, settings, crop_size, batch)
@@ -69,11 +71,10 @@ def records(
         yield from _with_pictures(*waiting)
 
 
-def setting_of(
-    seed: int, split: str, index: int, at: Moment, points_m, chair, difficulty: Difficulty
-) -> Setting:
-    """The room around record `index` of a split."""
+def setting_of(seed: int, split: str, index: int, at: Moment, difficulty: Difficulty) -> Setting:
+    """The room around clip `index` of a split, which begins at the moment `at`."""
     rng = labels.generator(seed, split, "setting", index)
+    points_m, chair = labels.pose_of(seed, split, at)
     return random_setting(rng, at.subject, points_m, chair, at.camera.position, difficulty)
 
 
@@ -131,6 +132,7 @@ class _Range(Unit):
     count: int
     crop_size: tuple[int, int]
     difficulty: Difficulty
+    clip_frames: int
     inputs: tuple[str, ...] = ()
 
     @property
@@ -139,7 +141,8 @@ class _Range(Unit):
 
     def records(self) -> Iterator[Record]:
         arguments = self.seed, self.split, self.count, self.crop_size
-        return records(*arguments, start=self.start, difficulty=self.difficulty)
+        more = {"difficulty": self.difficulty, "clip_frames": self.clip_frames}
+        return records(*arguments, start=self.start, **more)
 
 
 def plan(
@@ -150,6 +153,7 @@ def plan(
     num_poses: int = 40000,
     crop_size: tuple[int, int] = (160, 120),
     difficulty: Difficulty = Difficulty(),  # noqa: B008 (frozen)
+    clip_frames: int = 1,
 ) -> Plan:
     """The data set; a split of no records is left out.
 
@@ -158,10 +162,14 @@ def plan(
       num_train, num_test, num_poses: records of each split.
       crop_size: (height, width) of the stored pictures.
       difficulty: how often furniture hides a part, or clothes match the wall.
+      clip_frames: length of the clips that all splits are made of, at 50 frames a second; 1: every
+        record is a pose by itself.
     """
     counts = {"train": num_train, "test": num_test, "poses": num_poses}
     _check(seed, counts, crop_size, difficulty)
-    common = tuple(crop_size), difficulty
+    if clip_frames < 1:
+        raise LiftjaxError(f"Clips of {clip_frames} frames; 1 is the least.")
+    common = tuple(crop_size), difficulty, clip_frames
     return Plan(
         name="synthetic_people",
         skeleton=HUMAN36M.name,
@@ -171,6 +179,7 @@ def plan(
             "crop_size": list(crop_size),
             "difficulty": dataclasses.asdict(difficulty),
             "jpeg_quality": JPEG_QUALITY,
+            "clip_frames": clip_frames,
         },
         parts={
             split: [(_Range(seed, split, *piece, *common),) for piece in _pieces(split, count)]
@@ -216,6 +225,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--poses", type=int, default=40000, metavar="N", help="poses without a picture, for lifters"
     )
+    parser.add_argument(
+        "--clip-frames", type=int, default=1, metavar="T",
+        help="make clips of so many frames, 50 a second; default: poses by themselves",
+    )  # fmt: skip
     parser.add_argument("--height", type=int, default=160, help="of the stored pictures (pixels)")
     parser.add_argument("--width", type=int, default=120)
     parser.add_argument(
@@ -239,5 +252,6 @@ def run(args: argparse.Namespace) -> None:
         num_poses=args.poses,
         crop_size=(args.height, args.width),
         difficulty=Difficulty(occluded=args.occluded, camouflage=args.camouflage),
+        clip_frames=args.clip_frames,
     )
     build_from_args(made, args)

@@ -2,7 +2,8 @@
 
 A record is a function of (seed, split, index), so a data set has no end and any part of it can be
 made again. Counting up the index goes round the cameras first, then actions, then subjects, so
-that every beginning of a split is balanced.
+that every beginning of a split is balanced. In a data set of clips it is clips that are counted so;
+the frames of one follow each other.
 """
 
 import dataclasses
@@ -13,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from data_prep.synthetic.cameras import CAMERAS, Camera
-from data_prep.synthetic.motions import ACTIONS, Chair, Poses, sample_poses
+from data_prep.synthetic.motions import ACTIONS, Chair, Motion, Poses, sample_motion, sample_poses
 from data_prep.synthetic.subjects import SUBJECTS, TEST_SUBJECTS, TRAIN_SUBJECTS, Subject
 from liftjax import geometry
 from liftjax.data.schema import Record
@@ -28,16 +29,29 @@ STORED_SCALE = 1.25 * 1.1
 
 _FLOOR_HALF_SIZE_M = 1.1  # keeps people inside all four pictures
 _POSES_AT_ONCE = 64
+FPS = 50.0  # of clips: Human3.6M's
 
 
 @dataclasses.dataclass(frozen=True)
 class Moment:
-    """Who does what in front of which camera; `number` counts the poses of (subject, action)."""
+    """Who does what in front of which camera.
+
+    Attributes:
+      number: counts the poses, or the clips, of (subject, action).
+      frame: of the clip. clip_frames: its length; 1: a pose by itself.
+    """
 
     subject: Subject
     action: str
     camera: Camera
     number: int
+    frame: int = 0
+    clip_frames: int = 1
+
+    @property
+    def first(self) -> "Moment":
+        """The clip's first frame."""
+        return dataclasses.replace(self, frame=0)
 
 
 def generator(seed: int, *names: str | int) -> np.random.Generator:
@@ -46,16 +60,17 @@ def generator(seed: int, *names: str | int) -> np.random.Generator:
     return np.random.default_rng([seed, *words])
 
 
-def moment(split: str, index: int) -> Moment:
+def moment(split: str, index: int, clip_frames: int = 1) -> Moment:
     """What record `index` of a split shows."""
     if split not in SPLITS:
         raise unknown_name("split", split, SPLITS)
     subjects, cameras = SPLITS[split], list(CAMERAS.values())
-    turn, camera = divmod(index, len(cameras))
+    clip, frame = divmod(index, clip_frames)
+    turn, camera = divmod(clip, len(cameras))
     cycle, action = divmod(turn, len(ACTIONS))
     subject = SUBJECTS[subjects[(action + cycle) % len(subjects)]]
     number = cycle // len(subjects) * len(cameras) + camera
-    return Moment(subject, ACTIONS[action], cameras[camera], number)
+    return Moment(subject, ACTIONS[action], cameras[camera], number, frame, clip_frames)
 
 
 @functools.lru_cache(maxsize=128)
@@ -64,8 +79,17 @@ def _poses(seed: int, split: str, subject: str, action: str, block: int) -> Pose
     return sample_poses(SUBJECTS[subject], action, rng, _POSES_AT_ONCE, _FLOOR_HALF_SIZE_M)
 
 
+@functools.lru_cache(maxsize=64)
+def _motion(seed: int, split: str, subject: str, action: str, number: int, frames: int) -> Motion:
+    rng = generator(seed, split, "clip", subject, action, number)
+    return sample_motion(SUBJECTS[subject], action, rng, frames, FPS, _FLOOR_HALF_SIZE_M)
+
+
 def pose_of(seed: int, split: str, at: Moment) -> tuple[np.ndarray, Chair | None]:
     """World points (P, 3) of a moment, and the chair."""
+    if at.clip_frames > 1:
+        motion = _motion(seed, split, at.subject.name, at.action, at.number, at.clip_frames)
+        return motion.points_m[at.frame], motion.prop
     block, row = divmod(at.number, _POSES_AT_ONCE)
     poses = _poses(seed, split, at.subject.name, at.action, block)
     return poses.points_m[row], poses.props[row]
@@ -112,7 +136,8 @@ def label(
             subject=m.subject.name,
             action=m.action,
             camera=m.camera.name,
-            frame=m.number,
+            trial=m.number + 1 if m.clip_frames > 1 else 1,
+            frame=m.frame if m.clip_frames > 1 else m.number,
         )
         for i, m in enumerate(moments)
     ]

@@ -10,10 +10,7 @@ from liftjax.skeletons import HUMAN36M
 def _settings(count, difficulty=Difficulty(), split="train"):  # noqa: B008
     moments = [labels.moment(split, i) for i in range(count)]
     poses = [labels.pose_of(0, split, m) for m in moments]
-    settings = [
-        build.setting_of(0, split, i, m, *pose, difficulty)
-        for i, (m, pose) in enumerate(zip(moments, poses, strict=True))
-    ]
+    settings = [build.setting_of(0, split, i, m, difficulty) for i, m in enumerate(moments)]
     return moments, np.stack([p for p, _ in poses]), settings
 
 

@@ -7,6 +7,7 @@ import pytest
 from data_prep.contact_sheet import contact_sheet
 from data_prep.synthetic import build
 from liftjax.data.records import PoseDataset
+from liftjax.data.windows import find_clips
 from liftjax.errors import LiftjaxError
 
 CROP = (32, 24)
@@ -45,6 +46,23 @@ def test_built_data_set_opens(tmp_path):
     assert set(test.labels["subject"]) <= {"S9", "S11"}
 
 
+def test_clips_are_smooth_motions_before_one_camera_in_one_room(tmp_path):
+    build.build(tmp_path, num_train=8, num_test=0, num_poses=80, crop_size=CROP, clip_frames=8)
+    (train, poses) = (PoseDataset.open(tmp_path, split) for split in ("train", "poses"))
+    clips = find_clips(poses.labels)
+    assert set(clips.lengths) == {8}
+    assert clips.step == 1
+    pose_m = (poses.labels["pose_m"] + poses.labels["root_m"][:, None])[clips.records]
+    moved_m = np.linalg.norm(np.diff(pose_m, axis=0), axis=-1).mean(axis=-1)
+    inside = np.arange(1, len(pose_m)) % 8 > 0
+    # 5 m/s at 50 frames a second is what a hand may do; between clips it is other people.
+    assert moved_m[inside].max() < 0.1 < np.median(moved_m[~inside])
+    pictures = [train.image(i).astype(float) for i in range(8)]
+    assert len(set(train.labels["trial"])) == len(set(train.labels["camera"])) == 1
+    corners = [p[:3, :3].mean() for p in pictures]
+    assert np.ptp(corners) < 40  # the same wall, but for what film grain and a moving crop do
+
+
 def test_contact_sheet():
     png = contact_sheet(list(build.records(0, "train", 2, CROP)), columns=3)
     picture = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
@@ -57,6 +75,7 @@ def test_contact_sheet():
         (["--train", "-1"], "positive number"),
         (["--train", "0", "--test", "0", "--poses", "0"], "positive number"),
         (["--width", "4"], "16 is the least"),
+        (["--clip-frames", "0"], "1 is the least"),
         (["--occluded", "1.5"], "between 0 and 1"),
         (["--seed", "-1"], "seed is -1"),
     ],
