@@ -26,3 +26,14 @@ def golden():
         return json.loads(str(arrays.pop("manifest"))), arrays
 
     return load
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless browser, one for the module's tests; skips them where there is none."""
+    from tests.browser import NAMES, Browser, find_chromium
+
+    if not find_chromium():
+        pytest.skip(f"no browser in PATH: none of {', '.join(NAMES)}")
+    with Browser() as running:
+        yield running

@@ -17,7 +17,7 @@ LAYERS = [
     {"losses", "metrics", "data"},
     {"detectors", "lifters", "torch_weights"},
     {"registry"},
-    {"training", "prediction", "evaluation", "visualize", "recipes", "models"},
+    {"training", "prediction", "evaluation", "visualize", "viewer", "recipes", "models"},
     {"interchange"},
     {"experiments", "benchmark"},
     {"cli", "xla_flags"},
