@@ -22,45 +22,102 @@ class Comparison(NamedTuple):
     pose_m_K3: Mapping[str, np.ndarray]  # by method
 
 
-def draw_2d(axes, image: np.ndarray, poses: Sequence[tuple[np.ndarray, str]], skeleton: Skeleton):
+def draw_2d(
+    axes,
+    image: np.ndarray,
+    poses: Sequence[tuple[np.ndarray, str]],
+    skeleton: Skeleton,
+    linewidth: float = 1.6,
+):
     """The picture with poses (K, 2), each with its colour, on a matplotlib axes."""
     axes.imshow(image)
     for kpts_K2, color in poses:
         for a, b in skeleton.edges:
-            axes.plot(*kpts_K2[[a, b]].T, color=color, linewidth=1.6, solid_capstyle="round")
-        axes.scatter(*kpts_K2.T, s=5, color=color, zorder=3)
+            axes.plot(*kpts_K2[[a, b]].T, color=color, lw=linewidth, solid_capstyle="round")
+        axes.scatter(*kpts_K2.T, s=2 * linewidth**2, color=color, linewidths=0, zorder=3)
     axes.set(xlim=(-0.5, image.shape[1] - 0.5), ylim=(image.shape[0] - 0.5, -0.5))
     axes.set_axis_off()
 
 
-def draw_3d(axes, poses: Sequence[tuple[np.ndarray, str]], skeleton: Skeleton, azimuth: float):
+def draw_3d(
+    axes,
+    poses: Sequence[tuple[np.ndarray, str]],
+    skeleton: Skeleton,
+    azimuth: float,
+    *,
+    linewidth: float = 1.8,
+    bounds_m: np.ndarray | None = None,
+    zoom: float = 1.25,
+):
     """Poses (K, 3) in camera axes on a matplotlib 3D axes, seen `azimuth` degrees from the side.
 
     The camera looks along the axes' depth direction at azimuth -90.
+
+    Args:
+      bounds_m: (2, 3) least and greatest coordinates shown, in camera axes; default: a cube around
+        the root that holds all poses.
     """
     for pose_m_K3, color in poses:
-        # Camera y points down and z away; the plot's z points up and y away.
-        x, y, z = pose_m_K3[:, 0], pose_m_K3[:, 2], -pose_m_K3[:, 1]
+        x, y, z = _to_plot(pose_m_K3).T
         for a, b in skeleton.edges:
-            axes.plot(x[[a, b]], y[[a, b]], z[[a, b]], color=color, linewidth=1.8)
+            axes.plot(x[[a, b]], y[[a, b]], z[[a, b]], color=color, linewidth=linewidth)
     reach = 1.05 * max(np.abs(pose).max() for pose, _ in poses)
-    axes.set(xlim=(-reach, reach), ylim=(-reach, reach), zlim=(-reach, reach))
+    bounds_m = np.array([[-reach] * 3, [reach] * 3]) if bounds_m is None else bounds_m
+    corners = _to_plot(np.asarray(bounds_m))
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), zlim=(low[2], high[2]))
     axes.set(xticklabels=[], yticklabels=[], zticklabels=[])
-    axes.set_box_aspect((1, 1, 1), zoom=1.25)
+    axes.set_box_aspect((high - low) / (high - low).max(), zoom=zoom)
     axes.view_init(elev=12, azim=azimuth)
+
+
+def add_plain_box(figure, place):
+    """A 3D axes at `place` of a grid whose box recedes: pale walls, a thin grid, no ticks."""
+    import matplotlib
+    from matplotlib.ticker import MultipleLocator
+
+    with matplotlib.rc_context({"grid.color": "#d5dae1", "grid.linewidth": 0.5}):
+        axes = figure.add_subplot(place, projection="3d")
+    for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
+        axis.set_pane_color("#f4f6f9")
+        axis.line.set_color("#d5dae1")
+        axis.set_major_locator(MultipleLocator(0.5))  # metres
+        axis.set_tick_params(color="none")
+    return axes
+
+
+def _to_plot(points_m: np.ndarray) -> np.ndarray:
+    """Camera y points down and z away; the plot's z points up and y away."""
+    return points_m[:, [0, 2, 1]] * [1, 1, -1]
+
+
+def new_figure(width: float, height: float, dpi: int = 110):
+    """A matplotlib figure (inches) that needs no screen and leaves pyplot's state alone."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=dpi)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save_figure(figure, path) -> None:
+    """Writes JPEG or PNG, as the name ends."""
+    path = epath.Path(path)
+    jpeg = path.suffix in (".jpg", ".jpeg")
+    options = {"pil_kwargs": {"quality": 85, "optimize": True}} if jpeg else {}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        figure.savefig(file, format="jpeg" if jpeg else "png", **options)
 
 
 def comparison_figure(
     path: str, samples: Sequence[Comparison], skeleton: Skeleton, caption: str
 ) -> None:
     """Saves a PNG: a row a sample, for each method the picture, then the 3D pose beside it."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     methods = list(samples[0].kpts_K2)
     columns = 2 * len(methods)
-    figure = Figure(figsize=(2.3 * columns, 2.5 * len(samples) + 0.9), dpi=110)
-    FigureCanvasAgg(figure)
+    figure = new_figure(2.3 * columns, 2.5 * len(samples) + 0.9)
     grid = figure.add_gridspec(
         len(samples), columns, left=0.01, right=0.99, top=1 - 0.75 / figure.get_figheight(),
         bottom=0.01, wspace=0.03, hspace=0.1,
@@ -80,7 +137,4 @@ def comparison_figure(
             flat.set_title(sample.title, fontsize=8)
             solid.set_title(f"{method}: {error_mm:.0f} mm", fontsize=9, pad=-2)
     figure.suptitle(caption, fontsize=10)
-    path = epath.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
-        figure.savefig(file, format="png")
+    save_figure(figure, path)

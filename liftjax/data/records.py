@@ -126,6 +126,11 @@ class PoseDataset:
             )
         return self.select(keep)
 
+    def with_keypoints(self, kpts_px_NK2: np.ndarray) -> "PoseDataset":
+        """These records with other 2D joints, such as detected ones, for lifters to take."""
+        labels = self.labels | {"joints_px": np.asarray(kpts_px_NK2, np.float32)}
+        return PoseDataset(self.directories, self.split, labels, self.part, self._rows)
+
     def with_pictures(self) -> "PoseDataset":
         """These records, all of which must have a picture."""
         if not self.labels["has_image"].all():
@@ -211,6 +216,12 @@ def read_metadata(directory) -> dict:
             f"{SCHEMA_VERSION}: update liftjax, or make the data set again with this one."
         )
     return metadata
+
+
+def split_names(directory) -> list[str]:
+    """The splits of a data set."""
+    read_metadata(directory)
+    return sorted(_builder(epath.Path(directory)).info.splits)
 
 
 def labels_file(directory, split: str) -> epath.Path:

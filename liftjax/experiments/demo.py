@@ -15,52 +15,25 @@ from ml_collections import ConfigDict
 from liftjax import evaluation, geometry, metrics, visualize
 from liftjax.data.records import PoseDataset
 from liftjax.errors import LiftjaxError
+from liftjax.experiments.small import (
+    BASE_SETTINGS,
+    DETECTOR_SETTINGS,
+    IMAGE_SIZE,
+    LIFTER_SETTINGS,
+    LIFTERS,
+    STORED_SIZE,
+)
 from liftjax.recipes import load_recipe, set_value
 from liftjax.tables import text_table
 from liftjax.training import run as training
 from liftjax.training.checkpoints import load_lifters, load_model
 from liftjax.training.run_directory import write_whole
 
-# Small lifters that learn in half a minute each on two CPU cores. Their sizes and rates come from
-# trials on ground-truth poses in which the test subjects' were looked at; no detector was.
-LIFTERS = {
-    "simple_baseline": {"lifter.overrides.linear_size": 256, "lifter.overrides.dropout": 0.1},
-    "videopose3d": {"lifter.overrides.channels": 256, "lifter.overrides.dropout": 0.1},
-    "iganet": {
-        "lifter.overrides.layers": 2,
-        "lifter.overrides.channels": 32,
-        "lifter.overrides.dropout_scale": 0.0,
-        "batch_size": 64,
-        "optim.learning_rate": 3e-3,
-    },
-    "mixste": {
-        "lifter.overrides.embed_dim": 32,
-        "lifter.overrides.depth": 2,
-        "lifter.overrides.num_heads": 4,
-        "lifter.overrides.drop_path": 0.0,
-        "batch_size": 64,
-        "optim.learning_rate": 3e-3,
-    },
-}
-LIFTER_SETTINGS = {"optim.learning_rate": 2e-3, "optim.warmup_steps": 50}
 METHODS = {"ft2d": (), "single": ("simple_baseline",), "multi": tuple(LIFTERS)}
 RECIPES = {"ft2d": "ft2d", "single": "single_model", "multi": "multi_model"}
 TITLES = {"gt": "GT 2D", "ft2d": "FT-2D", "single": "single-model (SB)", "multi": "multi-model"}
 RESULTS = ("table.json", "table.md", "figure.png")
 SHOWN_PERCENTILES = (5, 35, 65, 95)  # of the 3D improvement, in the figure
-IMAGE_SIZE = (128, 96)
-STORED_SIZE = (144, 108)  # with the margin around the crop
-# How the demo departs from the recipes. Beta and balance were chosen on S8, held out of training;
-# nothing here was chosen on the test subjects S9 and S11.
-SETTINGS = {
-    "log_every": 20,
-    "loss.beta": 30.0,
-    "loss.balance": 1.0,
-    "optim.schedule": "cosine",
-    "optim.warmup_steps": 50,
-    "optim.clip_norm": 1.0,
-}
-BASE_SETTINGS = {"optim.learning_rate": 2e-3}  # of the detector that all methods start from
 
 
 @dataclasses.dataclass(frozen=True)
@@ -202,7 +175,7 @@ def _train_detector(stage: Stage, name: str, recipe: str, steps: int, overrides:
     config.data.dir, config.seed, config.steps = str(stage.data), stage.seed, steps
     config.batch_size, config.checkpoint_every = stage.size.batch_size, steps
     config.detector.name, config.detector.image_size = stage.size.detector, IMAGE_SIZE
-    for key, value in (SETTINGS | overrides).items():
+    for key, value in (DETECTOR_SETTINGS | overrides).items():
         set_value(config, key, value)
     _fit(config)
     training.run(config, str(stage.root / name))
@@ -222,7 +195,7 @@ def _report(stage: Stage, lifter_runs: dict[str, str]) -> dict:
     for method in METHODS:
         detector, _ = load_model(root / method, "detector")
         rows[method], keypoints[method], poses[method] = evaluation.evaluate(
-            detector, lifters, dataset, beta=SETTINGS["loss.beta"]
+            detector, lifters, dataset, beta=DETECTOR_SETTINGS["loss.beta"]
         )
     table = {
         "rows": {

@@ -336,9 +336,11 @@ def load_same_model(path: str | epath.Path, spec: dict) -> nnx.Module:
     return model
 
 
-def load_lifters(paths: Mapping[str, str], skeleton: str) -> dict[str, nnx.Module]:
+def load_lifters(
+    paths: Mapping[str, str], skeleton: str, build: Callable[[dict], nnx.Module] = build_model
+) -> dict[str, nnx.Module]:
     """Trained lifters by name from their run directories; all must be for `skeleton`."""
-    lifters = {name: load_model(path, "lifter")[0] for name, path in paths.items()}
+    lifters = {name: load_model(path, "lifter", build)[0] for name, path in paths.items()}
     for name, lifter in lifters.items():
         if lifter.spec.skeleton != skeleton:
             raise LiftjaxError(
