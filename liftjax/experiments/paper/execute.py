@@ -1,0 +1,211 @@
+"""Does what a plan lacks: trains runs and keeps what each gives on the test samples.
+
+    WORKDIR/data/NAME-HASH    data sets that had to be made
+    WORKDIR/runs/ID           run directories, with `done.json` when they are trained
+    WORKDIR/locks             which process is at what
+
+A run is in one place whatever table asks for it. Killed at any moment, the same command goes on:
+finished runs are left alone, the one in hand from its last checkpoint.
+"""
+
+import contextlib
+import dataclasses
+import json
+import time
+from collections.abc import Iterable, Iterator, Mapping
+
+import filelock
+import numpy as np
+from etils import epath
+from flax import nnx
+
+from liftjax.data.records import PoseDataset
+from liftjax.experiments.paper import outcomes, sources
+from liftjax.experiments.paper.outcomes import Outcome
+from liftjax.experiments.paper.runs import Run, Source, in_order, resolved
+from liftjax.lifters.spec import Lifter
+from liftjax.prediction import lift, lift_dataset, predict_2d, sliding_form
+from liftjax.training import run as training
+from liftjax.training.checkpoints import FOLDER, load_lifters, load_model, whole_steps
+from liftjax.training.run_directory import write_whole
+
+_DONE = "done.json"
+_PATIENCE = 5.0  # seconds between looks at what other processes do
+
+
+@dataclasses.dataclass
+class Workdir:
+    """The directory of a study: data, runs and what they gave."""
+
+    root: epath.Path
+
+    def __post_init__(self):
+        self.root = epath.Path(self.root).expanduser().resolve()
+        self._tests: dict[Source, PoseDataset] = {}
+        self._loaded: dict[tuple, dict[str, Lifter]] = {}
+
+    def place(self, run: Run) -> epath.Path:
+        """The run directory; the user's where one was given."""
+        return epath.Path(run.given) if run.given else self.root / "runs" / run.id
+
+    def seconds(self, run: Run) -> float | None:
+        """How long a finished run took to train; None if that is not known."""
+        done = self._done(run)
+        return json.loads(done.read_text())["seconds"] if done.exists() else None
+
+    def is_done(self, run: Run) -> bool:
+        """Whether nothing is left to do of it."""
+        return self._is_trained(run) and (not run.lifters or self._outcome(run).exists())
+
+    def data(self, source: Source) -> str:
+        """The directory of a data set, which is made if it has to be."""
+        with self.claim(source.reference.removeprefix("data:"), wait=True):
+            return sources.prepare(source, self.root / "data")
+
+    @contextlib.contextmanager
+    def claim(self, name: str, wait: bool = False) -> Iterator[bool]:
+        """Whether this process alone works at `name`, for as long as the context lasts.
+
+        Args:
+          wait: until it does.
+        """
+        if "://" in str(self.root):  # object stores have no locks: one process there
+            yield True
+            return
+        locks = self.root / "locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(locks / name)
+        try:
+            lock.acquire(blocking=wait)
+        except filelock.Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
+
+    def test(self, source: Source) -> PoseDataset:
+        """The samples that are measured."""
+        if source not in self._tests:
+            self._tests[source] = sources.test_samples(self.data(source))
+        return self._tests[source]
+
+    def outcome(self, run: Run) -> Outcome:
+        """What a finished run gives on the test samples."""
+        dataset = self.test(run.source)
+        return outcomes.load(self._outcome(run), dataset.labels, dataset.skeleton.name)
+
+    def detector(self, run: Run) -> nnx.Module:
+        """The trained network."""
+        return load_model(self.place(run), "detector")[0]
+
+    def do(self, run: Run) -> None:
+        """Trains a run, if there is something to train, and stores its outcome, if it has one."""
+        if not self._is_trained(run):
+            self._train(run)
+        if run.lifters and not self._outcome(run).exists():
+            self._measure(run)
+
+    def _is_trained(self, run: Run) -> bool:
+        return not run.recipe or self._done(run).exists()
+
+    def _done(self, run: Run) -> epath.Path:
+        return self.root / "runs" / run.id / _DONE
+
+    def _outcome(self, run: Run) -> epath.Path:
+        return self.root / "runs" / run.id / run.outcome_name
+
+    def _train(self, run: Run) -> None:
+        begun, place = time.perf_counter(), self.place(run)
+        places = {f"run:{parent.id}": str(self.place(parent)) for parent in run.parents}
+        places[run.source.reference] = self.data(run.source)
+        first = max(whole_steps(place / FOLDER), default=0)
+        training.run(resolved(run.recipe, places), str(place))
+        # What an earlier start took is not known, but how many steps it did.
+        share = 1 - first / run.steps
+        seconds = round((time.perf_counter() - begun) / share, 1) if share > 0 else None
+        write_whole(place / _DONE, json.dumps({"title": run.title, "seconds": seconds}))
+
+    def _measure(self, run: Run) -> None:
+        dataset, path = self.test(run.source), self._outcome(run)
+        kpts_px_NK2 = self._keypoints(run, dataset)
+        lifters = self._lifters(run.lifters, dataset.skeleton.name)
+        found = dataset.with_keypoints(kpts_px_NK2)
+        poses_m = {name: _lift(lifter, found) for name, lifter in lifters.items()}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        outcomes.save(path, kpts_px_NK2, poses_m)
+
+    def _keypoints(self, run: Run, dataset: PoseDataset) -> np.ndarray:
+        if run.kind == "truth":
+            return dataset.labels["joints_px"]
+        detector = run.parents[0] if run.kind == "measurement" else run
+        loss = detector.recipe["loss"]
+        return predict_2d(
+            self.detector(detector),
+            dataset,
+            beta=loss["beta"],
+            normalizer=loss["normalizer"],
+            quarter_pixel=loss["quarter_pixel_shift"],
+            precision=detector.recipe["precision"],
+            cache=detector.recipe["data"]["cache"],
+        )
+
+    def _lifters(self, lifters: tuple[tuple[str, Run], ...], skeleton: str):
+        if lifters not in self._loaded:  # runs in a row mostly have the same
+            places = {name: str(self.place(run)) for name, run in lifters}
+            self._loaded = {lifters: load_lifters(places, skeleton, sliding_form)}
+        return self._loaded[lifters]
+
+
+def _lift(lifter: Lifter, dataset: PoseDataset) -> np.ndarray:
+    """Poses (N, K, 3) in metres, of each frame by itself or of the clips around it."""
+    if lifter.spec.frames == "any":
+        return lift(lifter, dataset.labels["joints_px"], dataset.labels["image_size"])
+    return lift_dataset(lifter, dataset)
+
+
+def execute(runs: Iterable[Run], workdir: Workdir, estimate: Mapping[Run, float]) -> None:
+    """Does everything that `runs` still need, in order, and says how far it is.
+
+    Several processes may do this in one work directory, each on devices of its own: a run is done
+    by whoever comes to it first, and a process that dies lets go of its run.
+
+    Args:
+      estimate: seconds that each unfinished run may take.
+    """
+    ordered, begun, waiting = in_order(runs), time.perf_counter(), False
+    if done := sum(map(workdir.is_done, ordered)):
+        print(f"{done} of {len(ordered)} runs are there already.", flush=True)
+    while missing := [run for run in ordered if not workdir.is_done(run)]:
+        ready = [run for run in missing if all(map(workdir.is_done, run.needs))]
+        spent = time.perf_counter() - begun
+        left = sum(estimate.get(run, 0.0) for run in missing)
+        text = f"{_minutes(spent)} so far, about {_minutes(left)} to go"
+        count = f"{len(ordered) - len(missing) + 1}/{len(ordered)}"
+        if any(_do_alone(run, workdir, f"[{count}] {_describe(run)} ({text})") for run in ready):
+            waiting = False
+            continue
+        if not waiting:
+            print(f"Other processes are at the next runs; waiting ({text}).", flush=True)
+        waiting = True
+        time.sleep(_PATIENCE)
+
+
+def _do_alone(run: Run, workdir: Workdir, announcement: str) -> bool:
+    """Does a run unless another process is at it; returns whether it did."""
+    with workdir.claim(run.id) as mine:
+        if not mine or workdir.is_done(run):
+            return False
+        print(announcement, flush=True)
+        workdir.do(run)
+    return True
+
+
+def _describe(run: Run) -> str:
+    seed = f", seed {run.seed}" if run.seed else ""
+    return f"{run.id} {run.title}{seed}: {run.steps} steps"
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,207 @@
+"""What the paper finds, as claims that are checked on what was measured, and said true or not.
+
+A claim is a list of comparisons. It is true if every interval lies wholly on the claimed side,
+false if any lies wholly on the other, and else undecided: nothing is said of an interval that
+spans zero. Intervals are not widened for being many; that all must agree makes "true" the harder
+verdict, and a claim of many parts is the more easily called false.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+from liftjax.experiments.paper.measures import Measure, average, mpjpe, pck
+from liftjax.experiments.paper.outcomes import Outcome
+from liftjax.experiments.paper.published import BETAS
+from liftjax.experiments.paper.runs import Run
+from liftjax.experiments.paper.statistics import Paired, paired
+from liftjax.experiments.paper.study import DETECTOR_TITLES, LIFTER_TITLES, Study
+
+TRUE, FALSE, UNDECIDED = "true", "false", "undecided"
+PCK_MARGIN = 1.0  # points by which PCK "hardly changes"
+
+_SB = "simple_baseline"
+_CROSS_VALIDATED = ("hrnet", "dwpose")  # in Tables 4 and 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """One comparison, a - b, with its claim.
+
+    Attributes:
+      what: the comparison in words.
+      margin: None: a is claimed to be below b. A number: to be within so much of b.
+    """
+
+    what: str
+    a: Measure
+    b: Measure
+    margin: float | None = None
+
+    def verdict(self, found: Paired) -> str:
+        """What an interval says of the claim."""
+        if self.margin is None:
+            holds, fails = found.high < 0, found.low > 0
+        else:
+            holds = -self.margin < found.low and found.high < self.margin
+            fails = found.low > self.margin or found.high < -self.margin
+        return TRUE if holds else FALSE if fails else UNDECIDED
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """A statement that holds if all its parts do, for the runs of one seed."""
+
+    key: str
+    statement: str
+    parts: tuple[Part, ...]
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """What must have been run."""
+        measures = [measure for part in self.parts for measure in (part.a, part.b)]
+        return tuple({run.id: run for measure in measures for run in measure.runs}.values())
+
+
+def claims(study: Study) -> tuple[Claim, ...]:
+    """The paper's findings, of the detectors and lifters that the study has."""
+    own = study.beta("hrnet") if "hrnet" in study.detectors else 100
+    found = [
+        Claim(
+            "multi_below_ft2d",
+            "Multi-model guidance lowers the mean MPJPE over lifters, for every detector",
+            tuple(_multi_below_ft2d(study)),
+        ),
+        Claim(
+            "single_below_ft2d",
+            "Single-model guidance lowers the MPJPE of its own lifter, for every detector",
+            tuple(_single_below_ft2d(study)),
+        ),
+        Claim(
+            "multi_better_on_unseen",
+            "On a lifter unseen in training, multi-model guidance is better than single-model",
+            tuple(_multi_better_on_unseen(study)),
+        ),
+        Claim("beta_1_worst", "β = 1 is the worst of those tried", tuple(_beta_1_worst(study))),
+        Claim("beta_100_best", "β = 100 is the best of those tried", tuple(_beta_best(study, 100))),
+        Claim(
+            "softmax_not_worse",
+            "Soft-argmax by softmax is at least as good as by ReLU",
+            tuple(_softmax_below_relu(study)),
+        ),
+        Claim(
+            "pck_unchanged",
+            "PCK@0.2 hardly changes while MPJPE falls, for every detector (multi-model)",
+            tuple(_pck_unchanged(study)),
+        ),
+    ]
+    if own not in BETAS:
+        statement = f"β = {own:g}, chosen for this scale, is the best of those tried"
+        found.insert(5, Claim("beta_own_best", statement, tuple(_beta_best(study, own))))
+    return tuple(claim for claim in found if claim.parts)
+
+
+def findings(studies: Sequence[Study], outcomes: Mapping[str, Outcome]) -> list[dict]:
+    """The claims of which everything needed has been run, as the report holds them.
+
+    Args:
+      studies: of one data set, one a seed; a claim is checked on those seeds that have its runs.
+      outcomes: by run id.
+    """
+    by_key: dict[str, list[Claim]] = {}
+    for study in studies:
+        for claim in claims(study):
+            if all(run.id in outcomes for run in claim.runs):
+                by_key.setdefault(claim.key, []).append(claim)
+    checked = [_checked(seeds, outcomes) for seeds in by_key.values()]
+    return [finding for finding in checked if finding]
+
+
+def _checked(seeds: Sequence[Claim], outcomes: Mapping[str, Outcome]) -> dict | None:
+    """A finding from one claim of each seed; None if the samples are too few for an interval."""
+    parts = []
+    for same in zip(*(claim.parts for claim in seeds), strict=True):
+        a, b = ([getattr(part, side).of(outcomes) for part in same] for side in "ab")
+        found = paired(a, b)
+        if not (math.isfinite(found.low) and math.isfinite(found.high)):
+            return None
+        # The test is of "no difference", which is not the claim where there is a margin.
+        p = None if same[0].margin is not None else found.p
+        part = {"what": same[0].what} | found._asdict() | {"p": p, "unit": same[0].a.unit}
+        parts.append(part | {"verdict": same[0].verdict(found)})
+    verdicts = {part["verdict"] for part in parts}
+    verdict = FALSE if FALSE in verdicts else UNDECIDED if UNDECIDED in verdicts else TRUE
+    return {
+        "key": seeds[0].key,
+        "claim": seeds[0].statement,
+        "verdict": verdict,
+        "parts": parts,
+    }
+
+
+# The comparisons of each claim
+
+
+def _multi_below_ft2d(study: Study) -> Iterator[Part]:
+    for detector in study.detectors:
+        what = f"{DETECTOR_TITLES[detector]}, multi-model against FT-2D"
+        yield Part(what, mpjpe(study.multi(detector)), mpjpe(study.ft2d(detector)))
+
+
+def _single_below_ft2d(study: Study) -> Iterator[Part]:
+    for detector in study.detectors:
+        for lifter in study.lifters:
+            what = f"{DETECTOR_TITLES[detector]} with {LIFTER_TITLES[lifter]}, single-model"
+            guided = mpjpe(study.single(detector, lifter), lifter)
+            yield Part(f"{what} against FT-2D", guided, mpjpe(study.ft2d(detector), lifter))
+
+
+def _multi_better_on_unseen(study: Study) -> Iterator[Part]:
+    """Means over the lifter left out; single-model, over the runs with each of the others too."""
+    for detector in (name for name in _CROSS_VALIDATED if name in study.detectors):
+        if len(study.lifters) < 2:
+            continue
+        multi, single = [], []
+        for unseen in study.lifters:
+            multi.append(mpjpe(study.multi(detector, without=unseen), unseen))
+            seen = [lifter for lifter in study.lifters if lifter != unseen]
+            single.append(average([mpjpe(study.single(detector, s), unseen) for s in seen]))
+        what = f"{DETECTOR_TITLES[detector]}, multi-model against single-model, mean over lifters"
+        yield Part(what, average(multi), average(single))
+
+
+def _beta_1_worst(study: Study) -> Iterator[Part]:
+    tried = _tried_betas(study)
+    for beta in (beta for beta in tried if beta != 1):
+        yield Part(f"β = {beta:g} against β = 1", tried[beta], tried[1])
+
+
+def _beta_best(study: Study, best: float) -> Iterator[Part]:
+    tried = _tried_betas(study)
+    for beta in (beta for beta in tried if beta != best):
+        yield Part(f"β = {best:g} against β = {beta:g}", tried[best], tried[beta])
+
+
+def _tried_betas(study: Study) -> dict[float, Measure]:
+    """MPJPE by beta, of HRNet guided by SB as in Table 6; {} if the study lacks either."""
+    if "hrnet" not in study.detectors or _SB not in study.lifters:
+        return {}
+    betas = sorted({*BETAS, study.beta("hrnet")})
+    runs = {beta: study.single("hrnet", _SB, **{"loss.beta": float(beta)}) for beta in betas}
+    return {beta: mpjpe(run, _SB) for beta, run in runs.items()}
+
+
+def _softmax_below_relu(study: Study) -> Iterator[Part]:
+    if "rtmpose" in study.detectors and _SB in study.lifters:
+        relu = study.single("rtmpose", _SB, **{"loss.normalizer": "relu"})
+        softmax = study.single("rtmpose", _SB)
+        yield Part("RTMPose with SB, softmax against ReLU", mpjpe(softmax, _SB), mpjpe(relu, _SB))
+
+
+def _pck_unchanged(study: Study) -> Iterator[Part]:
+    for detector in study.detectors:
+        guided, plain = study.multi(detector), study.ft2d(detector)
+        title = DETECTOR_TITLES[detector]
+        what = f"{title}, PCK@0.2 within {PCK_MARGIN:g} point of FT-2D"
+        yield Part(what, pck(guided), pck(plain), PCK_MARGIN)
+        yield Part(f"{title}, MPJPE below FT-2D", mpjpe(guided), mpjpe(plain))

@@ -1,0 +1,206 @@
+"""Runs as values: what is trained from what, named by a hash of its recipe.
+
+A run's recipe refers to other runs and to data sets by name ("run:1a2b...", "data:synthetic-..."),
+never by path, so that the same experiment has the same name in every work directory.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import jax
+from flax import nnx
+from ml_collections import ConfigDict
+
+from liftjax import registry
+from liftjax.recipes import complete, load_recipe, set_value
+from liftjax.training.checkpoints import build_model
+
+_LENGTH = 10  # hexadecimal digits of a name
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A data set: the user's in `directory`, or one made of `settings` in the work directory.
+
+    Attributes:
+      name: 'human36m', 'panoptic', 'synthetic', 'multicam' or 'clips'.
+      version: of what lies in the directory.
+      lifter_split: the split that lifters learn from.
+      samples: pictures to train on.
+    """
+
+    name: str
+    directory: str = ""
+    version: str = ""
+    settings: tuple[tuple[str, Any], ...] = ()
+    lifter_split: str = "train"
+    samples: int = 0
+
+    @property
+    def reference(self) -> str:
+        """How recipes refer to it."""
+        what = [self.directory, *filter(None, [self.version]), *self.settings]
+        return f"data:{self.name}-{digest(what)}"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Run:
+    """Something trained, given, or (the labels themselves) neither. Equal ids are equal runs.
+
+    Attributes:
+      id: the name of its directory.
+      title: what it is, in words.
+      kind: 'lifter', 'detector', 'truth' (ground-truth 2D in a detector's place) or 'measurement'
+        (of its one parent, on other data or through other lifters).
+      method: 'base', 'ft2d', 'single', 'multi' of a detector, else ''.
+      detector: the row of the tables, else ''.
+      seed: of weights and order.
+      recipe: what it is trained by; None: nothing is trained.
+      given: the user's run directory that stands for it.
+      parents: what its recipe refers to.
+      lifters: those that its keypoints are lifted by, by name; none: it is not evaluated.
+      source: the data it is trained and tested on.
+    """
+
+    id: str
+    title: str
+    kind: str
+    seed: int
+    source: Source
+    method: str = ""
+    detector: str = ""
+    recipe: Mapping[str, Any] | None = None
+    given: str = ""
+    parents: tuple["Run", ...] = ()
+    lifters: tuple[tuple[str, "Run"], ...] = ()
+
+    def __eq__(self, other) -> bool:
+        return isinstance(other, Run) and self.id == other.id
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    @property
+    def steps(self) -> int:
+        """Training steps."""
+        return self.recipe["steps"] if self.recipe else 0
+
+    @property
+    def needs(self) -> tuple["Run", ...]:
+        """What must be there before it can be trained and evaluated."""
+        return (*self.parents, *(lifter for _, lifter in self.lifters))
+
+    @property
+    def outcome_name(self) -> str:
+        """Of the file of its predictions: other lifters, other poses."""
+        return f"outcome-{digest([lifter.id for _, lifter in self.lifters])}.npz"
+
+    @property
+    def operations(self) -> float:
+        """Multiply-adds of its training, about: three forward passes a step.
+
+        Sizes that differ from a preset's are told by the number of parameters.
+        """
+        if not self.recipe:
+            return 0.0
+        return 3e9 * _gmacs(self.kind, self.recipe) * self.recipe["batch_size"] * self.steps
+
+
+def train_run(recipe: str, settings: Mapping[str, Any], source: Source, **about) -> Run:
+    """A run of the recipe with `settings`, dotted keys; values that are runs become references."""
+    parents = tuple(value for value in settings.values() if isinstance(value, Run))
+    config = load_recipe(recipe)
+    set_value(config, "data.dir", source.reference)
+    for key, value in settings.items():
+        set_value(config, key, f"run:{value.id}" if isinstance(value, Run) else value)
+    content = config.to_dict()
+    return Run(id=digest(content), recipe=content, parents=parents, source=source, **about)
+
+
+def given_run(directory: str, source: Source, **about) -> Run:
+    """The user's own run directory in place of one that would be trained."""
+    return Run(id=digest(["given", directory]), given=directory, source=source, **about)
+
+
+def truth_run(source: Source, lifters: tuple[tuple[str, Run], ...], seed: int) -> Run:
+    """Ground-truth 2D poses, to be lifted."""
+    name = digest(["truth", source.reference, *(lifter.id for _, lifter in lifters)])
+    return Run(
+        id=name, title="ground-truth 2D", kind="truth", seed=seed, source=source, lifters=lifters
+    )
+
+
+def measurement(
+    detector: Run, source: Source, lifters: tuple[tuple[str, Run], ...], where: str
+) -> Run:
+    """A trained detector on the test samples of `source`, through `lifters`."""
+    name = digest(["measured", detector.id, source.reference, *(run.id for _, run in lifters)])
+    return Run(
+        id=name,
+        title=f"{detector.title}, {where}",
+        kind="measurement",
+        method=detector.method,
+        detector=detector.detector,
+        seed=detector.seed,
+        source=source,
+        parents=(detector,),
+        lifters=lifters,
+    )
+
+
+def resolved(recipe: Mapping[str, Any], places: Mapping[str, str]) -> ConfigDict:
+    """The recipe with its references replaced by paths."""
+
+    def walk(value):
+        if isinstance(value, Mapping):
+            return {key: walk(v) for key, v in value.items()}
+        if isinstance(value, str) and value.startswith(("run:", "data:")):
+            return places[value]
+        return value
+
+    return complete(walk(recipe))
+
+
+def in_order(runs: Iterable[Run]) -> list[Run]:
+    """The runs and all that they need, each once, and after what it needs."""
+    ordered: dict[Run, None] = {}
+
+    def visit(run: Run) -> None:
+        if run not in ordered:
+            for needed in run.needs:
+                visit(needed)
+            ordered[run] = None
+
+    for run in runs:
+        visit(run)
+    return list(ordered)
+
+
+@functools.lru_cache
+def _count(kind: str, spec: tuple[tuple[str, Any], ...]) -> int:
+    """Parameters of a network that is not built."""
+    module = nnx.eval_shape(lambda: build_model({"kind": kind, **dict(spec)}))
+    return sum(v.size for v in jax.tree.leaves(nnx.state(module, nnx.Param)))
+
+
+def _gmacs(kind: str, recipe: Mapping[str, Any]) -> float:
+    """10^9 multiply-adds of one forward pass."""
+    section = recipe["lifter" if kind == "lifter" else "detector"]
+    preset = registry.get_preset(kind, section["name"])
+    if kind == "lifter":
+        spec = {"name": section["name"], "skeleton": preset.skeleton, **section["overrides"]}
+        parameters = _count(kind, tuple(spec.items()))
+        return preset.gmacs * section["num_frames"] * parameters / preset.parameters
+    height, width = section["image_size"] or preset.keywords["image_size"]
+    usual = preset.keywords["image_size"]
+    return preset.gmacs * height * width / (usual[0] * usual[1])
+
+
+def digest(content: Any) -> str:
+    """A short name of JSON content."""
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:_LENGTH]

@@ -1,0 +1,140 @@
+"""How large the experiments are: the paper's size, or one for two CPU cores."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from liftjax.experiments import small
+
+DETECTORS = ("hrnet", "rtmpose", "dwpose")
+VIDEO_FRAMES = 27
+LIFTERS = ("simple_baseline", "iganet", "videopose3d", "mixste")  # in the paper's order
+
+
+@dataclasses.dataclass(frozen=True)
+class DetectorPlan:
+    """A detector of the tables and how the one is trained that all methods start from.
+
+    Attributes:
+      preset: the network. start: settings of its first training, on 2D labels alone.
+      start_steps: its length; 0: as long as the guided training.
+      teacher: the row whose first detector teaches this one, by DWPose's two stages.
+      settings: of what follows, FT-2D and guided alike.
+    """
+
+    preset: str
+    start: Mapping[str, Any]
+    start_steps: int = 0
+    teacher: str = ""
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """The size of everything.
+
+    Attributes:
+      detectors: by row of the tables. lifters: settings of each.
+      detector_settings, lifter_settings: of all detectors, of all lifters.
+      steps: of FT-2D and guided training; 0: `epochs` of the data.
+      batch_size: of detectors. image_size: of crops (height, width).
+      counts: of the synthetic data set. stored_size: of its pictures.
+      video_lifters: settings of those that see `VIDEO_FRAMES` frames. clip_counts: of the synthetic
+        data set of clips that they need.
+    """
+
+    name: str
+    detectors: Mapping[str, DetectorPlan]
+    lifters: Mapping[str, Mapping[str, Any]]
+    detector_settings: Mapping[str, Any]
+    lifter_settings: Mapping[str, Any]
+    lifter_steps: int
+    batch_size: int
+    image_size: tuple[int, int]
+    steps: int = 0
+    epochs: int = 40
+    counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    video_lifters: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    clip_counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    stored_size: tuple[int, int] = (480, 360)
+
+    def length(self, samples: int) -> int:
+        """Steps of FT-2D and of guided training on so many samples."""
+        return self.steps or max(1, round(self.epochs * samples / self.batch_size))
+
+
+# SimCC from scratch wants another optimizer than heatmaps, see the README.
+_SIMCC_START = {
+    "optim.name": "adamw",
+    "optim.learning_rate": 4e-3,
+    "optim.weight_decay": 0.05,
+    "optim.decay_norms": False,
+    "optim.schedule": "flat_cosine",
+}
+
+PAPER = Scale(
+    name="paper",
+    detectors={
+        "hrnet": DetectorPlan("hrnet_w32", {}),
+        "rtmpose": DetectorPlan("rtmpose_l", _SIMCC_START),
+        "dwpose": DetectorPlan("dwpose_l", _SIMCC_START),
+    },
+    lifters={name: {} for name in LIFTERS},
+    detector_settings={"log_every": 100},
+    lifter_settings={},
+    lifter_steps=20_000,
+    batch_size=64,
+    image_size=(384, 288),
+    counts={"num_train": 40_000, "num_test": 5000, "num_poses": 400_000},
+    video_lifters={
+        "videopose3d": {"batch_size": 1024, "lifter.flip": True},
+        "mixste": {"batch_size": 64, "lifter.flip": True},
+    },
+    clip_counts={"num_train": 0, "num_test": 5400, "num_poses": 540_000},
+)
+
+# The paper's weights as they stand, and the beta that is best for FT-2D on S8, of 3, 10, 20, 30, 50
+# and 100.
+_SMALL_SIMCC = {"loss.balance": 0.0, "loss.beta": 10.0}
+
+SMALL = Scale(
+    name="small",
+    detectors={
+        "hrnet": DetectorPlan("hrnet_small", small.BASE_SETTINGS, 900),
+        "rtmpose": DetectorPlan("rtmpose_tiny", _SIMCC_START, 1500, settings=_SMALL_SIMCC),
+        "dwpose": DetectorPlan("rtmpose_tiny", {}, 1500, "rtmpose", settings=_SMALL_SIMCC),
+    },
+    lifters={name: small.LIFTERS[name] for name in LIFTERS},
+    detector_settings=small.DETECTOR_SETTINGS,
+    lifter_settings=small.LIFTER_SETTINGS,
+    lifter_steps=2000,
+    batch_size=32,
+    image_size=small.IMAGE_SIZE,
+    steps=250,
+    counts={"num_train": 4000, "num_test": 2000, "num_poses": 40_000},
+    video_lifters={
+        "videopose3d": {"lifter.overrides.channels": 128, "lifter.overrides.dropout": 0.1},
+        "mixste": small.LIFTERS["mixste"] | {"batch_size": 16},
+    },
+    clip_counts={"num_train": 0, "num_test": 60 * VIDEO_FRAMES, "num_poses": 3000 * VIDEO_FRAMES},
+    stored_size=small.STORED_SIZE,
+)
+
+# Everything real and nothing learnt: for trying the command itself.
+TINY = dataclasses.replace(
+    SMALL,
+    name="tiny",
+    detectors={
+        name: dataclasses.replace(
+            plan, start_steps=2, preset="hrnet_tiny" if name == "hrnet" else plan.preset
+        )
+        for name, plan in SMALL.detectors.items()
+    },
+    lifter_steps=4,
+    batch_size=4,
+    steps=2,
+    counts={"num_train": 24, "num_test": 60, "num_poses": 200},
+    clip_counts={"num_train": 0, "num_test": 2 * VIDEO_FRAMES, "num_poses": 4 * VIDEO_FRAMES},
+)
+
+SCALES = {scale.name: scale for scale in (PAPER, SMALL, TINY)}

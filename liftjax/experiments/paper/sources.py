@@ -1,0 +1,98 @@
+"""The data sets of the tables: the user's own, or made in the work directory."""
+
+import numpy as np
+from etils import epath
+
+from liftjax.data import windows
+from liftjax.data.records import PoseDataset, read_metadata, split_names
+from liftjax.errors import LiftjaxError, unknown_name
+from liftjax.experiments.paper.published import ACTION_HEADS
+from liftjax.experiments.paper.runs import Source, digest
+from liftjax.experiments.paper.scales import VIDEO_FRAMES, Scale
+
+MADE = ("synthetic", "multicam")
+NAMES = ("human36m", "panoptic", *MADE)
+_VIDEO_STEP = 5  # frame numbers between neighbours, at most: a tenth of a second at 50 Hz
+_RECORDING_SAMPLES = 180  # pictures to train on in the demo recording: 60 frames, 3 cameras
+_SYNTHETIC_SEED = 0  # the data stays the same whatever the seed of what is trained
+
+
+def find(text: str, scale: Scale) -> Source:
+    """The data set of `--data NAME` or `--data NAME=DIRECTORY`.
+
+    Raises:
+      LiftjaxError: an unknown name, or no data set in the directory.
+    """
+    name, _, directory = text.partition("=")
+    if name not in NAMES:
+        raise unknown_name("data set", name, NAMES)
+    if name in MADE and not directory:
+        return _made(name, scale)
+    directory = str(epath.Path(directory or f"data/{name}").expanduser().resolve())
+    splits = split_names(directory)
+    if "test" not in splits:
+        raise LiftjaxError(f"{directory} has no split 'test' to measure on, but {splits}.")
+    samples = int(PoseDataset.open(directory, "train").labels["has_image"].sum())
+    lifter_split = "poses" if "poses" in splits else "train"
+    version = digest(read_metadata(directory))
+    return Source(name, directory, version, lifter_split=lifter_split, samples=samples)
+
+
+def find_clips(source: Source, scale: Scale) -> Source | None:
+    """The data for lifters of several frames; None where the data has no clips.
+
+    Synthetic clips are a data set of their own; elsewhere the test split itself must be clips.
+    """
+    if source.name == "synthetic" and not source.directory:
+        settings = {"seed": _SYNTHETIC_SEED, "crop_size": scale.stored_size, **scale.clip_counts}
+        settings |= {"clip_frames": VIDEO_FRAMES}
+        return Source("clips", settings=tuple(sorted(settings.items())), lifter_split="poses")
+    if source.directory:
+        clips = windows.find_clips(PoseDataset.open(source.directory, "test").labels)
+        is_video = clips.step <= _VIDEO_STEP and np.median(clips.lengths) >= VIDEO_FRAMES
+        return source if is_video else None
+    return None
+
+
+def _made(name: str, scale: Scale) -> Source:
+    if name == "multicam":
+        return Source(name, samples=_RECORDING_SAMPLES)
+    settings = {"seed": _SYNTHETIC_SEED, "crop_size": scale.stored_size, **scale.counts}
+    return Source(
+        name,
+        settings=tuple(sorted(settings.items())),
+        lifter_split="poses",
+        samples=scale.counts["num_train"],
+    )
+
+
+def actions(source: Source) -> tuple[str, ...]:
+    """The actions of the test split, in the paper's order where it has them."""
+    if source.name in ("human36m", "synthetic"):
+        return tuple(ACTION_HEADS)
+    if source.name == "multicam":
+        return ()
+    return tuple(np.unique(PoseDataset.open(source.directory, "test").labels["action"]).tolist())
+
+
+def prepare(source: Source, folder: epath.Path) -> str:
+    """The directory of the data set; one that is to be made is made in `folder`."""
+    if source.directory:
+        return source.directory
+    place = folder / source.reference.removeprefix("data:")
+    if not place.exists():
+        if source.name == "multicam":
+            from data_prep.multicam.build import build_demo_recording
+
+            build_demo_recording(place)
+        else:
+            from data_prep.synthetic.build import build
+
+            build(place, **dict(source.settings))
+    return str(place)
+
+
+def test_samples(directory: str) -> PoseDataset:
+    """The samples that are measured: the test split's, those with a picture and a 3D pose."""
+    dataset = PoseDataset.open(directory, "test")
+    return dataset.select(dataset.labels["has_image"] & dataset.labels["has_3d"].astype(bool))

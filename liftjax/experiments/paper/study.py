@@ -1,0 +1,209 @@
+"""The experiments of one seed on one data set, as runs: what starts from what, under which recipe.
+
+lifters (ground-truth poses) --------------------------------.
+first detector (2D labels)  ->  FT-2D                        |  for as many further steps
+                            ->  single-model guidance   <----|
+                            ->  multi-model guidance    <----'
+"""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+from liftjax.errors import unknown_name
+from liftjax.experiments.paper.runs import (
+    Run,
+    Source,
+    given_run,
+    measurement,
+    train_run,
+    truth_run,
+)
+from liftjax.experiments.paper.scales import VIDEO_FRAMES, DetectorPlan, Scale
+
+DETECTOR_TITLES = {"hrnet": "HRNet", "rtmpose": "RTMPose", "dwpose": "DWPose"}
+LIFTER_TITLES = {
+    "simple_baseline": "SB",
+    "iganet": "IGANet",
+    "videopose3d": "VPose",
+    "mixste": "MixSTE",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """All experiments of one seed on one data set; its methods describe runs and run nothing.
+
+    Attributes:
+      source: the data. scale: the size. seed: of everything that is trained.
+      given: the user's run directories for first detectors and lifters, by row and name.
+      earlier: a study whose detectors and lifters this one starts from.
+      clips: data whose test split is clips, and on which lifters of several frames are trained.
+      actions: of the test split, in the order of the tables.
+    """
+
+    source: Source
+    scale: Scale
+    seed: int = 0
+    given: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)
+    earlier: "Study | None" = None
+    clips: Source | None = None
+    actions: tuple[str, ...] = ()
+
+    @property
+    def data(self) -> str:
+        """The name of the data set."""
+        return self.source.name
+
+    @property
+    def detectors(self) -> tuple[str, ...]:
+        """Rows of the tables."""
+        return tuple(self.scale.detectors)
+
+    @property
+    def lifters(self) -> tuple[str, ...]:
+        """Columns of the tables."""
+        return tuple(self.scale.lifters)
+
+    def beta(self, detector: str) -> float:
+        """The beta of a detector's soft-argmax, where it is not what is varied."""
+        return self.ft2d(detector).recipe["loss"]["beta"]
+
+    def truth(self) -> Run:
+        """Ground-truth 2D through the lifters."""
+        return truth_run(self.source, self._lifters, self.seed)
+
+    def lifter(self, name: str) -> Run:
+        """A lifter, trained on ground-truth poses."""
+        about = {"title": f"lifter {LIFTER_TITLES[name]}", "kind": "lifter", "seed": self.seed}
+        if name in self.given:
+            return given_run(self.given[name], self.source, **about)
+        steps = self.scale.lifter_steps
+        settings = dict(self.scale.lifter_settings) | dict(self.scale.lifters[name])
+        if self.earlier:
+            steps = max(1, steps // 4)
+            settings["lifter.checkpoint"] = self.earlier.lifter(name)
+        settings |= {"lifter.name": name, "data.split": self.source.lifter_split}
+        return self._train("lifter", settings, steps, about)
+
+    def start(self, detector: str) -> Run:
+        """The detector that FT-2D and the guided ones go on from; trained on 2D labels alone."""
+        plan = self.scale.detectors[detector]
+        title = DETECTOR_TITLES[detector]
+        about = {"kind": "detector", "method": "base", "detector": detector, "seed": self.seed}
+        about["title"] = f"{title}, first training in 2D"
+        if detector in self.given:
+            return given_run(self.given[detector], self.source, **about)
+        length = self.scale.length(self.source.samples)
+        if self.earlier:
+            settings = {"detector.checkpoint": self.earlier.start(detector)}
+            settings = self._detector_settings(detector) | settings
+            return self._train("ft2d", settings, length, about)
+        steps = plan.start_steps or length
+        if plan.teacher:
+            return self._distilled(plan, detector, steps, about)
+        return self._train("ft2d", self._detector_settings(detector) | plan.start, steps, about)
+
+    def ft2d(self, detector: str) -> Run:
+        """The baseline: further steps on 2D labels alone."""
+        return self._further("ft2d", detector, {}, "FT-2D", "ft2d")
+
+    def single(self, detector: str, lifter: str, **changes: Any) -> Run:
+        """Guided by one lifter; `changes` are settings, as {"loss.beta": 50.0}."""
+        lifters = {f"lifters.{lifter}": self.lifter(self._known(lifter))}
+        title = f"single-model, {LIFTER_TITLES[lifter]}"
+        return self._further("single_model", detector, lifters | changes, title, "single")
+
+    def multi(self, detector: str, without: str | None = None, **changes: Any) -> Run:
+        """Guided by all lifters, or all `without` one."""
+        names = [n for n in self.lifters if without is None or n != self._known(without)]
+        lifters = {f"lifters.{name}": self.lifter(name) for name in names}
+        title = "multi-model" + (f" w/o {LIFTER_TITLES[without]}" if without else "")
+        return self._further("multi_model", detector, lifters | changes, title, "multi")
+
+    def on_clips(self, detector: Run | None) -> Run:
+        """A trained detector (None: ground-truth 2D) on clips, through lifters of one and of
+        several frames: `NAME` and `NAME 27`."""
+        lifters = tuple(
+            (name if frames == 1 else f"{name} {frames}", run)
+            for name in self.scale.video_lifters
+            for frames, run in ((1, self.lifter(name)), (VIDEO_FRAMES, self.video_lifter(name)))
+        )
+        if detector is None:
+            return truth_run(self.clips, lifters, self.seed)
+        return measurement(detector, self.clips, lifters, "on clips")
+
+    def video_lifter(self, name: str) -> Run:
+        """A lifter of `VIDEO_FRAMES` frames, trained on ground-truth clips."""
+        title = f"lifter {LIFTER_TITLES[name]}, {VIDEO_FRAMES} frames"
+        about = {"title": title, "kind": "lifter", "seed": self.seed}
+        given = f"{name}_{VIDEO_FRAMES}"
+        if given in self.given:
+            return given_run(self.given[given], self.clips, **about)
+        settings = dict(self.scale.lifter_settings) | dict(self.scale.video_lifters[name])
+        settings |= {"lifter.name": name, "lifter.num_frames": VIDEO_FRAMES}
+        settings |= {"data.split": self.clips.lifter_split}
+        return self._train("lifter", settings, self.scale.lifter_steps, about, self.clips)
+
+    @functools.cached_property
+    def _lifters(self) -> tuple[tuple[str, Run], ...]:
+        return tuple((name, self.lifter(name)) for name in self.lifters)
+
+    def _known(self, lifter: str) -> str:
+        if lifter not in self.scale.lifters:
+            raise unknown_name("lifter", lifter, self.scale.lifters)
+        return lifter
+
+    def _detector_settings(self, detector: str) -> dict[str, Any]:
+        plan = self.scale.detectors[detector]
+        return {
+            "batch_size": self.scale.batch_size,
+            "detector.name": plan.preset,
+            "detector.image_size": self.scale.image_size,
+            **self.scale.detector_settings,
+        }
+
+    def _further(self, recipe: str, detector: str, more: Mapping, title: str, method: str) -> Run:
+        """Steps that go on from the first detector."""
+        plan = self.scale.detectors[detector]
+        settings = self._detector_settings(detector) | plan.settings
+        settings |= {"detector.checkpoint": self.start(detector), **more}
+        changed = [f"{k.rsplit('.')[-1]} {v}" for k, v in more.items() if not isinstance(v, Run)]
+        about = {
+            "title": ", ".join([DETECTOR_TITLES[detector], title, *changed]),
+            "kind": "detector",
+            "method": method,
+            "detector": detector,
+            "seed": self.seed,
+            "lifters": self._lifters,
+        }
+        return self._train(recipe, settings, self.scale.length(self.source.samples), about)
+
+    def _distilled(self, plan: DetectorPlan, detector: str, steps: int, about: dict) -> Run:
+        """DWPose's two stages: taught by another detector, then a fresh head by the old one."""
+        settings = self._detector_settings(detector) | plan.start
+        # The recipes' own optimizer is the one for distillation.
+        own = {k: v for k, v in settings.items() if not k.startswith("optim.")}
+        own |= {"optim.learning_rate": 4e-3}
+        taught = {"distill.teacher": self.start(plan.teacher)}
+        first_about = about | {"title": f"{about['title']}, taught"}
+        student = self._train("distill_student", own | taught, steps, first_about)
+        head = {"detector.checkpoint": student}
+        return self._train("distill_head", own | head, max(1, steps // 5), about)
+
+    def _train(
+        self,
+        recipe: str,
+        settings: Mapping,
+        steps: int,
+        about: Mapping,
+        source: Source | None = None,
+    ) -> Run:
+        settings = {**settings, "steps": steps, "seed": self.seed}
+        settings["checkpoint_every"] = min(steps, 1000)
+        warmup = settings.get("optim.warmup_steps")
+        limit = min(50, steps // 2) if self.scale.steps else None
+        if limit is not None:
+            settings["optim.warmup_steps"] = limit if warmup is None else min(warmup, limit)
+        return train_run(recipe, settings, source or self.source, **about)
