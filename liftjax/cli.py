@@ -6,6 +6,7 @@ set before jax starts.
 
 import argparse
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Sequence
@@ -13,7 +14,8 @@ from collections.abc import Sequence
 from liftjax import hosts, xla_flags
 from liftjax.errors import LiftjaxError, Preempted
 
-CACHING = ("demo", "train", "evaluate", "benchmark")  # commands that compile large programs
+# Commands that compile large programs.
+CACHING = ("demo", "train", "evaluate", "tables", "benchmark")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -22,6 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     2: the user's input was wrong. 75: told to end, all is saved, the same command goes on.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
+    typed = shlex.join(["python", "-m", "liftjax", *argv])
     argv, overrides = _split(argv, "--config.")
     argv, keywords = _split(argv, "--model.")
     args = _parser().parse_args(argv)
@@ -29,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if given and not hasattr(args, option):
             print(f"error: {args.command} takes no --{option}.KEY=VALUE.", file=sys.stderr)
             return 2
-    args.overrides, args.keywords = overrides, keywords
+    args.overrides, args.keywords, args.typed = overrides, keywords, typed
     if hasattr(args, "workdir"):  # the shell leaves the ~ of --workdir=~/runs alone
         args.workdir = os.path.expanduser(args.workdir)
     xla_flags.configure()
@@ -79,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_train(commands)
     _add_evaluate(commands)
+    _add_tables(commands)
     _add_benchmark(commands)
     _add_models(commands)
     _add_import(commands)
@@ -148,6 +152,48 @@ def _add_evaluate(commands) -> None:
         "--step", default="last", help="checkpoint: last, best (by validation) or a number"
     )
     _add_hosts(parser)
+
+
+def _add_tables(commands) -> None:
+    def run(args) -> None:
+        from liftjax.experiments.paper import command
+
+        command.run(
+            args.table,
+            args.workdir,
+            data=args.data,
+            scale=args.scale,
+            seeds=range(args.seed, args.seed + args.seeds),
+            given=args.given,
+            dry_run=args.dry_run,
+            command=args.typed,
+        )
+
+    text = (
+        "The tables and figures of the paper's supplement beside its numbers: plans the runs they "
+        "need, does those that are missing, writes a report. Run again to go on."
+    )
+    example = "python -m liftjax tables 2 6 --data human36m=data/human36m --scale paper --dry-run"
+    parser = _command(commands, "tables", run, text, example)
+    parser.add_argument(
+        "table",
+        nargs="*",
+        default=["all"],
+        help="1 to 8, relu, voting, gt, all (of these; default), ablations",
+    )
+    parser.add_argument(
+        "--data", nargs="+", default=["synthetic"], metavar="NAME[=DIR]",
+        help="human36m, panoptic, synthetic, multicam; default: synthetic, which is made",
+    )  # fmt: skip
+    parser.add_argument("--scale", default="small", choices=("paper", "small", "tiny"))
+    parser.add_argument("--workdir", default="runs/tables", help="default: %(default)s")
+    parser.add_argument("--seed", type=int, default=0, help="the first seed of what is trained")
+    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="so many, for intervals")
+    parser.add_argument(
+        "--given", nargs="+", default=(), metavar="NAME=RUN",
+        help="first detectors (hrnet, rtmpose, dwpose) and lifters that need not be trained",
+    )  # fmt: skip
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and its time")
 
 
 def _add_benchmark(commands) -> None:

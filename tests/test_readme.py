@@ -16,7 +16,7 @@ from tests.documents import (
     run,
 )
 
-# What makes each command short; the demo and the recording have tests of their own.
+# What makes each command short; the demo, the tables and the recording have tests of their own.
 RTMPOSE = ["--config.detector.name=rtmpose_tiny", "--config.detector.image_size=(64,64)"]
 SMALL = {
     "data_prep synthetic": ["--train=16", "--test=8", "--poses=60", "--height=48", "--width=36"],
@@ -34,7 +34,14 @@ SMALL = {
     ],
 }
 LIFTER_SIZE = {"mixste": "embed_dim=16", "iganet": "channels=16"}
-ELSEWHERE = ("liftjax demo", "data_prep multicam", "pytest", "gcloud", "--num-processes")
+ELSEWHERE = (
+    "liftjax demo",
+    "liftjax tables",
+    "data_prep multicam",
+    "pytest",
+    "gcloud",
+    "--num-processes",
+)
 
 
 def test_it_opens_with_the_demo_and_the_tests():
