@@ -85,6 +85,10 @@ def _markdown_grid(table: Mapping, rows: Sequence[tuple[list[str], list[str]]]) 
     return text_table(head, [a + b for a, b in rows], left=range(labels))
 
 
+def _probability(p: float) -> str:
+    return f"{p:.2g}" if p >= 1e-4 else "< 0.0001"
+
+
 def _markdown_findings(findings: Sequence[Mapping]) -> list[str]:
     if not findings:
         return []
@@ -94,7 +98,7 @@ def _markdown_findings(findings: Sequence[Mapping]) -> list[str]:
         claim = [f"**{_markdown_text(finding['claim'])}**", "", f"**{finding['verdict']}**"]
         body.append(claim + [""] * (len(head) - len(claim)))
         for part in finding["parts"]:
-            p = "" if part.get("p") is None else f"{part['p']:.2g}"
+            p = "" if part.get("p") is None else _probability(part["p"])
             body.append([
                 "", _markdown_text(part["what"]), part["verdict"],
                 f"{part['difference']:+.2f} {part['unit']}",
