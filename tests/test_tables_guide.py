@@ -23,7 +23,7 @@ def write_data():
     for name in (studio.TRAIN, studio.TEST):
         studio.write(Path("panoptic"), name, nodes=(3,))
     run(PANOPTIC, ["--sequences", studio.TRAIN, studio.TEST, "--cameras", "00_03"])
-    export = ["export", "--model=hrnet_tiny", "--skeleton=human36m", "--format=orbax"]
+    export = ["export", "--model=hrnet_w32", "--skeleton=human36m", "--format=orbax"]
     run(["python", "-m", "liftjax", *export, "--out=runs/coco_h36m"], [])
 
 

@@ -16,7 +16,7 @@ from liftjax.experiments.paper.measures import (
     pdj,
     voted_mpjpe,
 )
-from liftjax.experiments.paper.published import ACTION_HEADS, BETAS, published
+from liftjax.experiments.paper.published import ACTION_HEADS, BETAS, proposed_weights, published
 from liftjax.experiments.paper.runs import Run
 from liftjax.experiments.paper.study import DETECTOR_TITLES, LIFTER_TITLES, Study
 from liftjax.experiments.paper.table import EXTRA_PCK, PCK, Cell, Column, Row, Table
@@ -209,7 +209,8 @@ def table_6(studies: Sequence[Study]) -> Table:
     )
 
 
-# What tables 7 and 8 try in the place of the proposed weights.
+# What tables 7 and 8 try in the place of the proposed weights. Where a scale has other weights,
+# they are varied by the same factors.
 _VARIED = {
     "7": {"l_2d": (0.3, 0.7), "l_o": (0.2, 0.4), "l_xy": (5.0, 15.0), "l_z": (10.0, 30.0)},
     "8": {"l_single": (0.6, 1.0), "l_local": (10.0, 20.0), "l_global": (3.0, 7.0)},
@@ -240,11 +241,15 @@ def _weights(key: str, train: Callable[..., Run], lifter: str | None, caption: s
         cells = (Cell(mpjpe(run, lifter), value), Cell(pck(run)))
         return Row(labels, cells, "all", labels[0] == "Proposed")
 
-    rows = [row(("Proposed", ""), train(), published(key, "proposed"))]
+    first = train()
+    rows = [row(("Proposed", ""), first, published(key, "proposed"))]
     for weight, values in _VARIED[key].items():
+        paper = proposed_weights(key)[weight]
+        own = first.recipe["loss"]["weights"][weight]
         for value in values:
-            run = train(**{f"loss.weights.{weight}": value})
-            labels = (f"Vary {_SYMBOLS[weight]}", f"{value:g}")
+            changed = float(f"{(paper if own is None else own) * value / paper:.4g}")
+            run = train(**{f"loss.weights.{weight}": changed})
+            labels = (f"Vary {_SYMBOLS[weight]}", f"{changed:g}")
             rows.append(row(labels, run, published(key, weight, f"{value:g}")))
     method = "single-model" if key == "7" else "multi-model"
     return Table(

@@ -24,7 +24,6 @@ from liftjax.training.run_directory import source_revision, versions, write_whol
 Outcomes = Mapping[str, Outcome]
 
 _CURVES = ("loss", "loss_2d", "grad_ratio")
-_CURVE_POINTS = 60
 _INTERVALS = {
     1: "95 % intervals over test samples (bootstrap); they say nothing of how another training "
     "would have ended: one seed.",
@@ -194,15 +193,14 @@ def _run(run: Run, workdir: Workdir) -> dict:
 
 
 def _curve(path: epath.Path) -> dict:
-    """Columns of metrics.csv, thinned."""
+    """Columns of metrics.csv."""
     with path.open() as file:
         rows = list(csv.DictReader(file))
-    rows = rows[:: -(-len(rows) // _CURVE_POINTS) or 1]
     curve = {"step": [int(float(row["step"])) for row in rows]}
     for key in _CURVES:
         values = [row.get(key) for row in rows]
         if any(values):
-            curve[key] = [finite(float(f"{float(v):.4g}")) if v else None for v in values]
+            curve[key] = [finite(float(value)) if value else None for value in values]
     return curve
 
 
