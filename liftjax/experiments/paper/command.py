@@ -41,7 +41,7 @@ def run(
     Raises:
       LiftjaxError: an unknown name, data that is missing, or a run that does not fit.
     """
-    place = Workdir(epath.Path(workdir))
+    place = Workdir(workdir)
     plan = make_plan(names, data, SCALES[scale], seeds, given)
     platform = jax.default_backend()
     print(describe(plan, place, platform), flush=True)

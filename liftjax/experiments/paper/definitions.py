@@ -141,8 +141,8 @@ def table_3(studies: Sequence[Study]) -> Table:
         ),
         rows=tuple(row(*name, *what) for name, what in methods.items()),
         notes=(
-            "The paper's caption says single-model training with SB; its numbers over all samples "
-            "are the multi-model means of Table 2. Both are measured here.",
+            "Both the single-model training of the printed caption and the multi-model training of "
+            "its numbers are measured.",
         ),
     )
 

@@ -9,7 +9,6 @@ finished runs are left alone, the one in hand from its last checkpoint.
 """
 
 import contextlib
-import dataclasses
 import json
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -33,14 +32,11 @@ _DONE = "done.json"
 _PATIENCE = 5.0  # seconds between looks at what other processes do
 
 
-@dataclasses.dataclass
 class Workdir:
     """The directory of a study: data, runs and what they gave."""
 
-    root: epath.Path
-
-    def __post_init__(self):
-        self.root = epath.Path(self.root).expanduser().resolve()
+    def __init__(self, root: str | epath.Path):
+        self.root = epath.Path(root).expanduser().resolve()
         self._tests: dict[Source, PoseDataset] = {}
         self._loaded: dict[tuple, dict[str, Lifter]] = {}
 

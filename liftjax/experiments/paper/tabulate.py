@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 
+from liftjax.experiments.paper import published
 from liftjax.experiments.paper.measures import Sampled
 from liftjax.experiments.paper.outcomes import Outcome
 from liftjax.experiments.paper.statistics import estimate, holm, paired
@@ -34,7 +35,7 @@ def tabulate(
         "key": table.key,
         "title": table.title,
         "caption": table.caption,
-        "notes": list(table.notes),
+        "notes": [*table.notes, *(f"In print: {note}" for note in published.notes(table.key))],
         "row_heads": list(table.row_heads),
         "columns": [vars(column) for column in table.columns],
         "rows": [
