@@ -67,13 +67,13 @@ def table_2(studies: Sequence[Study]) -> Table:
     """Multi-model training, in 2D and 3D, on every data set."""
     columns = []
     for study in studies:
-        name = study.data
-        more = (
-            Column(f"{name} p_mpjpe", f"{name} P-MPJPE", extra=True),
-            Column(f"{name} pdj", f"{name} PDJ@0.2", **PCK, extra=True),
-        )
-        pck_column = Column(f"{name} pck", f"{name} PCK@0.2", **PCK)
-        columns += [pck_column, Column(f"{name} mpjpe", f"{name} MPJPE", digits=2), *more]
+        name, on = study.data, f"{study.data} " if len(studies) > 1 else ""
+        columns += [
+            Column(f"{name} pck", f"{on}PCK@0.2", **PCK),
+            Column(f"{name} mpjpe", f"{on}MPJPE", digits=2),
+            Column(f"{name} p_mpjpe", f"{on}P-MPJPE", extra=True),
+            Column(f"{name} pdj", f"{on}PDJ@0.2", **PCK, extra=True),
+        ]
 
     def cells(study: Study, detector: str, method: str) -> list[Cell]:
         run = study.ft2d(detector) if method == "ft2d" else study.multi(detector)
