@@ -71,6 +71,9 @@ class Checkpoints:
     def save(self, step: int, model: Any, training: Any, meta: dict) -> None:
         """Starts writing the arrays of `step`; returns before the bytes are on disk."""
         model, training = jax.tree.map(np.asarray, (model, training))
+        # The save before may still be moving a checkpoint there.
+        self._manager.wait_until_finished()
+        self._empty_trash()
         self._manager.save(
             step,
             args=ocp.args.Composite(
@@ -80,7 +83,6 @@ class Checkpoints:
             ),
             force=True,
         )
-        self._empty_trash()
 
     def restore(self, step: int, model: Any, training: Any, meta: dict) -> tuple[Any, Any, dict]:
         """Model and training state of `step` as NumPy arrays, in the structure given, and its meta.

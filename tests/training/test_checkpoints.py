@@ -1,7 +1,9 @@
 """Which checkpoints stay, which one is found, and what is no checkpoint at all."""
 
 import json
+import os
 import shutil
+import time
 
 import jax.numpy as jnp
 import numpy as np
@@ -48,6 +50,25 @@ def test_the_newest_is_kept(model, tmp_path):
 
 def test_multiples_are_kept(model, tmp_path):
     assert save(tmp_path, model, range(1, 8), keep_every=3) == [3, 6, 7]
+
+
+def test_a_checkpoint_still_on_its_way_to_the_trash_arrives(model, tmp_path, monkeypatch):
+    replace, returned = os.replace, ocp.CheckpointManager.save
+
+    def slow_replace(source, target):
+        if os.path.basename(os.path.dirname(target)) == "deleted":
+            time.sleep(0.3)
+        return replace(source, target)
+
+    def slow_save(*args, **keywords):
+        result = returned(*args, **keywords)
+        time.sleep(0.15)
+        return result
+
+    monkeypatch.setattr(os, "replace", slow_replace)
+    monkeypatch.setattr(ocp.CheckpointManager, "save", slow_save)
+    assert save(tmp_path, model, range(1, 5)) == [4]
+    assert not (tmp_path / "checkpoints" / "deleted").exists()
 
 
 def test_the_best_is_kept_though_scored_after_its_save(model, tmp_path):
