@@ -5,6 +5,8 @@ Every function works in the array library of its inputs and in floating point of
 have batch axes: these belong to the *leading* axes of the points, so that points (B, T, K, 3)
 take a camera rotation (3, 3), (B, 3, 3) or (B, T, 3, 3).
 
+Parameters with more batch axes than the points raise a ValueError.
+
 Legend: 2D coordinates are (x, y) in pixels, an integer being the centre of a pixel; x right,
 y down. 3D camera axes are x right, y down, z forward. Rows of an affine map (2, 3) give x and y.
 """
@@ -70,7 +72,11 @@ def world_to_camera(points, R, t):
 
 
 def camera_to_world(points, R, t):
-    """The inverse of :func:`world_to_camera`: R^T (X - t)."""
+    """Points (..., 3) in world axes, the inverse of :func:`world_to_camera`: R^T (X - t).
+
+    Args:
+      points: (..., 3) in camera axes. R, t: as there.
+    """
     xp = _namespace(points, R, t)
     points = _as_float(xp, points)
     R, t = _like_points(xp, R, 2, points), _like_points(xp, t, 1, points)
@@ -83,7 +89,10 @@ def project(points_cam, K, distortion, model="opencv"):
     Args:
       points_cam: (..., 3), any unit; depth must not be zero.
       K: (..., 3, 3) camera matrix. distortion: (..., 5) k1, k2, p1, p2, k3.
-      model: "opencv", or "human36m" for that data set's own tangential terms.
+      model: "opencv" (Brown's), or "human36m" for that data set's own tangential terms.
+
+    Raises:
+      LiftjaxError: an unknown model.
     """
     xp = _namespace(points_cam, K, distortion)
     points = _as_float(xp, points_cam)
@@ -103,6 +112,9 @@ def pixel_rays(px, K, distortion, model="opencv"):
 
     Args:
       px: (..., 2) pixels. K, distortion, model: as for :func:`project`.
+
+    Raises:
+      LiftjaxError: an unknown model.
     """
     xp = _namespace(px, K, distortion)
     px = _as_float(xp, px)
@@ -182,6 +194,9 @@ def inside_image(px, image_size):
     """Whether points (..., K, 2) lie on the image's pixels: (..., K) bool.
 
     A pixel reaches half its side beyond its centre, the integer coordinate.
+
+    Args:
+      px: (..., K, 2). image_size: (..., 2) width and height.
     """
     xp = _namespace(px, image_size)
     size = xp.asarray(image_size)[..., None, :]
@@ -244,7 +259,11 @@ def crop_affine(box_xyxy, crop_size, box_scale=1.25, rotation=0.0):
 
 
 def invert_affine(affine):
-    """The affine maps (..., 2, 3) of the opposite direction."""
+    """The affine maps (..., 2, 3) of the opposite direction.
+
+    Args:
+      affine: (..., 2, 3), invertible.
+    """
     xp = _namespace(affine)
     affine = _as_float(xp, affine)
     a, b, c, d = (affine[..., i, j] for i in (0, 1) for j in (0, 1))
@@ -290,7 +309,11 @@ def normalize_screen(px, image_size):
 
 
 def denormalize_screen(screen, image_size):
-    """The inverse of :func:`normalize_screen`: pixels (..., 2)."""
+    """Pixels (..., 2), the inverse of :func:`normalize_screen`.
+
+    Args:
+      screen: (..., 2). image_size: (..., 2) width and height.
+    """
     xp = _namespace(screen, image_size)
     screen = _as_float(xp, screen)
     size = _like_points(xp, image_size, 1, screen)

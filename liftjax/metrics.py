@@ -1,7 +1,8 @@
 """Measures of 2D and 3D poses, one definition each, on NumPy and JAX arrays alike.
 
 Lengths come out in the unit they come in (metres inside liftjax; millimetres are for print). Every
-measure is per pose, so that subsets, actions and averages stay the caller's choice.
+measure is per pose, so that subsets, actions and averages stay the caller's choice. Predictions and
+truths of different shapes raise a ValueError that names both.
 
 Legend: K joints; leading axes (...) are poses.
 """
@@ -40,19 +41,35 @@ def _matmul(xp, a, b):
 
 
 def joint_distances(pred, true):
-    """Euclidean distance (..., K) of each joint of poses (..., K, D)."""
+    """Euclidean distance (..., K) of each joint, in the unit of the poses.
+
+    Args:
+      pred, true: poses (..., K, D).
+    """
     xp = _namespace(pred, true)
     pred, true = _pair(xp, pred, true)
     return _norm(xp, pred - true)
 
 
 def mpjpe(pred, true):
-    """Mean per-joint position error (...,) of root-relative poses (..., K, 3); no alignment."""
+    """Mean per-joint position error (...,), in the unit of the poses; no alignment.
+
+    "Protocol 1" of Human3.6M, the measure of the paper's tables.
+
+    Args:
+      pred, true: root-relative poses (..., K, 3).
+    """
     return joint_distances(pred, true).mean(axis=-1)
 
 
 def p_mpjpe(pred, true):
-    """MPJPE (...,) after aligning each pose to its truth by :func:`procrustes_align`."""
+    """MPJPE (...,) after aligning each pose to its truth by :func:`procrustes_align`.
+
+    "Protocol 2" of Human3.6M.
+
+    Args:
+      pred, true: poses (..., K, 3).
+    """
     return mpjpe(procrustes_align(pred, true), true)
 
 
@@ -61,6 +78,9 @@ def procrustes_align(pred, true):
 
     Each pose has its own similarity transform, a rotation without reflection (Kabsch, Umeyama
     1991). A prediction whose joints coincide lands on the truth's mean.
+
+    Args:
+      pred, true: poses (..., K, 3).
     """
     xp = _namespace(pred, true)
     pred, true = _pair(xp, pred, true)
@@ -85,7 +105,7 @@ def procrustes_align(pred, true):
 
 
 def correct_by_box(pred_px, true_px, box_xyxy, visible=None, threshold=0.2):
-    """Joints (..., K) of :func:`pck` that are visible and near enough."""
+    """Joints (..., K) of :func:`pck` that are visible and near enough, bool; arguments as there."""
     xp = _namespace(pred_px, true_px, box_xyxy)
     box = xp.asarray(box_xyxy)
     longer = (box[..., 2:] - box[..., :2]).max(axis=-1)
@@ -96,7 +116,7 @@ def pck(pred_px, true_px, box_xyxy, visible=None, threshold=0.2):
     """Percentage of correct keypoints (...,) as a share from 0 to 1 of each pose's joints.
 
     A joint is correct if it is nearer to the truth than `threshold` times the longer side of the
-    person's box. For the share over many poses pool the joints:
+    person's box; the paper's tables have 0.2. For the share over many poses pool the joints:
     ``share(correct_by_box(...), visible, axis=None)``.
 
     Args:
@@ -109,7 +129,11 @@ def pck(pred_px, true_px, box_xyxy, visible=None, threshold=0.2):
 
 
 def correct_by_torso(pred_px, true_px, skeleton, visible=None, threshold=0.2):
-    """Joints (..., K) of :func:`pdj` that are visible and near enough."""
+    """Joints (..., K) of :func:`pdj` that are visible and near enough, bool; arguments as there.
+
+    Raises:
+      LiftjaxError: the poses have another number of joints than `skeleton`.
+    """
     xp = _namespace(pred_px, true_px)
     joints = get_skeleton(skeleton)
     if pred_px.shape[-2] != joints.num_joints:
@@ -132,6 +156,9 @@ def pdj(pred_px, true_px, skeleton, visible=None, threshold=0.2):
       pred_px, true_px: (..., K, 2) pixels. skeleton: name of the joint set.
       visible: (..., K) joints to count, None for all; NaN for a pose without any.
       threshold: share of the diagonal; strictly nearer counts.
+
+    Raises:
+      LiftjaxError: the poses have another number of joints than `skeleton`.
     """
     return share(correct_by_torso(pred_px, true_px, skeleton, visible, threshold), visible)
 
@@ -143,7 +170,12 @@ def _correct(xp, pred_px, true_px, radius, visible):
 
 
 def share(correct, visible=None, axis=-1):
-    """Correct joints among the visible ones along `axis` (None: all); NaN where none is visible."""
+    """Correct joints among the visible ones, from 0 to 1; NaN where none is visible.
+
+    Args:
+      correct: (..., K) bool. visible: (..., K), None for all.
+      axis: along which joints are counted; None: over all poses.
+    """
     xp = _namespace(correct, visible)
     if visible is None:
         return correct.mean(axis=axis)

@@ -7,7 +7,9 @@ Legend: N records, B batch, K joints, T frames taken, M frames given.
 """
 
 import functools
+from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -18,10 +20,12 @@ from liftjax.data import windows
 from liftjax.data.order import part_of_batch
 from liftjax.data.pipeline import evaluation_batches
 from liftjax.data.records import PoseDataset
+from liftjax.detectors.decoding import Decoding
+from liftjax.detectors.spec import HeatmapOutput, SimCCOutput
 from liftjax.hosts import is_first
 from liftjax.lifters.mirror import mirror_2d, mirror_3d
 from liftjax.training.checkpoints import build_model
-from liftjax.training.lifter_task import offset, pose_arrays
+from liftjax.training.lifter_task import offset
 from liftjax.training.replicas import Replicas
 from liftjax.training.state import PureModule
 
@@ -50,7 +54,8 @@ def predict_2d(
     """
     replicas = replicas or Replicas.create()
     pure, params, others = PureModule.split(detector)
-    mapped = _mapped_detector(pure, replicas, beta, normalizer, quarter_pixel, precision)
+    decoding = Decoding(beta, normalizer, quarter_pixel)
+    mapped = _mapped_detector(pure, replicas, decoding, precision)
     weights = replicas.replicate((params, others))
     kpts_px_NK2 = np.empty((len(dataset), detector.spec.num_joints, 2), np.float32)
     batches = evaluation_batches(
@@ -69,22 +74,25 @@ def predict_2d(
     return kpts_px_NK2
 
 
+def detect(
+    detector: nnx.Module, batch: dict[str, jax.Array], decoding: Decoding, precision: str
+) -> tuple[HeatmapOutput | SimCCOutput, jax.Array]:
+    """What the detector gives for crops, and keypoints (B, K, 2) in pixels of their pictures.
+
+    Args:
+      batch: image_u8 (B, H, W, 3) and crop_to_image (B, 2, 3). precision: of the activations.
+    """
+    out = detector(detector.spec.normalize(batch["image_u8"], jnp.dtype(precision)))
+    kpts_crop_BK2 = decoding.keypoints(detector, out)
+    return out, geometry.apply_affine(batch["crop_to_image"], kpts_crop_BK2)
+
+
 @functools.lru_cache(maxsize=8)
-def _mapped_detector(
-    pure: PureModule,
-    replicas: Replicas,
-    beta: float,
-    normalizer: str,
-    quarter_pixel: bool,
-    precision: str,
-):
+def _mapped_detector(pure: PureModule, replicas: Replicas, decoding: Decoding, precision: str):
     """Compiled once for all evaluations of a training run, as are its sisters below."""
 
     def predict(weights, batch):
-        module = pure.merge(*weights)
-        out = module(module.spec.normalize(batch["image_u8"], jnp.dtype(precision)))
-        kpts_crop_BK2 = module.decode(out, beta, normalizer, quarter_pixel)
-        kpts_px_BK2 = geometry.apply_affine(batch["crop_to_image"], kpts_crop_BK2)
+        _, kpts_px_BK2 = detect(pure.merge(*weights), batch, decoding, precision)
         return {"kpts_px": kpts_px_BK2, "index": batch["index"], "mask": batch["mask"]}
 
     return replicas.map_predict(predict)
@@ -141,30 +149,77 @@ def lift_dataset(
       flip: the mean of the pose and of what the mirrored clip gives, mirrored back.
       replicas: the devices; default: all.
     """
-    replicas = replicas or Replicas.create()
-    taken, given = _window_size(lifter)
-    clips = windows.find_clips(dataset.labels, dataset.part)
-    cut = windows.cut(clips, taken, given, offset(lifter))
-    pure, params, others = PureModule.split(lifter)
-    mapped = _mapped_windows(pure, replicas, lifter.spec.skeleton, flip)
-    weights = replicas.replicate({"lifter": (params, others), "data": pose_arrays(dataset)})
-    pose_m_NK3 = np.empty(dataset.labels["pose_m"].shape, np.float32)
-    size = replicas.rounded_up(max(1, 4 * _LIFT_BATCH // taken))
+    labels = dataset.labels
+    clips = windows.find_clips(labels, dataset.part)
     with _bar(len(dataset), "lifting", "poses") as bar:
-        for batch in windows.evaluation_batches(cut, size, replicas.part):
-            lifted = replicas.to_host(mapped(weights, replicas.shard(batch)))
+        lift_clips = ClipLifter(lifter, flip=flip, replicas=replicas)
+        return lift_clips(clips, labels["joints_px"], labels["image_size"], bar.update)
+
+
+class ClipLifter:
+    """A lifter of any number of frames at work on clips, compiled once.
+
+    Attributes:
+      margin: frames on either side of a frame that its pose may depend on.
+
+    Args:
+      lifter: a strided one takes its sliding form.
+      flip: the mean of the pose and of what the mirrored clip gives, mirrored back.
+      slide: frames that a sliding lifter gives at a time. batch_size: windows at a time.
+      replicas: the devices; default: all.
+    """
+
+    def __init__(
+        self,
+        lifter: nnx.Module,
+        *,
+        flip: bool = False,
+        slide: int = _SLIDE,
+        batch_size: int | None = None,
+        replicas: Replicas | None = None,
+    ):
+        self._replicas = replicas or Replicas.create()
+        self._taken, self._given = _window_size(lifter, slide)
+        self._offset, self._flip = offset(lifter), flip
+        self._size = self._replicas.rounded_up(batch_size or max(1, 4 * _LIFT_BATCH // self._taken))
+        self.margin = lifter.spec.receptive_field - 1
+        self._joints = lifter.spec.num_joints
+        pure, params, others = PureModule.split(lifter)
+        self._mapped = _mapped_windows(pure, self._replicas, lifter.spec.skeleton, flip)
+        self._weights = self._replicas.replicate((params, others))
+
+    def __call__(
+        self,
+        clips: windows.Clips,
+        kpts_px_NK2: np.ndarray,
+        image_size_N2: np.ndarray,
+        progress: Callable[[int], object] = lambda count: None,
+    ) -> np.ndarray:
+        """Poses (N, K, 3) in metres of all N frames, on every process.
+
+        Args:
+          clips: which frames follow each other; a clip's ends are repeated where a lifter looks
+            beyond them. progress: is told how many more frames are done.
+        """
+        cut = windows.cut(clips, self._taken, self._given, self._offset)
+        pose_m_NK3 = np.empty((len(kpts_px_NK2), self._joints, 3), np.float32)
+        for batch in windows.evaluation_batches(cut, self._size, self._replicas.part):
+            inputs = batch.pop("inputs")
+            batch["kpts_px"] = np.asarray(kpts_px_NK2[inputs], np.float32)
+            batch["image_size"] = np.asarray(image_size_N2[inputs[:, 0]], np.float32)
+            lifted = self._mapped(self._weights, self._replicas.shard(batch))
+            lifted = self._replicas.to_host(lifted)
             counts = lifted["weight"] > 0
             pose_m_NK3[lifted["index"][counts]] = lifted["pose_m"][counts]
-            bar.update(int(counts.sum()))
-    return pose_m_NK3
+            progress(int(counts.sum()))
+        return pose_m_NK3
 
 
 @functools.lru_cache(maxsize=8)
 def _mapped_windows(pure: PureModule, replicas: Replicas, skeleton: str, flip: bool):
     def lift_batch(weights, batch):
-        module, arrays = pure.merge(*weights["lifter"]), weights["data"]
-        kpts_px_BTK2 = arrays["joints_px"][batch["inputs"]]
-        size_B2 = arrays["image_size"][batch["inputs"][:, 0]]
+        module = pure.merge(*weights)
+        kpts_px_BTK2, size_B2 = batch["kpts_px"], batch["image_size"]
         pose_m_BMK3 = module.lift(kpts_px_BTK2, size_B2)
         if flip:
             mirrored_BMK3 = module.lift(mirror_2d(kpts_px_BTK2, size_B2, skeleton), size_B2)
@@ -174,14 +229,14 @@ def _mapped_windows(pure: PureModule, replicas: Replicas, skeleton: str, flip: b
     return replicas.map_predict(lift_batch)
 
 
-def _window_size(lifter: nnx.Module) -> tuple[int, int]:
+def _window_size(lifter: nnx.Module, slide: int) -> tuple[int, int]:
     """Frames taken and given at a time."""
     spec = lifter.spec
     if spec.frames == "any":
         return 1, 1
     if spec.frames == "exact":
         return spec.num_frames, spec.num_frames
-    return spec.receptive_field + _SLIDE - 1, _SLIDE
+    return spec.receptive_field + slide - 1, slide
 
 
 def _bar(total: int, what: str, unit: str) -> tqdm:

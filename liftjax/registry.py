@@ -2,17 +2,22 @@
 
 A preset is a class, the keyword arguments that make it the published size, and what one needs to
 know before using it. Keyword overrides make other sizes.
+
+Networks of your own stand in the same dictionaries: a module of yours adds its presets, and
+LIFTJAX_IMPORT=that_module (several with commas between) has every command import it.
 """
 
 import dataclasses
+import importlib
 import inspect
+import os
 from typing import Any
 
 from flax import nnx
 
 from liftjax.detectors.hrnet import HRNet
 from liftjax.detectors.rtmpose import RTMPose
-from liftjax.errors import unknown_name
+from liftjax.errors import LiftjaxError, unknown_name
 from liftjax.lifters.iganet import IGANet
 from liftjax.lifters.mixste import MixSTE
 from liftjax.lifters.simple_baseline import SimpleBaseline
@@ -100,12 +105,12 @@ LIFTERS: dict[str, Preset] = {
 
 
 def list_detectors() -> list[str]:
-    """Names that :func:`create_detector` takes."""
+    """Names that :func:`create_detector` takes, those of LIFTJAX_IMPORT last."""
     return list(DETECTORS)
 
 
 def list_lifters() -> list[str]:
-    """Names that :func:`create_lifter` takes."""
+    """Names that :func:`create_lifter` takes, those of LIFTJAX_IMPORT last."""
     return list(LIFTERS)
 
 
@@ -179,3 +184,20 @@ def _create(name: str, preset: Preset, overrides: dict, **common) -> nnx.Module:
         if keyword not in known:
             raise unknown_name(f"keyword of {name}", keyword, known)
     return preset.cls(**common, **(preset.keywords | overrides))
+
+
+def _import_others(names: str) -> None:
+    """Imports the modules in `names` (commas between), which add presets of their own."""
+    for name in filter(None, (name.strip() for name in names.split(","))):
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name != name:
+                raise
+            raise LiftjaxError(
+                f"LIFTJAX_IMPORT names {name}, and there is no such module; run in its folder "
+                "(python -m liftjax ...), or have that in PYTHONPATH."
+            ) from None
+
+
+_import_others(os.environ.get("LIFTJAX_IMPORT", ""))

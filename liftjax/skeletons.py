@@ -34,9 +34,14 @@ from liftjax.errors import LiftjaxError, unknown_name
 
 @dataclasses.dataclass(frozen=True)
 class Skeleton:
-    """A joint set: joint names in array order, bones as pairs of names, and the root joint.
+    """A joint set.
 
     Joints named ``left_*`` and ``right_*`` mirror each other, and so do the pairs in `mirrored`.
+
+    Attributes:
+      name: of the set. joints: their names in array order. bones: pairs of names.
+      root: the joint at the origin of 3D poses; None for sets of 2D joints without one.
+      mirrored: further pairs of names.
     """
 
     name: str
@@ -47,10 +52,15 @@ class Skeleton:
 
     @property
     def num_joints(self) -> int:
+        """K, the length of a pose's joint axis."""
         return len(self.joints)
 
     def index(self, joint: str) -> int:
-        """Position of `joint` in arrays of this set."""
+        """Position of `joint` in arrays of this set.
+
+        Raises:
+          LiftjaxError: it has none of that name; the message names the nearest.
+        """
         try:
             return self.joints.index(joint)
         except ValueError:
@@ -58,6 +68,7 @@ class Skeleton:
 
     @functools.cached_property
     def root_index(self) -> int:
+        """Position of the root joint; a LiftjaxError where there is none."""
         if self.root is None:
             raise LiftjaxError(f"The joint set {self.name} has no root joint; convert it first.")
         return self.index(self.root)
@@ -221,7 +232,11 @@ SKELETONS = {
 
 
 def get_skeleton(name: str) -> Skeleton:
-    """The joint set called `name`."""
+    """The joint set called `name`, a key of SKELETONS.
+
+    Raises:
+      LiftjaxError: there is none; the message names the nearest.
+    """
     if name not in SKELETONS:
         raise unknown_name("skeleton", name, SKELETONS)
     return SKELETONS[name]
@@ -300,7 +315,11 @@ def conversion_matrix(source: str, target: str) -> np.ndarray:
 
 
 def check_joints(array, skeleton: str, axis: int = -2, what: str = "pose") -> None:
-    """Raises unless `array` has the joint count of `skeleton` on `axis`."""
+    """Raises a LiftjaxError unless `array` has the joint count of `skeleton` on `axis`.
+
+    Args:
+      what: the array's name in the message.
+    """
     expected = get_skeleton(skeleton).num_joints
     if array.shape[axis] != expected:
         same = [s.name for s in SKELETONS.values() if s.num_joints == array.shape[axis]]
@@ -312,7 +331,14 @@ def check_joints(array, skeleton: str, axis: int = -2, what: str = "pose") -> No
 
 
 def convert(points, source: str, target: str):
-    """Points (..., K_source, D) of one joint set as points (..., K_target, D) of another."""
+    """Points of one joint set as points (..., K_target, D) of another, in the same unit.
+
+    Args:
+      points: (..., K_source, D), NumPy or JAX. source, target: names of joint sets.
+
+    Raises:
+      LiftjaxError: another number of joints than `source` has, or `source` misses joints.
+    """
     check_joints(points, source)
     matrix = conversion_matrix(source, target).astype(points.dtype)
     flat = points.reshape(-1, *points.shape[-2:])
@@ -325,7 +351,11 @@ def convert(points, source: str, target: str):
 
 
 def convert_confidence(confidence, source: str, target: str):
-    """Confidences (..., K_source) as (..., K_target): a derived joint has its worst source's."""
+    """Confidences (..., K_source) as (..., K_target): a derived joint has its worst source's.
+
+    Raises:
+      LiftjaxError: as for :func:`convert`.
+    """
     check_joints(confidence, source, axis=-1, what="confidence")
     used = conversion_matrix(source, target) != 0
     return np.stack([confidence[..., row].min(axis=-1) for row in used], axis=-1)

@@ -169,6 +169,7 @@ def dump(module: nnx.Module) -> dict[str, np.ndarray]:
     """The weights of `module` as upstream's state_dict: its names, shapes, layout and types.
 
     The order is upstream's too where the module was built by its constructor; nnx.merge sorts
-    attributes by name (to keep the order, nnx.update a fresh module instead).
+    attributes by name (to keep the order, nnx.update a fresh module instead). Batch norm's
+    step counters are 0.
     """
     return {entry.key: entry.to_torch() for entry in _entries(module)}

@@ -193,3 +193,20 @@ def test_unknown_names_get_the_nearest():
         create_detector("rtmpose_tiny", deepn=1.0, rngs=nnx.Rngs(0))
     assert registry.list_detectors() == list(DETECTORS)
     assert get_skeleton("wholebody").num_joints == abstract_detector("dwpose_t").spec.num_joints
+
+
+def test_networks_of_others_are_imported_or_missed_by_name(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "networks_of_mine.py").write_text(
+        "from liftjax.registry import LIFTERS\nLIFTERS['mine'] = LIFTERS['mixste']\n"
+    )
+    try:
+        registry._import_others("networks_of_mine, ")
+        assert registry.list_lifters()[-1] == "mine"
+    finally:
+        LIFTERS.pop("mine", None)
+    with pytest.raises(LiftjaxError, match="LIFTJAX_IMPORT names no_such_module"):
+        registry._import_others("no_such_module")
+    (tmp_path / "broken.py").write_text("import no_such_package\n")
+    with pytest.raises(ModuleNotFoundError, match="no_such_package"):
+        registry._import_others("broken")

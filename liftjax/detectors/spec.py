@@ -17,16 +17,34 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class HeatmapOutput(NamedTuple):
-    """One map a joint; never below float32."""
+    """One map a joint; never below float32.
 
-    heatmaps: jax.Array  # (B, H, W, K)
+    Attributes:
+      heatmaps: (B, H, W, K).
+    """
+
+    heatmaps: jax.Array
 
 
 class SimCCOutput(NamedTuple):
-    """One vector of logits along x and one along y a joint; never below float32."""
+    """One vector of logits along x and one along y a joint; never below float32.
 
-    x: jax.Array  # (B, K, X)
-    y: jax.Array  # (B, K, Y)
+    Attributes:
+      x: (B, K, X). y: (B, K, Y).
+    """
+
+    x: jax.Array
+    y: jax.Array
+
+
+def peak_scores(out: HeatmapOutput | SimCCOutput) -> jax.Array:
+    """Confidence of each joint (B, K): the peak of its heatmap, the lesser peak of its vectors.
+
+    A perfect heatmap peaks at 1; SimCC logits have no such scale (MMPose takes them as they are).
+    """
+    if isinstance(out, HeatmapOutput):
+        return out.heatmaps.max((1, 2))
+    return jnp.minimum(out.x.max(-1), out.y.max(-1))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +88,11 @@ class DetectorSpec:
         return round(height / self.stride), round(width / self.stride)
 
     def normalize(self, image_u8_BHWC: jax.Array, dtype=jnp.float32) -> jax.Array:
-        """Colours 0..255 to the zero-mean, unit-variance input of the network, rounded once."""
+        """The network's input (B, H, W, 3), of zero mean and unit variance, rounded once.
+
+        Args:
+          image_u8_BHWC: RGB, 0 to 255. dtype: of the input and so of the activations.
+        """
         wide = jnp.promote_types(dtype, jnp.float32)
         scale = jnp.asarray([1 / (255 * s) for s in self.std], wide).reshape(1, 1, 1, 3)
         shift = jnp.asarray(

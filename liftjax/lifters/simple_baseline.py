@@ -43,6 +43,10 @@ class SimpleBaseline(Lifter):
 
     The mean and deviation of the training set, per joint and axis, are part of the module:
     (K, 2) in pixels and (K, 3) in metres. They are 0 and 1 until `set_statistics`.
+
+    Args:
+      skeleton: joint set. num_frames: length of clips, each frame of which is lifted alone.
+      linear_size: width of the layers. num_stages: residual blocks. dropout: rate of it.
     """
 
     def __init__(
@@ -69,7 +73,11 @@ class SimpleBaseline(Lifter):
         self.std_3d = Statistic(ones(joints, 3))
 
     def set_statistics(self, mean_2d, std_2d, mean_3d, std_3d) -> None:
-        """Sets the training set's mean and deviation: (K, 2) pixels and (K, 3) metres."""
+        """Sets the training set's mean and deviation: (K, 2) pixels and (K, 3) metres.
+
+        Raises:
+          LiftjaxError: a shape is of another joint set.
+        """
         given = {"mean_2d": mean_2d, "std_2d": std_2d, "mean_3d": mean_3d, "std_3d": std_3d}
         arrays = {name: jnp.array(value, jnp.float32) for name, value in given.items()}
         for name, value in arrays.items():

@@ -62,7 +62,7 @@ class LifterSpec:
         return get_skeleton(self.skeleton).num_joints
 
     def check(self, x_BTK2) -> None:
-        """Raises unless `x_BTK2` is a batch of clips that the lifter takes."""
+        """Raises a LiftjaxError unless `x_BTK2` is a batch of clips that the lifter takes."""
         if x_BTK2.ndim != 4 or x_BTK2.shape[-1] != 2:
             raise LiftjaxError(
                 f"A lifter takes (clips, frames, joints, 2), not {tuple(x_BTK2.shape)}; "
@@ -103,7 +103,7 @@ class Lifter(nnx.Module):
         self.spec = spec
 
     def embed(self, x_BTK2: jax.Array, train: bool, rngs: nnx.Rngs | None) -> jax.Array:
-        """Features of coordinates."""
+        """Features (B, T, ...) of coordinates (B, T, K, 2)."""
         raise NotImplementedError
 
     def refine(self, features: jax.Array, train: bool, rngs: nnx.Rngs | None) -> jax.Array:
@@ -111,7 +111,7 @@ class Lifter(nnx.Module):
         raise NotImplementedError
 
     def regress(self, features: jax.Array) -> jax.Array:
-        """Coordinates of features: (B, T', K, 3)."""
+        """Coordinates (B, T', K, 3) of features, in the network's own scale."""
         raise NotImplementedError
 
     def __call__(
@@ -127,6 +127,7 @@ class Lifter(nnx.Module):
         and coming out: accelerators would round them to ten bits or less.
 
         Args:
+          x_BTK2: in the scale of `spec.input`.
           train: batch norm uses and updates batch statistics.
           rngs: in training, random numbers for dropout; nothing is dropped without.
           precision: of the products of features and of their gradients, see :data:`Precision`.
@@ -158,7 +159,8 @@ class Lifter(nnx.Module):
         """Pixels of the original image to root-relative metres (B, T', K, 3).
 
         Args:
-          image_size_B2: (width, height) of each clip's image.
+          kpts_px_BTK2: (x, y) in pixels. image_size_B2: (width, height) of each clip's image.
+          train, rngs: as for a call.
           skeleton: joint set of the pixels, where it is known. Others than the lifter's may have
             as many joints.
           precision: see :data:`Precision`.
@@ -176,15 +178,19 @@ class Lifter(nnx.Module):
         return self.to_metres(raw_BTK3)
 
     def normalize(self, kpts_px_BTK2: jax.Array, image_size_B2: jax.Array) -> jax.Array:
-        """Pixels as the input the network was made for."""
+        """Pixels (B, T, K, 2) as the input that the network was made for.
+
+        Args:
+          image_size_B2: (width, height), pixels.
+        """
         return geometry.normalize_screen(_at_least_float32(kpts_px_BTK2), image_size_B2)
 
     def to_metres(self, raw_BTK3: jax.Array) -> jax.Array:
-        """The network's output in metres."""
+        """The network's output (B, T, K, 3) in metres."""
         return raw_BTK3
 
     def target(self, pose_m_BTK3: jax.Array) -> jax.Array:
-        """The output that a perfect network would give for a true pose."""
+        """The output (B, T, K, 3) that a perfect network would give for a true pose in metres."""
         return _at_least_float32(pose_m_BTK3)
 
 

@@ -2,7 +2,8 @@
 
 All losses are float32 or wider, whatever the inputs. Weights of samples and joints divide the
 sums as well as multiplying the terms, so that a sample without labels changes no mean; where the
-weights are all zero a loss is zero. Values under zero weight may be NaN.
+weights are all zero a loss is zero. Values under zero weight may be NaN. Arrays whose shapes do not
+fit together raise a ValueError that names both.
 """
 
 from liftjax.losses.detection import (

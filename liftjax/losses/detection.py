@@ -14,8 +14,10 @@ def heatmap_loss_per_joint(
 ) -> jax.Array:
     """0.5 * mean over pixels of (w (h - g))^2, for each joint: (B, K).
 
+    HRNet's loss (Sun et al., CVPR 2019), as its authors' code has it.
+
     Args:
-      heat_BHWK: predicted maps. target_BHWK: target maps.
+      heat_BHWK: predicted maps. target_BHWK: target maps, see :func:`gaussian_heatmaps`.
       weight_BK: joint weights, 0 where a joint has no label.
     """
     check_same(heat_BHWK.shape, target_BHWK.shape, "heatmaps", "targets")
@@ -31,7 +33,11 @@ def heatmap_loss(
     weight_BK: jax.Array,
     sample_weight_B: jax.Array | None = None,
 ) -> jax.Array:
-    """The mean of :func:`heatmap_loss_per_joint` over samples and joints: L_2D^H."""
+    """The mean of :func:`heatmap_loss_per_joint` over samples and joints, a scalar: L_2D^H.
+
+    Args:
+      heat_BHWK, target_BHWK, weight_BK: as there. sample_weight_B: weights of the samples.
+    """
     return sample_mean(heatmap_loss_per_joint(heat_BHWK, target_BHWK, weight_BK), sample_weight_B)
 
 
@@ -46,8 +52,8 @@ def simcc_loss_per_joint(
     """KL divergence of SimCC vectors from smoothed labels, for each joint: (B, K).
 
     w (mean over bins of KL(softmax(beta target) || softmax(beta logits)) along x, plus along y),
-    as MMPose's KLDiscretLoss with label_softmax. MMPose sums over the batch where
-    :func:`simcc_loss` takes the mean.
+    as MMPose's KLDiscretLoss with label_softmax (SimCC: Li et al., ECCV 2022; RTMPose: Jiang et
+    al., arXiv 2303.07399). MMPose sums over the batch where :func:`simcc_loss` takes the mean.
 
     Args:
       x_BKX, y_BKY: logits. target_x_BKX, target_y_BKY: labels of :func:`simcc_labels`.
@@ -70,7 +76,12 @@ def simcc_loss(
     beta: float | jax.Array = 10.0,
     sample_weight_B: jax.Array | None = None,
 ) -> jax.Array:
-    """The mean of :func:`simcc_loss_per_joint` over samples and joints."""
+    """The mean of :func:`simcc_loss_per_joint` over samples and joints, a scalar: L_2D^H.
+
+    Args:
+      x_BKX, y_BKY, target_x_BKX, target_y_BKY, weight_BK, beta: as there.
+      sample_weight_B: weights of the samples.
+    """
     per_joint_BK = simcc_loss_per_joint(x_BKX, y_BKY, target_x_BKX, target_y_BKY, weight_BK, beta)
     return sample_mean(per_joint_BK, sample_weight_B)
 

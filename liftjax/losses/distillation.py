@@ -17,7 +17,9 @@ from liftjax.losses.reductions import check_same, raised, sample_mean, weighted_
 def feature_loss(
     student_BHWC: jax.Array, teacher_BHWC: jax.Array, sample_weight_B: jax.Array | None = None
 ) -> jax.Array:
-    """Sum of squared differences over each sample's feature map; mean over samples.
+    """Sum of squared differences over each sample's feature map; mean over samples, a scalar.
+
+    Equation 1 of the DWPose paper, summed as in its released code.
 
     Args:
       student_BHWC: the student's features, projected to the teacher's channels.
@@ -43,7 +45,8 @@ def logit_loss(
     """KL divergence of the student's SimCC vectors from the teacher's.
 
     KL(softmax(beta teacher) || softmax(beta student)) along x, plus along y, where MMPose's label
-    loss, :func:`simcc_loss_per_joint`, divides by the number of bins; mean over samples and joints.
+    loss, :func:`simcc_loss_per_joint`, divides by the number of bins; mean over samples and joints,
+    a scalar. Equation 2 of the DWPose paper, up to the teacher's own entropy.
 
     Args:
       x_BKX, y_BKY: the student's logits.

@@ -24,11 +24,13 @@ from liftjax.losses.reductions import check_same, product, raised, sample_mean
 class LossWeights(NamedTuple):
     """Factors of the loss terms; numbers or traced scalars.
 
+    The defaults are those of the paper's RTMPose (supplement, Tables 7 and 8).
+
     Attributes:
       l_2d: 2D loss of all joints. l_o: 2D loss of the joints that are hard to lift.
-      l_xy, l_z: lifting error across the image and in depth.
-      l_single: all of the above, beside the two terms that need several lifters:
-      l_local: disagreement of pairs of lifters. l_global: error of the lifters' mean.
+      l_xy, l_z: lifting error across the image and in depth, m^2.
+      l_single: all of the above, beside the two terms that need several lifters.
+      l_local: disagreement of pairs of lifters, m^2. l_global: error of the lifters' mean, m^2.
     """
 
     l_2d: float | jax.Array = 0.5
@@ -80,12 +82,16 @@ def ohklm_loss(
     """Online hard keypoint lifting mining: the 2D loss of the joints that lift worst.
 
     In each sample the `top_k` joints of the largest lifting error are chosen; the loss is the mean
-    of their 2D losses. The choice carries no gradient.
+    of their 2D losses, a scalar: L_2D^O. The choice carries no gradient.
 
     Args:
-      loss_2d_BK: 2D loss of each joint. lifting_error_BK: 3D error of each joint.
-      top_k: joints to choose, at most K.
+      loss_2d_BK: 2D loss of each joint.
+      lifting_error_BK: 3D error of each joint, :func:`per_joint_lifting_error`.
+      top_k: joints to choose, at most K; 10 in the released code.
       sample_weight_B: weights of the samples.
+
+    Raises:
+      ValueError: `top_k` is not from 1 to K.
     """
     check_same(loss_2d_BK.shape, lifting_error_BK.shape, "2D losses", "lifting errors")
     if not 0 < top_k <= loss_2d_BK.shape[1]:
@@ -105,7 +111,7 @@ def guided_loss_terms(
     has_3d_B: jax.Array | None = None,
     sample_weight_B: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array, LossTerms]:
-    """The 2D and the 3D part of the multi-model loss, and every term.
+    """The 2D and the 3D part of the multi-model loss, scalars, and every term.
 
         2D part: l_single (l_2d L_2D^H + l_o sum_m w_m L_2D^O,m)
         3D part: l_single sum_m w_m (l_xy L_xy,m + l_z L_z,m) + l_local local + l_global global
@@ -169,7 +175,11 @@ def multi_model_loss(
     weights: LossWeights,
     **options,
 ) -> tuple[jax.Array, LossTerms]:
-    """The multi-model loss and its terms; arguments as for :func:`guided_loss_terms`."""
+    """The multi-model loss, a scalar, and its terms: the sum of both of :func:`guided_loss_terms`.
+
+    Args:
+      loss_2d_BK, poses_MBK3, true_BK3, lifter_weights_M, weights, **options: as there.
+    """
     part_2d, part_3d, terms = guided_loss_terms(
         loss_2d_BK, poses_MBK3, true_BK3, lifter_weights_M, weights, **options
     )
@@ -183,10 +193,13 @@ def single_model_loss(
     weights: LossWeights,
     **options,
 ) -> tuple[jax.Array, LossTerms]:
-    """l_2d L_2D^H + l_o L_2D^O + l_xy L_3D^xy + l_z L_3D^z of one lifter, and its terms.
+    """l_2d L_2D^H + l_o L_2D^O + l_xy L_3D^xy + l_z L_3D^z of one lifter, a scalar, and its terms.
 
-    `weights.l_single`, `l_local` and `l_global` play no part. Other arguments as for
-    :func:`guided_loss_terms`.
+    Args:
+      loss_2d_BK: 2D loss of each joint.
+      pose_BK3: what the lifter makes of the detected pose, metres. true_BK3: metres.
+      weights: factors of the terms; `l_single`, `l_local` and `l_global` play no part.
+      **options: as for :func:`guided_loss_terms`.
     """
     weights = weights._replace(l_single=1.0, l_local=0.0, l_global=0.0)
     one = jnp.ones(1, jnp.float32)

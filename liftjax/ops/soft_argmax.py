@@ -32,13 +32,19 @@ def soft_argmax_2d(
     normalizer: str = "softmax",
     implementation: str = maps.DEFAULT,
 ) -> jax.Array:
-    """Expected positions (B, K, 2) as (x, y) in heatmap pixels.
+    """Expected positions (B, K, 2) as (x, y) in heatmap pixels, float32 or wider; differentiable.
+
+    The sum of p_i times the position of pixel i, p = softmax(beta h) or relu(h) / sum relu(h)
+    ("Integral human pose regression", Sun et al., ECCV 2018; beta: the paper's Table 6).
 
     Args:
       heat_BHWK: heatmaps, any floating dtype.
-      beta: sharpness of the softmax.
+      beta: sharpness of the softmax; a number or a traced scalar.
       normalizer: "softmax" or "relu".
       implementation: of the forward pass, one of `map_statistics.IMPLEMENTATIONS`.
+
+    Raises:
+      LiftjaxError: an unknown normalizer. ValueError, TypeError: not four axes, not floating.
     """
     return _soft_argmax_2d(partial(_expected, implementation), heat_BHWK, beta, normalizer)
 
@@ -49,13 +55,18 @@ def soft_argmax_1d(
     normalizer: str = "softmax",
     implementation: str = maps.DEFAULT,
 ) -> jax.Array:
-    """Expected indices (...) along the last axis of logits (..., X).
+    """Expected indices (...) along the last axis of logits (..., X), in bins; differentiable.
+
+    As :func:`soft_argmax_2d`, of a vector.
 
     Args:
       logits: floating array, for SimCC (B, K, X).
-      beta: sharpness of the softmax.
+      beta: sharpness of the softmax; a number or a traced scalar.
       normalizer: "softmax" or "relu".
       implementation: of the forward pass, one of `map_statistics.IMPLEMENTATIONS`.
+
+    Raises:
+      LiftjaxError: an unknown normalizer. TypeError: the logits are not floating.
     """
     return _soft_argmax_1d(partial(_expected, implementation), logits, beta, normalizer)
 

@@ -260,6 +260,11 @@ def find_checkpoint(path: str | epath.Path, step: str | int = LAST) -> epath.Pat
     path = epath.Path(path).expanduser().resolve()
     if _is_whole(path):
         return path
+    if path.is_file():
+        raise LiftjaxError(
+            f"{path} is a file; make a run directory of it with python -m liftjax import-weights "
+            f"{path.name} --out DIRECTORY, and give that."
+        )
     whole = whole_steps(path / FOLDER)
     if not whole:
         raise LiftjaxError(

@@ -100,7 +100,7 @@ def check_optim(optim: ConfigDict, steps: int) -> None:
     if optim.warmup_steps > steps:
         raise LiftjaxError(
             f"config.optim.warmup_steps is {optim.warmup_steps}, longer than the run of {steps} "
-            "steps; make it shorter, or 0."
+            f"steps; take --config.optim.warmup_steps={steps // 10}."
         )
     if optim.weight_decay and optim.name != "adamw":
         raise LiftjaxError(
