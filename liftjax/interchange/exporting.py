@@ -1,26 +1,46 @@
-"""`export`: a network's weights as files of other programs, or as a run directory of ours.
+"""`export`: a network for other programs: its weights, or the whole of it as a program.
 
-PyTorch files hold the state_dict of the original program, by its names and in its layout, so that
-`load_state_dict(strict=True)` takes it. A safetensors file holds the same and, in its header, what
-rebuilds the network here.
+Weights go out as files of other programs or as a run directory of ours (`weight_files`), programs
+(`programs`) as StableHLO and ONNX. Everything written is read back by what it is for and compared
+before it gets its name.
 """
 
-import json
-import os
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
 from flax import nnx
 
-import liftjax
-from liftjax import torch_weights
+from liftjax.detectors.decoding import Decoding
 from liftjax.errors import LiftjaxError, unknown_name
-from liftjax.interchange import run_directory, sizes, statistics
-from liftjax.interchange.blank import blank_model, state_dict_order
+from liftjax.interchange import programs, sidecar, sizes, stablehlo, weight_files
+from liftjax.interchange.blank import blank_model
 from liftjax.interchange.importing import parse_overrides
+from liftjax.interchange.programs import Program
+from liftjax.interchange.sidecar import Origin
+from liftjax.interchange.writing import beside, new_files
 from liftjax.registry import DETECTORS, LIFTERS
 from liftjax.training.checkpoints import build_model, checkpoint_spec, load_model, read_meta
+
+_INSIDE, _BESIDE = WEIGHTS = ("inside", "beside")
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What makes a program of a network; the formats of weights have none of it.
+
+    Attributes:
+      head: where the program begins and ends, see `programs`; None: the kind's first.
+      lifters: run directories of lifters behind a detector.
+      beta: of the soft-argmax; None: the checkpoint's recipe's.
+      weights: of StableHLO, 'inside' the program or 'beside' it. opset: of ONNX.
+    """
+
+    head: str | None = None
+    lifters: Sequence[str] = ()
+    beta: float | None = None
+    weights: str | None = None
+    opset: int | None = None
 
 
 def run(
@@ -32,6 +52,7 @@ def run(
     skeleton: str | None = None,
     num_joints: int | None = None,
     overrides: Sequence[str] = (),
+    options: Options | None = None,
 ) -> None:
     """Writes a network to `out` and prints what was written.
 
@@ -41,21 +62,47 @@ def run(
       model: a name in the registry; may be left out with a checkpoint.
       checkpoint: a run directory, or one step of it; without, fresh weights.
       skeleton, num_joints, overrides: of fresh weights ("KEY=VALUE"); a checkpoint has its own.
+      options: of StableHLO and ONNX.
 
     Raises:
-      LiftjaxError: something stands at `out`, or model and checkpoint contradict each other.
+      LiftjaxError: something stands at `out`; model, checkpoint or options contradict each other;
+        what was written does not do what the network does, and is gone again.
     """
     if format not in FORMATS:
         raise unknown_name("format", format, FORMATS)
+    options = options or Options()
+    _check_options(format, options)
+    build = blank_model if format in _WEIGHT_FORMATS else _clip_form
     if checkpoint is None:
         spec = _fresh_spec(model, skeleton, num_joints, parse_overrides(overrides))
-        module, origin = build_model(spec), "fresh weights"
+        module, origin = build_model(spec), Origin(spec, "fresh weights", {})
     else:
         if skeleton or num_joints or overrides:
             raise LiftjaxError("A checkpoint has its joints and sizes; leave out those options.")
-        module, spec, origin = _stored(checkpoint, model)
-    lines = FORMATS[format](Path(out).expanduser(), module, spec, origin)
-    print("\n  ".join([f"{spec['name']}, {origin} -> {out}", *lines]))
+        module, origin = _stored(checkpoint, model, build)
+    path = Path(out).expanduser()
+    if format in _WEIGHT_FORMATS:
+        lines = _WEIGHT_FORMATS[format](path, module, origin)
+    else:
+        program, origins = _program(module, origin, options)
+        lines = _PROGRAM_FORMATS[format](path, program, origins, options)
+    print("\n  ".join([f"{origin.spec['name']}, {origin.place} -> {out}", *lines]))
+
+
+def _check_options(format: str, options: Options) -> None:
+    """Raises for an option that another format takes."""
+    given = {k: v for k, v in vars(options).items() if v not in (None, (), [])}
+    formats = {name: tuple(_PROGRAM_FORMATS) for name in given}
+    formats |= {"weights": ("stablehlo",), "opset": ("onnx",)}
+    for name in given:
+        if format not in formats[name]:
+            option = "--lifter" if name == "lifters" else f"--{name}"
+            raise LiftjaxError(
+                f"{option} belongs to --format {' and '.join(formats[name])}; leave it out of "
+                f"--format {format}."
+            )
+    if options.weights not in (None, *WEIGHTS):
+        raise unknown_name("place of weights", options.weights, WEIGHTS)
 
 
 def _fresh_spec(
@@ -77,95 +124,97 @@ def _fresh_spec(
     return {"kind": kind, "name": model, **joints, **image_size, **keywords}
 
 
-def _stored(checkpoint: str, model: str | None) -> tuple[nnx.Module, dict, str]:
-    """The network of a checkpoint, its spec, and where it is from."""
+def _clip_form(spec: dict) -> nnx.Module:
+    """A blank network for clips; strided ones are for training."""
+    return blank_model({k: v for k, v in spec.items() if k != "strided"})
+
+
+def _stored(
+    checkpoint: str, model: str | None, build: Callable[[dict], nnx.Module]
+) -> tuple[nnx.Module, Origin]:
+    """The network of a checkpoint and where it is from."""
     spec = checkpoint_spec(read_meta(checkpoint))
     if model is not None and model != spec["name"]:
         raise LiftjaxError(
             f"{checkpoint} holds {spec['name']}, not {model}; leave out --model or correct it."
         )
-    module, meta = load_model(checkpoint, spec["kind"], build=blank_model)
-    return module, spec, f"step {meta['step']} of {checkpoint}"
+    module, meta = load_model(checkpoint, spec["kind"], build=build)
+    return module, Origin(spec, f"step {meta['step']} of {Path(checkpoint).name}", meta)
 
 
-def _state(module: nnx.Module, spec: dict) -> dict[str, np.ndarray]:
-    """Upstream's state_dict in upstream's order, which a blank module has not.
-
-    The arrays lie in C order: safetensors takes the memory as it lies and would store a transposed
-    view scrambled.
-    """
-    state = torch_weights.dump(module)
-    return {key: np.asarray(state[key], order="C") for key in state_dict_order(spec)}
+# Programs
 
 
-def _write_torch(out: Path, module: nnx.Module, spec: dict, origin: str) -> list[str]:
-    try:
-        import torch
-    except ImportError:
+def _program(module: nnx.Module, origin: Origin, options: Options) -> tuple[Program, list[Origin]]:
+    if origin.spec["kind"] == "lifter":
+        if options.lifters or options.beta is not None:
+            raise LiftjaxError("--lifter and --beta belong to a detector; this is a lifter.")
+        return programs.lifter_program(module, options.head), [origin]
+    if options.beta is not None and options.head in ("maps", "rtmlib"):
         raise LiftjaxError(
-            "--format torch needs PyTorch (pip install torch); --format safetensors does not."
-        ) from None
-    state = {key: torch.from_numpy(value) for key, value in _state(module, spec).items()}
-    found = statistics.of_module(module)
-    beside = out.with_suffix(".stats.json")
-    if found and beside.exists():
-        raise _exists(beside)
-    _write_file(out, lambda partial: torch.save(state, partial))
-    lines = [f"{len(state)} tensors by upstream's names"]
-    if found:
-        _write_file(beside, lambda partial: partial.write_text(json.dumps(found)))
-        lines.append(f"statistics in {beside}: import them with --stats {beside}")
-    return lines
+            f"The head {options.head} gives maps, without soft-argmax; leave out --beta."
+        )
+    decoding = Decoding.of_recipe(origin.meta.get("recipe", {}), options.beta)
+    head = options.head or ("poses" if options.lifters else None)
+    lifters, origins = {}, [origin]
+    for path in options.lifters:
+        lifter, found = _stored(path, None, _clip_form)
+        if found.spec["kind"] != "lifter":
+            raise LiftjaxError(f"{path} holds {found.spec['name']}, a detector; --lifter lifts.")
+        name = found.spec["name"]
+        again = sum(name == other.spec["name"] for other in origins)
+        lifters[f"{name}_{again + 1}" if again else name] = lifter
+        origins.append(found)
+    return programs.detector_program(module, head, decoding, lifters), origins
 
 
-def _write_safetensors(out: Path, module: nnx.Module, spec: dict, origin: str) -> list[str]:
-    from safetensors.numpy import save
-
-    state = _state(module, spec)
-    header = {
-        "format": "pt",
-        "liftjax": liftjax.__version__,
-        "model": spec["name"],
-        "skeleton": str(spec.get("skeleton", "")),
-        "spec": json.dumps(spec),
-    }
-    found = statistics.of_module(module)
-    if found:
-        header["statistics"] = json.dumps(found)
-    # Its save_file would make the file readable to its owner alone.
-    _write_file(out, lambda partial: partial.write_bytes(save(state, metadata=header)))
-    inside = ", statistics" if found else ""
-    return [f"{len(state)} tensors by upstream's names; model, joints{inside} in the header"]
+def _write_stablehlo(
+    out: Path, program: Program, origins: list[Origin], options: Options
+) -> list[str]:
+    targets = [out, beside(out, ".json")]
+    apart = beside(out, ".safetensors") if options.weights == _BESIDE else None
+    with new_files(*targets, *([apart] if apart else ())) as partials:
+        weights = partials[2] if apart else None
+        stablehlo.write(partials[0], program, weights)
+        check = stablehlo.check(partials[0], program, weights)
+        more = {"platforms": list(stablehlo.PLATFORMS), "weights": options.weights or _INSIDE}
+        run = stablehlo.how_to_run(out.name, program, apart and apart.name)
+        about = sidecar.text(out, "stablehlo", program, origins, check, run, **more)
+        partials[1].write_text(about)
+    run = stablehlo.how_to_run(str(out), program, apart and str(apart))
+    return _report(program, targets[1:] + ([apart] if apart else []), check, run)
 
 
-def _write_orbax(out: Path, module: nnx.Module, spec: dict, origin: str) -> list[str]:
-    run_directory.write(str(out), module, spec, {"exported": origin})
-    return ["a run directory: name it in recipes as detector.checkpoint or lifters.NAME"]
+def _write_onnx(out: Path, program: Program, origins: list[Origin], options: Options) -> list[str]:
+    from liftjax.interchange import onnx_file  # onnx is an extra
+
+    opset = onnx_file.OPSET if options.opset is None else options.opset
+    with new_files(out, beside(out, ".json")) as (partial, about):
+        onnx_file.write(partial, program, origins[0].spec["name"], opset)
+        check = onnx_file.check(partial, program)
+        run = onnx_file.how_to_run(out.name, program)
+        about.write_text(sidecar.text(out, "onnx", program, origins, check, run, opset=opset))
+    run = onnx_file.how_to_run(str(out), program)
+    return _report(program, [beside(out, ".json")], check, run)
 
 
-FORMATS: dict[str, Callable[[Path, nnx.Module, dict, str], list[str]]] = {
-    "orbax": _write_orbax,
-    "safetensors": _write_safetensors,
-    "torch": _write_torch,
+def _report(program: Program, others: list[Path], check, run: Sequence[str]) -> list[str]:
+    def listed(ports):
+        return ", ".join(f"{p.name} {p.dtype} ({', '.join(map(str, p.shape))})" for p in ports)
+
+    return [
+        f"head {program.head}: {listed(program.inputs)} -> {listed(program.outputs)}",
+        f"what it takes and gives, joints, licences: {', '.join(str(path) for path in others)}",
+        str(check),
+        "run it:",
+        *(f"  {line}" for line in run),
+    ]
+
+
+_WEIGHT_FORMATS = {
+    "orbax": weight_files.write_orbax,
+    "safetensors": weight_files.write_safetensors,
+    "torch": weight_files.write_torch,
 }
-
-
-def _write_file(out: Path, write: Callable[[Path], None]) -> None:
-    """Writes the new file `out` whole or not at all."""
-    if out.exists():
-        raise _exists(out)
-    partial = out.with_name(f".{out.name}.partial")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        write(partial)
-        os.replace(partial, out)
-    except OSError as error:
-        raise LiftjaxError(
-            f"Could not write {out}: {error.strerror or error}; choose another --out."
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _exists(path: Path) -> LiftjaxError:
-    return LiftjaxError(f"{path} exists and is not overwritten; choose another --out.")
+_PROGRAM_FORMATS = {"stablehlo": _write_stablehlo, "onnx": _write_onnx}
+FORMATS = (*_WEIGHT_FORMATS, *_PROGRAM_FORMATS)

@@ -10,6 +10,7 @@ import numpy as np
 from flax import nnx
 
 from liftjax import torch_weights
+from liftjax.detectors.decoding import Decoding
 from liftjax.errors import LiftjaxError, unknown_name
 from liftjax.interchange import families, files, heads, run_directory, sizes, statistics
 from liftjax.interchange.blank import blank_model
@@ -73,7 +74,8 @@ def run(
     lines.insert(1, f"took {len(state)} arrays")
     lines += _set_statistics(module, file.metadata, stats, stats_unit)
     origin = {"file": Path(checkpoint).name, "family": found.family, "report": lines}
-    directory = run_directory.write(out, module, spec, origin)
+    recipe = _recipe(file.metadata)
+    directory = run_directory.write(out, module, spec, origin, recipe)
     lines += [f"warning: {warning}" for warning in (*found.warnings, *_other_graph(module))]
     print("\n  ".join(lines))
     key = "detector.checkpoint" if spec["kind"] == "detector" else f"lifters.{name}"
@@ -122,6 +124,13 @@ def _recognise(checkpoint: str, file: files.WeightFile) -> tuple[Found, Keywords
         image_size=spec.get("image_size"),
     )
     return found, measured, spec["name"]
+
+
+def _recipe(metadata: dict[str, str]) -> dict[str, Any]:
+    """How keypoints are read off, if the file's header says."""
+    if "recipe" not in metadata:
+        return {}
+    return Decoding.of_recipe(json.loads(metadata["recipe"])).as_recipe()
 
 
 def _tuples(spec: dict) -> dict:

@@ -1,6 +1,7 @@
 """A network as a run directory: what a training run leaves, without the training."""
 
 import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,20 @@ from liftjax.training.state import flat_arrays
 _ORIGIN = "origin"  # in the meta of what this file wrote, and in no training run's
 
 
-def write(out: str, module: nnx.Module, spec: dict, origin: dict[str, Any]) -> Path:
+def write(
+    out: str,
+    module: nnx.Module,
+    spec: dict,
+    origin: dict[str, Any],
+    recipe: Mapping[str, Any] | None = None,
+    check: Callable[[Path], object] = lambda partial: None,
+) -> Path:
     """Writes `module` as step 0 of the run directory `out`, whole or not at all.
 
     Args:
       spec: what `checkpoints.build_model` rebuilds it from. origin: where it came from.
+      recipe: that it was trained with, as far as it is known.
+      check: looks at the directory before it gets its name; what it raises leaves nothing.
 
     Raises:
       LiftjaxError: `out` holds something else than an earlier import or export.
@@ -31,11 +41,12 @@ def write(out: str, module: nnx.Module, spec: dict, origin: dict[str, Any]) -> P
         partial.mkdir(parents=True)
         checkpoints = Checkpoints(partial)
         try:
-            meta = {"model": spec, "recipe": {}, _ORIGIN: origin}
+            meta = {"model": spec, "recipe": dict(recipe or {}), _ORIGIN: origin}
             nothing = {"steps": jnp.zeros((), jnp.int32)}  # the format has no empty dictionary
             checkpoints.save(0, flat_arrays(module), nothing, meta)
         finally:
             checkpoints.close()
+        check(partial)
         if target.exists():
             shutil.rmtree(target)
         partial.rename(target)

@@ -1,6 +1,8 @@
 """`export`: what it writes is what upstream reads, and what `import-weights` reads back."""
 
 import json
+import re
+import shlex
 
 import numpy as np
 import pytest
@@ -8,9 +10,11 @@ from flax import nnx
 from safetensors.numpy import save_file
 
 from liftjax import create_lifter, torch_weights
+from liftjax.cli import main
+from liftjax.detectors.decoding import Decoding
 from liftjax.errors import LiftjaxError
-from liftjax.interchange import exporting, importing
-from liftjax.training.checkpoints import load_model
+from liftjax.interchange import exporting, importing, run_directory, weight_files
+from liftjax.training.checkpoints import build_model, load_model, read_meta
 from tests.interchange.checkpoints import SMALL, assert_same, imported, state_dict
 
 
@@ -36,8 +40,9 @@ def assert_same_statistics(a, b):
 
 
 @pytest.mark.parametrize("name", [name for name in SMALL if name != "simple_baseline"])
-def test_import_takes_back_what_export_wrote(tmp_path, name):
-    """Through every format weights arrive bit for bit; the header keeps the keywords."""
+def test_import_takes_back_what_export_wrote(tmp_path, name, capsys):
+    """Through every format weights arrive bit for bit; the keywords are in the header of one, and
+    in the line that is printed with the other."""
     options = overrides(name) + (["num_heads=4"] if name == "mixste" else [])
     save_file(state_dict(name), tmp_path / "first.safetensors")
     run = str(tmp_path / "run")
@@ -53,6 +58,26 @@ def test_import_takes_back_what_export_wrote(tmp_path, name):
         assert_same(found, state)
         if format == "safetensors":
             assert again == spec
+    printed = re.search(r"the same network again: (.*)", capsys.readouterr().out)[1]
+    *words, _ = shlex.split(printed)
+    assert main([*words[3:], str(tmp_path / "printed")]) == 0
+    assert imported(tmp_path / "printed")[1] == spec
+
+
+def test_how_it_was_trained_to_be_read_travels(tmp_path, capsys):
+    trained, spec = str(tmp_path / "trained"), {
+        "kind": "detector", "name": "hrnet_tiny", "skeleton": "coco", "image_size": (64, 64)
+    }  # fmt: skip
+    recipe = {"loss": {"beta": 30.0, "normalizer": "relu", "quarter_pixel_shift": True}}
+    run_directory.write(trained, build_model(spec), spec, {}, recipe)
+    exporting.run(str(tmp_path / "orbax"), format="orbax", checkpoint=trained)
+    exporting.run(str(tmp_path / "a.safetensors"), format="safetensors", checkpoint=trained)
+    importing.run(str(tmp_path / "a.safetensors"), str(tmp_path / "back"))
+    for run in ("orbax", "back"):
+        found = Decoding.of_recipe(read_meta(tmp_path / run)["recipe"])
+        assert found == Decoding(30.0, "relu", True), run
+    exporting.run(str(tmp_path / "a.pth"), format="torch", checkpoint=trained)
+    assert "soft-argmax by relu with --beta 30, with a shift" in capsys.readouterr().out
 
 
 def test_statistics_travel_in_the_header(tmp_path, trained):
@@ -152,3 +177,55 @@ def test_names_are_upstreams(golden):
     manifest, _ = golden("mixste_t1")
     shapes = torch_weights.shapes(nnx.eval_shape(lambda: create_lifter("mixste", rngs=nnx.Rngs(0))))
     assert {key: list(shape) for key, shape in shapes.items()} == dict(manifest["state_dict"])
+
+
+@pytest.mark.parametrize("format", ["torch", "safetensors", "orbax"])
+def test_weights_that_come_back_changed_are_deleted(tmp_path, monkeypatch, format):
+    """They are changed on their way to the disk."""
+    if format == "torch":
+        torch = pytest.importorskip("torch")
+        save = torch.save
+        spoilt = {"fcn.weight": torch.zeros(3, 16)}
+        monkeypatch.setattr(torch, "save", lambda state, path: save(state | spoilt, path))
+    elif format == "safetensors":
+        import safetensors.numpy
+
+        save_bytes = safetensors.numpy.save
+        changed = {"fcn.weight": np.zeros((3, 16), np.float32)}
+        monkeypatch.setattr(
+            safetensors.numpy, "save", lambda state, metadata: save_bytes(state | changed, metadata)
+        )
+    else:
+        flat = weight_files.run_directory.flat_arrays
+        monkeypatch.setattr(
+            weight_files.run_directory, "flat_arrays",
+            lambda module: {k: v + 1 if k == "fcn.kernel" else v for k, v in flat(module).items()},
+        )  # fmt: skip
+    with pytest.raises(LiftjaxError, match=r"finds fcn\.\w+ changed by up to .* deleted"):
+        exporting.run(str(tmp_path / "a"), format=format, model="iganet",
+                      overrides=overrides("iganet"))  # fmt: skip
+    assert not list(tmp_path.iterdir())
+
+
+def test_options_that_contradict_each_other(tmp_path, trained):
+    run, _ = trained
+    out = tmp_path / "a"
+
+    def refused(match, format, **kw):
+        network = {k: kw.pop(k) for k in ("model", "checkpoint") if k in kw}
+        with pytest.raises(LiftjaxError, match=match) as error:
+            exporting.run(str(out), format=format, options=exporting.Options(**kw), **network)
+        assert "\n" not in str(error.value)
+        assert not out.exists()
+
+    refused("--head belongs to --format stablehlo and onnx", "torch", model="iganet", head="maps")
+    refused("--lifter belongs to", "safetensors", model="hrnet_tiny", lifters=[run])
+    refused("--weights belongs to --format stablehlo", "onnx", model="iganet", weights="beside")
+    refused("--opset belongs to --format onnx", "stablehlo", model="iganet", opset=18)
+    refused("did you mean 'inside'", "stablehlo", model="iganet", weights="insid")
+    refused("leave out --beta", "stablehlo", model="hrnet_tiny", head="maps", beta=3)
+    refused("this is a lifter", "stablehlo", checkpoint=run, beta=3)
+    refused("this is a lifter", "stablehlo", checkpoint=run, lifters=[run])
+    exporting.run(str(tmp_path / "detector"), format="orbax", model="hrnet_tiny")
+    detector = str(tmp_path / "detector")
+    refused("a detector; --lifter lifts", "stablehlo", model="hrnet_tiny", lifters=[detector])

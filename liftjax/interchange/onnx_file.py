@@ -1,0 +1,109 @@
+"""Programs as ONNX, through jax2onnx."""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import numpy as np
+
+import liftjax
+from liftjax.errors import LiftjaxError
+from liftjax.interchange import verify
+from liftjax.interchange.plain import simplified
+from liftjax.interchange.programs import BATCH, Program
+
+OPSET = 18
+LEAST_OPSET = 18  # from here on reductions take their axes as jax2onnx gives them
+
+
+def write(path: Path, program: Program, name: str, opset: int = OPSET) -> None:
+    """Writes the program with its weights, named inputs and outputs and a free batch.
+
+    Raises:
+      LiftjaxError: jax2onnx is not installed, or has no form for an operation.
+    """
+    to_onnx = _jax2onnx().to_onnx
+    import onnx
+
+    newest = onnx.defs.onnx_opset_version()
+    if not LEAST_OPSET <= opset <= newest:
+        raise LiftjaxError(f"--opset {opset}: {LEAST_OPSET} to {newest} can be written here.")
+    from liftjax.interchange import onnx_graph
+
+    (size,) = jax.export.symbolic_shape(BATCH)
+    inputs = [port.struct({BATCH: size}) for port in program.inputs]
+    function = simplified(program.function, program.weights, inputs)
+    try:
+        with _quiet():
+            model = to_onnx(
+                function,
+                inputs=inputs,
+                model_name=name,
+                opset=opset,
+                input_names=[port.name for port in program.inputs],
+                output_names=[port.name for port in program.outputs],
+            )
+    except Exception as error:  # whatever its plugins raise
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise LiftjaxError(f"jax2onnx cannot write this network: {reason}") from error
+    onnx_graph.tidy(model)
+    for port, value in zip(program.outputs, model.graph.output, strict=True):
+        onnx_graph.name_sizes(value, port.shape)
+    model.producer_name, model.producer_version = "liftjax", liftjax.__version__
+    onnx.checker.check_model(model)
+    path.write_bytes(model.SerializeToString())
+
+
+def check(path: Path, program: Program) -> verify.Check:
+    """Runs the file in onnxruntime beside the program; see `verify.compare`."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    names = [port.name for port in program.inputs]
+    outputs = [port.name for port in program.outputs]
+
+    def call(inputs: list[np.ndarray]):
+        return session.run(outputs, dict(zip(names, inputs, strict=True)))
+
+    reader = f"onnxruntime {onnxruntime.__version__}"
+    return verify.compare(program, call, reader, precision="highest")
+
+
+def how_to_run(path: str, program: Program) -> list[str]:
+    """Lines of Python that run the file at `path`."""
+    feed = ", ".join(f'"{port.name}": {port.name}' for port in program.inputs)
+    return [
+        "import onnxruntime",
+        f"session = onnxruntime.InferenceSession({path!r})",
+        f"{program.results} = session.run(None, {{{feed}}})",
+    ]
+
+
+def _jax2onnx():
+    try:
+        import jax2onnx
+        import onnxruntime  # noqa: F401
+    except ImportError:
+        raise LiftjaxError(
+            "--format onnx needs jax2onnx and onnxruntime: pip install jax2onnx onnxruntime; "
+            "--format stablehlo does not."
+        ) from None
+    return jax2onnx
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what the converter logs: plugins it has no use for here, types it leaves out."""
+    loggers = [logging.getLogger(name) for name in ("jax2onnx", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
