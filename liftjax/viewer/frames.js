@@ -44,6 +44,7 @@ class Frames {
     this.colors = chosenColors(this.names, this.reference, given.colors ?? {});
     this.ready = new WeakMap();
     this.hasPictures = given.frames.some((frame) => frame.image || frame.kpts);
+    this.hasPoses = given.frames.some((frame) => Object.keys(frame.poses ?? {}).length);
     this.ball = this.enclosingBall();
     this.area = this.keypointArea();
   }

@@ -62,7 +62,9 @@ function buildPanel(frames, act) {
   );
   const views = make("div", { class: "ljv-views" });
   if (frames.hasPictures) views.append(make("div", { class: "ljv-view ljv-picture" }, picture));
-  views.append(make("div", { class: "ljv-view ljv-space" }, space, tools));
+  if (frames.hasPoses || !frames.hasPictures) {
+    views.append(make("div", { class: "ljv-view ljv-space" }, space, tools));
+  }
 
   const slider = make("input", {
     type: "range", min: "0", max: String(Math.max(0, frames.count - 1)), step: "1", value: "0",

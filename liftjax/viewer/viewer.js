@@ -6,7 +6,7 @@
 //       title: "a caption of the frame",
 //       image: "data:image/jpeg;base64,...",                 optional; any URL
 //       kpts: {truth: [[x, y], ...], "FT-2D": ...},          optional; pixels of the image
-//       poses: {truth: [[x, y, z], ...], "FT-2D": ...},      metres, camera axes (see below)
+//       poses: {truth: [[x, y, z], ...], "FT-2D": ...},      optional; metres, camera axes (below)
 //       captions: {"FT-2D": "63 mm"},                        optional; beside the pose's name
 //       up: [0, -1, 0],                                      optional; see below
 //     }, ...],

@@ -11,6 +11,7 @@ import sys
 import time
 
 from liftjax import cli, hosts
+from liftjax.cli.options import add_hosts
 from liftjax.errors import LiftjaxError
 
 
@@ -30,6 +31,6 @@ def work(args) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("what")
-    cli._add_hosts(parser)
+    add_hosts(parser)
     parser.set_defaults(run=work)
     sys.exit(hosts.leave(cli._run(parser.parse_args())))

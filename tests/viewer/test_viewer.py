@@ -120,6 +120,7 @@ def test_frames_without_pictures_flat_poses_and_missing_joints(show):
 def test_keypoints_alone_are_fitted_into_the_view(show):
     kpts = {"truth": [[1000 + 50 * x, 500 + 50 * y] for x, y, _ in CROSS_POSE]}
     page = show({"skeleton": CROSS, "frames": [{"kpts": kpts, "poses": {}}]})
+    assert not page.run(f"return document.querySelectorAll('{SPACE}').length")  # no empty 3D view
     _, _, width, height = page.box(PICTURE)
     points = np.array(state(page)["pixels"]["truth"])
     assert (points > 0).all()

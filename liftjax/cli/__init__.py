@@ -1,0 +1,124 @@
+"""The command line: python -m liftjax COMMAND.
+
+Each command imports what it needs when it runs, so that --help is immediate and XLA's flags are
+set before jax starts.
+"""
+
+import argparse
+import contextlib
+import os
+import shlex
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Iterator, Sequence
+
+from liftjax import hosts, xla_flags
+from liftjax.cli import benchmark, networks, prediction, training
+from liftjax.errors import LiftjaxError, Preempted
+
+# Commands that compile large programs.
+CACHING = (
+    "demo", "train", "evaluate", "predict", "tables", "benchmark", "export", "export-2d",
+)  # fmt: skip
+TRAINING = ("demo", "train")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit status.
+
+    2: the user's input was wrong. 75: told to end, all is saved, the same command goes on.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    typed = shlex.join(["python", "-m", "liftjax", *argv])
+    argv, overrides = _split(argv, "--config.")
+    argv, keywords = _split(argv, "--model.")
+    args = _parser().parse_args(argv)
+    for option, given in (("config", overrides), ("model", keywords)):
+        if given and not hasattr(args, option):
+            print(f"error: {args.command} takes no --{option}.KEY=VALUE.", file=sys.stderr)
+            return 2
+    args.overrides, args.keywords, args.typed = overrides, keywords, typed
+    if hasattr(args, "workdir"):  # the shell leaves the ~ of --workdir=~/runs alone
+        args.workdir = os.path.expanduser(args.workdir)
+    xla_flags.configure()
+    if args.command in CACHING:
+        xla_flags.cache_compilations()
+    return hosts.leave(_run(args))
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends the block as an exception does, so that it leaves no partial file.
+
+    Where several processes are one program, JAX has a handler of its own.
+    """
+    if hosts.started():
+        yield
+        return
+
+    def told(number: int, frame) -> None:
+        if frame and frame.f_code.co_name == "_xla_gc_callback":  # swallows what is raised in it
+            threading.Timer(0.1, os.kill, (os.getpid(), number)).start()
+        else:
+            sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, told)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _run(args: argparse.Namespace) -> int:
+    """Runs the command of `args`; returns the exit status."""
+    try:
+        if hasattr(args, "coordinator"):
+            hosts.start(args.coordinator, args.num_processes, args.process_id, args.start_timeout)
+            hosts.announce()
+        with _terminable():
+            args.run(args)
+    except BrokenPipeError:  # `liftjax models | head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (LiftjaxError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except Preempted as told:
+        print(told, file=sys.stderr)
+        return told.status
+    except KeyboardInterrupt:
+        more = "; training goes on from its last checkpoint when run again"
+        print(f"\nStopped{more if args.command in TRAINING else ''}.", file=sys.stderr)
+        return 130
+    except Exception:
+        if not hosts.started():
+            raise
+        traceback.print_exc()
+        print(hosts.AFTER_A_FAILURE, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _split(argv: list[str], prefix: str) -> tuple[list[str], list[str]]:
+    """`argv` without the arguments that begin with `prefix`, and what follows it in those."""
+    rest = [argument for argument in argv if not argument.startswith(prefix)]
+    return rest, [a.removeprefix(prefix) for a in argv if a.startswith(prefix)]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="liftjax", description="Train 2D pose detectors through frozen 3D lifters."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    training.add_demo(commands)
+    training.add_train(commands)
+    training.add_evaluate(commands)
+    prediction.add_predict(commands)
+    training.add_tables(commands)
+    benchmark.add_benchmark(commands)
+    networks.add_models(commands)
+    networks.add_import(commands)
+    networks.add_export(commands)
+    networks.add_export_2d(commands)
+    return parser

@@ -1,0 +1,117 @@
+"""Reads person boxes from COCO's JSON files: detections, or images with annotations."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from liftjax.errors import LiftjaxError
+from liftjax.inference.files import check_file
+
+_PERSON = 1  # COCO's category
+_EXPECTED = (
+    'expected COCO detections, [{"image_id": 0, "bbox": [x, y, width, height], "score": 0.9}, '
+    "...], or a COCO file with images and annotations"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Detections:
+    """The persons of a file.
+
+    Attributes:
+      path: of the file. ids: (N,) image ids, numbers or names.
+      files: picture's file name by image id, where the file tells.
+      boxes: (N, 4) float32 x0, y0, x1, y1. scores: (N,) float32; 1 where there are none.
+    """
+
+    path: Path
+    ids: list
+    files: Mapping[object, str]
+    boxes: np.ndarray
+    scores: np.ndarray
+
+    def select(self, kept: np.ndarray) -> "Detections":
+        """Those that `kept` (N,) bool says."""
+        ids = [image_id for image_id, keep in zip(self.ids, kept, strict=True) if keep]
+        return dataclasses.replace(self, ids=ids, boxes=self.boxes[kept], scores=self.scores[kept])
+
+
+def read(path) -> Detections:
+    """All persons of the file; crowds are left out, and other categories where there are any.
+
+    Raises:
+      LiftjaxError: if the file is missing, no JSON, of another structure, or has boxes that are no
+        finite numbers.
+    """
+    path = Path(path)
+    content = _load(path)
+    entries, files, person = content, {}, _PERSON
+    if isinstance(content, Mapping):
+        entries = content.get("annotations")
+        files, person = _names(content, path)
+    if not isinstance(entries, list):
+        raise LiftjaxError(f"{path}: not what was expected inside; {_EXPECTED}.")
+    _check_entries(entries, path)
+    persons = [entry for entry in entries if entry.get("category_id", person) == person]
+    if entries and not persons:
+        raise LiftjaxError(
+            f"{path}: none of its {len(entries)} boxes has the category_id {person}, person."
+        )
+    persons = [entry for entry in persons if not entry.get("iscrowd")]
+    ids = [entry["image_id"] for entry in persons]
+    return Detections(path, ids, files, *_arrays(persons, path))
+
+
+def _load(path: Path):
+    check_file(path, "file of boxes")
+    try:
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise LiftjaxError(f"{path}: cannot be read: {error.strerror}.") from None
+    except json.JSONDecodeError as error:
+        raise LiftjaxError(f"{path}: no JSON from line {error.lineno} on; {_EXPECTED}.") from None
+    except (UnicodeDecodeError, RecursionError):
+        raise LiftjaxError(f"{path}: no JSON; {_EXPECTED}.") from None
+
+
+def _names(content: Mapping, path: Path) -> tuple[dict, object]:
+    """(file names by image id, the category that is a person)."""
+    try:
+        files = {image["id"]: str(image["file_name"]) for image in content.get("images", [])}
+        categories = {each["name"]: each["id"] for each in content.get("categories", [])}
+    except (TypeError, KeyError):
+        raise LiftjaxError(
+            f"{path}: images need id and file_name, categories id and name; {_EXPECTED}."
+        ) from None
+    return files, categories.get("person", _PERSON)
+
+
+def _check_entries(entries: list, path: Path) -> None:
+    for number, entry in enumerate(entries):
+        if not isinstance(entry, Mapping) or not {"image_id", "bbox"} <= entry.keys():
+            raise LiftjaxError(f"{path}: entry {number} lacks image_id or bbox; {_EXPECTED}.")
+        if not isinstance(entry["image_id"], (int, str)):
+            raise LiftjaxError(f"{path}: entry {number}: image_id is neither number nor name.")
+
+
+def _arrays(entries: list[Mapping], path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes (N, 4) and scores (N,)."""
+    try:
+        values = [[*entry["bbox"], entry.get("score", 1.0)] for entry in entries]
+        table = np.array(values, np.float64).reshape(len(entries), 5)
+    except (TypeError, ValueError):
+        raise LiftjaxError(
+            f"{path}: a bbox is not four numbers, or a score not one; {_EXPECTED}."
+        ) from None
+    broken = np.flatnonzero(~(np.abs(table) < 1e9).all(axis=1))  # nan too
+    if len(broken):
+        first = entries[broken[0]]
+        raise LiftjaxError(
+            f"{path}: the box {first['bbox']} of image_id {first['image_id']} or its score is no "
+            f"sound number, and {len(broken) - 1} more; write them again without these."
+        )
+    table[:, 2:4] += table[:, :2]
+    return table[:, :4].astype(np.float32), table[:, 4].astype(np.float32)

@@ -1,0 +1,134 @@
+"""A detector at work: keypoints of any number of people, in batches of one size.
+
+Legend: B crops of a batch, P people, K keypoints.
+"""
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+
+from liftjax.data.crops import image_to_crop
+from liftjax.detectors.decoding import Decoding
+from liftjax.detectors.spec import DetectorSpec, peak_scores
+from liftjax.errors import LiftjaxError, unknown_name
+from liftjax.geometry import invert_affine
+from liftjax.inference.crops import cut_person
+from liftjax.prediction import detect
+from liftjax.skeletons import Skeleton, get_skeleton
+from liftjax.training.checkpoints import load_model
+from liftjax.training.replicas import Replicas
+from liftjax.training.state import PureModule
+
+PRECISIONS = ("float32", "bfloat16")
+Found = tuple[np.ndarray, np.ndarray]  # keypoints (P, K, 2) in pixels, scores (P, K)
+
+
+@dataclasses.dataclass(frozen=True)
+class Detection:
+    """A detector, compiled once.
+
+    Attributes:
+      name: of the network. skeleton: of its keypoints. image_size: (height, width) of a crop.
+      batch_size: crops at a time. beta: of the soft-argmax. mapped, weights: see
+        :meth:`Replicas.map_predict`.
+    """
+
+    name: str
+    skeleton: Skeleton
+    image_size: tuple[int, int]
+    batch_size: int
+    beta: float
+    replicas: Replicas
+    mapped: Callable[..., Any]
+    weights: Any
+
+    @classmethod
+    def load(
+        cls,
+        detector: str | Path | nnx.Module,
+        batch_size: int | None = None,
+        beta: float | None = None,
+        precision: str = "float32",
+    ) -> "Detection":
+        """As :class:`Predictor`."""
+        if precision not in PRECISIONS:
+            raise unknown_name("precision", str(precision), PRECISIONS)
+        recipe, name = {}, type(detector).__name__
+        if isinstance(detector, (str, os.PathLike)):
+            detector, meta = load_model(detector, "detector")
+            recipe, name = meta["recipe"], meta["model"]["name"]
+        elif not isinstance(getattr(detector, "spec", None), DetectorSpec):
+            raise LiftjaxError(f"A detector is a run directory or a detector, not a {name}.")
+        if detector.spec.skeleton is None:
+            raise LiftjaxError(
+                "The joints of this detector have no names, so that nothing can be drawn or "
+                "lifted; build or import it with skeleton=."
+            )
+        replicas = Replicas.create()
+        if batch_size is None:
+            batch_size = 1 if jax.default_backend() == "cpu" else 32
+        if batch_size < 1:
+            raise LiftjaxError(f"A batch of {batch_size} crops; take 1 or more.")
+        decoding = Decoding.of_recipe(recipe, beta)
+        pure, params, others = PureModule.split(detector)
+
+        def find(weights, batch):
+            out, kpts_px_BK2 = detect(pure.merge(*weights), batch, decoding, precision)
+            return {"kpts_px": kpts_px_BK2, "scores": peak_scores(out)}
+
+        return cls(
+            name=name,
+            skeleton=get_skeleton(detector.spec.skeleton),
+            image_size=detector.spec.image_size,
+            batch_size=replicas.rounded_up(batch_size),
+            beta=decoding.beta,
+            replicas=replicas,
+            mapped=replicas.map_predict(find),
+            weights=replicas.replicate((params, others)),
+        )
+
+    def find(self, pictures: Iterable[tuple[np.ndarray, np.ndarray]]) -> Iterator[Found]:
+        """Keypoints (P, K, 2) in pixels and scores (P, K) of each picture's boxes, in order.
+
+        Pictures share batches as far as they fit; no more than a batch of crops is held at a time.
+
+        Args:
+          pictures: (image, boxes (P, 4)).
+        """
+        group, people = [], 0
+        for image, boxes_P4 in pictures:
+            affines = image_to_crop(boxes_P4, self.image_size)
+            if people + len(affines) > self.batch_size:
+                yield from self._find_group(group)
+                group, people = [], 0
+            crops = [cut_person(image, affine, self.image_size) for affine in affines]
+            group.append((crops, invert_affine(affines)))
+            people += len(affines)
+        yield from self._find_group(group)
+
+    def _find_group(self, group: list[tuple[list[np.ndarray], np.ndarray]]) -> Iterator[Found]:
+        crops = [crop for crops, _ in group for crop in crops]
+        affines = [affine for _, affines in group for affine in affines]
+        kpts_px = np.empty((len(crops), self.skeleton.num_joints, 2), np.float32)
+        scores = np.empty(kpts_px.shape[:2], np.float32)
+        for start in range(0, len(crops), self.batch_size):
+            rows = range(start, min(start + self.batch_size, len(crops)))
+            filled = [*rows, *[rows[-1]] * (self.batch_size - len(rows))]
+            batch = {
+                "image_u8": np.stack([crops[i] for i in filled]),
+                "crop_to_image": np.stack([affines[i] for i in filled]).astype(np.float32),
+            }
+            out = self.mapped(self.weights, self.replicas.shard(batch))
+            out = self.replicas.to_host(out)
+            kpts_px[rows], scores[rows] = (out[k][: len(rows)] for k in ("kpts_px", "scores"))
+        first = 0
+        for crops_of_one, _ in group:
+            last = first + len(crops_of_one)
+            yield kpts_px[first:last], scores[first:last]
+            first = last

@@ -1,0 +1,196 @@
+"""Frames of video files and cameras, in constant memory."""
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from liftjax.errors import LiftjaxError
+from liftjax.inference.files import check_file
+from liftjax.inference.results import Frame
+from liftjax.inference.video_file import VideoWriter
+
+# The decoder's own words on a broken file would come before ours, and many times.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+import cv2
+
+_MAX_COUNT = 10**9  # files without an index state absurd counts
+_USUAL_FPS = 30.0  # of cameras that do not say
+_WARM_UP = 1.0  # seconds in which a camera sets its exposure and its rate is measured
+
+
+class Video:
+    """A video file, as a :class:`~liftjax.inference.results.Source`.
+
+    Frames are turned as the file's rotation says.
+
+    Attributes:
+      path: of the file. fps: as given, else as the file says; 0 if it does not.
+    """
+
+    is_video = True
+
+    def __init__(self, path, fps: float | None = None):
+        """Opens the file once, to see that it is a video.
+
+        Raises:
+          LiftjaxError: if it is missing, unreadable or has no frames.
+        """
+        self.path = Path(path)
+        self.name, self.given = self.path.stem, str(path)
+        check_file(path, "video")
+        capture = self._open()
+        stated, count = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        has_frames = capture.grab()
+        capture.release()
+        if not has_frames:
+            raise self._broken("0 frames can be read")
+        self.fps = float(fps or (stated if np.isfinite(stated) and stated > 0 else 0))
+        self._count = int(count) if 0 < count < _MAX_COUNT else 0
+        self._warned = False
+
+    def __len__(self) -> int:
+        """Frames by the file's own account, which may be an estimate; 0 if it has none."""
+        return self._count
+
+    def frames(self) -> Iterator[Frame]:
+        """All frames that can be read; says once on stderr if the file states more."""
+        capture, index = self._open(), 0
+        try:
+            while True:
+                whole, image = capture.read()
+                if not whole:
+                    break
+                yield Frame(index, str(index), cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+                index += 1
+        finally:
+            capture.release()
+        if index == 0:
+            raise self._broken("0 frames can be read")
+        if self._misses(index) and not self._warned:
+            self._warned = True
+            print(
+                f"{self.path}: {index} of {self._count} frames could be read; the file is cut "
+                "short or broken there. What was read is used.",
+                file=sys.stderr,
+            )
+
+    def _misses(self, read: int) -> bool:
+        """Whether more frames are missing than an estimated count may be wrong by."""
+        return self._count - read > max(1, min(self.fps / 2, self._count / 10))
+
+    def _open(self) -> cv2.VideoCapture:
+        capture = cv2.VideoCapture(str(self.path))
+        if not capture.isOpened():
+            raise self._broken("cannot be read as a video")
+        capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)  # OpenCV 4 does not by itself
+        return capture
+
+    def _broken(self, what: str) -> LiftjaxError:
+        return LiftjaxError(
+            f"{self.path}: {what}; the file is cut short, broken or of another kind, copy or "
+            "convert it again."
+        )
+
+
+class Camera:
+    """A camera, recorded to a video file first and read from there.
+
+    Recording alone keeps up with the camera where the networks would not, and a second pass sees
+    the same frames as the first.
+
+    Attributes:
+      path: of the recording, H.264 in MP4. fps: of the recording; 0 before it is made.
+    """
+
+    is_video = True
+
+    def __init__(self, index: int, record_to=None):
+        """Opens nothing yet.
+
+        Args:
+          index: 0 is the first camera of the machine.
+          record_to: path of the recording, or the folder for camera_INDEX_recording.mp4; by default
+            the current one.
+        """
+        self.index = index
+        self.name, self.given = f"camera_{index}", str(index)
+        path = Path(record_to or ".")
+        self.path = path if path.suffix.lower() == ".mp4" else path / f"{self.name}_recording.mp4"
+        self.fps = 0.0
+        self._recording: Video | None = None
+
+    def __len__(self) -> int:
+        """Frames recorded; 0 before."""
+        return len(self._recording) if self._recording else 0
+
+    def frames(self) -> Iterator[Frame]:
+        """The frames of the recording, which the first call makes, up to Ctrl-C.
+
+        Raises:
+          LiftjaxError: if the camera cannot be opened or gives no frame.
+        """
+        if self._recording is None:
+            self._record()
+            self._recording = Video(self.path)
+            self.fps = self._recording.fps
+        yield from self._recording.frames()
+
+    def _record(self) -> None:
+        capture = cv2.VideoCapture(self.index)
+        try:
+            if not capture.isOpened():
+                raise LiftjaxError(
+                    f"Camera {self.index} cannot be opened; is it connected, free and permitted? "
+                    "The first one is 0."
+                )
+            self._write(capture)
+        finally:
+            capture.release()
+
+    def _write(self, capture: cv2.VideoCapture) -> None:
+        """Records until Ctrl-C, or until the camera is gone."""
+        video = None
+        try:
+            fps, image = _warm_up(capture)
+            if image is not None:
+                video = VideoWriter(self.path, image.shape[1::-1], fps)
+                bar = tqdm(desc=f"recording {self.given}, Ctrl-C ends it", unit=" frames")
+                with video, bar:
+                    self._fill(video, capture, bar)
+        except KeyboardInterrupt:
+            pass
+        if video is None or not video.frames:
+            raise LiftjaxError(
+                f"Camera {self.index} gave no frame, or was stopped within a second."
+            )
+
+    def _fill(self, video: VideoWriter, capture: cv2.VideoCapture, bar: tqdm) -> None:
+        """Ends without an exception at Ctrl-C, so that the file is closed as a whole one."""
+        try:
+            while True:
+                whole, image = capture.read()
+                if not whole:
+                    return
+                video.write(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+                bar.update()
+        except KeyboardInterrupt:
+            return
+
+
+def _warm_up(capture: cv2.VideoCapture) -> tuple[float, np.ndarray | None]:
+    """(frames a second, the last frame): what a camera states is often not what it does."""
+    stated = capture.get(cv2.CAP_PROP_FPS)
+    stated = stated if np.isfinite(stated) and stated > 0 else _USUAL_FPS
+    count, image, start = 0, None, time.perf_counter()
+    while count < stated * _WARM_UP and time.perf_counter() - start < _WARM_UP:
+        whole, latest = capture.read()
+        if not whole:
+            break
+        count, image = count + 1, latest
+    measured = count / max(time.perf_counter() - start, 1e-3)
+    return stated if measured > 0.9 * stated else max(measured, 1.0), image

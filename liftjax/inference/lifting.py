@@ -1,0 +1,176 @@
+"""Lifts the keypoints of people, each lifter in windows of as many frames as it takes.
+
+A track is a person through a video; where it has gaps the keypoints between are interpolated, for
+lifters that look around a frame, and only frames in which the person was found get a pose.
+
+Legend: N rows (a person in a frame), F frames of a stretch, L lifters, K keypoints of the
+detector, J joints of the lifters.
+"""
+
+import collections
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from flax import nnx
+
+from liftjax.data.windows import Clips
+from liftjax.errors import LiftjaxError
+from liftjax.lifters.spec import Lifter
+from liftjax.prediction import ClipLifter, sliding_form
+from liftjax.skeletons import Skeleton, conversion_matrix, convert, convert_confidence, get_skeleton
+from liftjax.training.checkpoints import load_model
+
+_STRETCH = 4096  # frames lifted at a time: bounds memory, however long the video
+
+
+class Lifting:
+    """Lifters at work, each compiled once.
+
+    Attributes:
+      names: of the lifters. skeleton: of their poses; the keypoints' own without lifters.
+
+    Args:
+      lifters: by name. keypoints: joint set of the detector. options: of :class:`ClipLifter`.
+
+    Raises:
+      LiftjaxError: lifters of different joint sets, or of one that the keypoints do not give.
+    """
+
+    def __init__(self, lifters: Mapping[str, nnx.Module], keypoints: Skeleton, **options):
+        sets = {lifter.spec.skeleton for lifter in lifters.values()}
+        if len(sets) > 1:
+            named = ", ".join(f"{n}: {lifter.spec.skeleton}" for n, lifter in lifters.items())
+            raise LiftjaxError(f"The lifters have different joint sets ({named}); take one set.")
+        self.names = tuple(lifters)
+        self.skeleton = get_skeleton(sets.pop()) if sets else keypoints
+        self._keypoints = keypoints
+        conversion_matrix(keypoints.name, self.skeleton.name)  # raises where joints are missing
+        self._lifters = [ClipLifter(lifter, **options) for lifter in lifters.values()]
+
+    def joints(
+        self, kpts_px_NK2: np.ndarray, scores_NK: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The lifters' joints (N, J, 2) of the detector's keypoints, and their scores (N, J)."""
+        names = self._keypoints.name, self.skeleton.name
+        return convert(kpts_px_NK2, *names), convert_confidence(scores_NK, *names)
+
+    def people(self, kpts_px_NK2: np.ndarray, size_N2: np.ndarray) -> np.ndarray:
+        """Poses (N, L, J, 3) of people in pictures of these sizes, each alone."""
+        return self._lift(kpts_px_NK2, size_N2, np.ones(len(kpts_px_NK2), int))
+
+    def video(
+        self, rows: np.ndarray, size_F2: np.ndarray
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Poses of everybody in a video.
+
+        Args:
+          rows: see :func:`results.row_dtype`. size_F2: (width, height) of every frame.
+
+        Yields:
+          (positions (N,) of rows, their poses (N, L, J, 3)), until every row has had its turn.
+        """
+        margin = max((lifter.margin for lifter in self._lifters), default=0)
+        for group in _groups(_stretches(rows, margin)):
+            lengths = np.array([len(part.kpts_px) for part in group])
+            seen = rows["frame"][[part.rows[0] for part in group]]  # others may have no size
+            size_N2 = np.repeat(size_F2[seen], lengths, axis=0)
+            poses = self._lift(np.concatenate([part.kpts_px for part in group]), size_N2, lengths)
+            starts = np.cumsum(lengths) - lengths
+            wanted = [start + part.place for start, part in zip(starts, group, strict=True)]
+            yield np.concatenate([part.rows for part in group]), poses[np.concatenate(wanted)]
+
+    def _lift(self, kpts_px_NK2, size_N2, lengths) -> np.ndarray:
+        """Poses (N, L, J, 3) of clips of these lengths, one after the other."""
+        joints = self.skeleton.num_joints
+        if not len(kpts_px_NK2) or not self._lifters:
+            return np.empty((len(kpts_px_NK2), len(self._lifters), joints, 3), np.float32)
+        kpts_px_NJ2 = convert(kpts_px_NK2, self._keypoints.name, self.skeleton.name)
+        ends = np.cumsum(lengths)
+        clips = Clips(np.arange(len(kpts_px_NJ2)), ends - lengths, ends - 1, step=1)
+        return np.stack([lift(clips, kpts_px_NJ2, size_N2) for lift in self._lifters], axis=1)
+
+
+def load_lifters(
+    lifters: Sequence[str | Path | nnx.Module] | Mapping[str, str | Path | nnx.Module],
+) -> dict[str, nnx.Module]:
+    """Lifters by name: those of the mapping, else of their networks, numbered where need be."""
+    if isinstance(lifters, Mapping):
+        return {name: _load_lifter(lifter)[0] for name, lifter in lifters.items()}
+    if isinstance(lifters, (str, Path, nnx.Module)):
+        lifters = [lifters]
+    loaded, counts = {}, collections.Counter()
+    for given in lifters:
+        lifter, name = _load_lifter(given)
+        counts[name] += 1
+        loaded[f"{name}-{counts[name]}" if counts[name] > 1 else name] = lifter
+    return loaded
+
+
+def _load_lifter(lifter: str | Path | nnx.Module) -> tuple[nnx.Module, str]:
+    """The lifter and the name of its network."""
+    if isinstance(lifter, Lifter):
+        return lifter, type(lifter).__name__
+    if not isinstance(lifter, (str, os.PathLike)):
+        raise LiftjaxError(
+            f"A lifter is a run directory or a Lifter, not a {type(lifter).__name__}."
+        )
+    lifter, meta = load_model(lifter, "lifter", sliding_form)
+    return lifter, meta["model"]["name"]
+
+
+class _Stretch(NamedTuple):
+    """Part of a track, with the frames around it that lifters look at.
+
+    rows: (N,) positions of its rows. kpts_px: (F, K, 2) of every frame. place: (N,) of the rows
+    among those frames.
+    """
+
+    rows: np.ndarray
+    kpts_px: np.ndarray
+    place: np.ndarray
+
+
+def _stretches(rows: np.ndarray, margin: int) -> Iterator[_Stretch]:
+    if not len(rows):
+        return
+    order = np.argsort(rows["track"], kind="stable")  # rows are by frame already
+    ends = np.flatnonzero(np.diff(rows["track"][order])) + 1
+    for of_track in np.split(order, ends):
+        frames = rows["frame"][of_track]
+        for start in range(frames[0], frames[-1] + 1, _STRETCH):
+            own = slice(*np.searchsorted(frames, [start, start + _STRETCH]))
+            if own.start == own.stop:
+                continue
+            low = max(frames[own.start] - margin, frames[0])
+            high = min(frames[own.stop - 1] + margin, frames[-1])
+            around = slice(
+                np.searchsorted(frames, low, side="right") - 1, np.searchsorted(frames, high) + 1
+            )
+            kpts_px = rows["kpts_px"][of_track[around]]
+            filled = _fill_gaps(frames[around], kpts_px, np.arange(low, high + 1))
+            yield _Stretch(of_track[own], filled, frames[own] - low)
+
+
+def _fill_gaps(frames_N: np.ndarray, kpts_px_NK2: np.ndarray, wanted_F: np.ndarray) -> np.ndarray:
+    """Keypoints (F, K, 2) at `wanted_F`, between frames that have them on a straight line."""
+    after = np.clip(np.searchsorted(frames_N, wanted_F), 0, len(frames_N) - 1)
+    before = np.maximum(after - (frames_N[after] > wanted_F), 0)
+    distance = np.maximum(frames_N[after] - frames_N[before], 1)
+    share = ((wanted_F - frames_N[before]) / distance).astype(np.float32)[:, None, None]
+    return (1 - share) * kpts_px_NK2[before] + share * kpts_px_NK2[after]
+
+
+def _groups(stretches: Iterable[_Stretch]) -> Iterator[list[_Stretch]]:
+    """Short stretches together, so that batches are full."""
+    group, frames = [], 0
+    for stretch in stretches:
+        group.append(stretch)
+        frames += len(stretch.kpts_px)
+        if frames >= _STRETCH:
+            yield group
+            group, frames = [], 0
+    if group:
+        yield group

@@ -1,0 +1,135 @@
+"""Everybody in a source as one JSON document, schema "liftjax/poses/1".
+
+Of the document:
+
+    schema              "liftjax/poses/1"
+    source              what was read, as the user gave it
+    is_video, fps       fps is null where it is unknown, and for pictures
+    units               sentences on what the numbers of keypoints, poses and roots are
+    detector, lifters   names; lifters is a list, which may be empty
+    skeleton_2d         {"name", "joints": [name, ...], "bones": [[name, name], ...]}; keypoints are
+    skeleton_3d         in the order of the first's joints, poses in that of the second's
+    focal_px            focal length that roots were placed with, pixels; null where pictures differ
+    focal_given         whether the user gave it, or it was assumed as units["root"] says
+    ...                 further facts: checkpoints, versions
+    frames              a list of all frames, those without people too
+
+Of a frame:
+
+    frame               its place in the source, from 0
+    name                of the picture's file; absent in videos
+    size                [width, height], pixels
+    people              a list, which may be empty
+
+Of a person:
+
+    track               number of the person, the same all through a video
+    box_xyxy, box_score [left, top, right, bottom], pixels; how sure the person detector was
+    keypoints_px        [[x, y], ...]: pixels of the frame
+    keypoint_scores     [score, ...]
+    poses_m             {lifter: [[x, y, z], ...]}: metres
+    root_m              {lifter: [x, y, z]}: metres
+
+A number that is not there is null. Each frame stands on a line of its own, so that a document of
+any length can be written, and read, line by line.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from liftjax.inference.outputs import people
+from liftjax.inference.outputs.files import whole_file, with_ending
+from liftjax.inference.placing import ASSUMED_FOCAL
+from liftjax.inference.results import Result
+from liftjax.skeletons import Skeleton
+
+SCHEMA = "liftjax/poses/1"
+
+_PIXEL_DIGITS, _METRE_DIGITS, _SCORE_DIGITS = 2, 4, 4  # 0.01 px, 0.1 mm
+
+
+def write(result: Result, stem: Path) -> list[Path]:
+    """Writes STEM.json and returns its path; memory does not grow with the number of frames."""
+    path = with_ending(stem, ".json")
+    with whole_file(path) as partial, open(partial, "w", encoding="utf-8", newline="\n") as file:
+        heads = (f"{json.dumps(key)}: {_dumps(value)}" for key, value in header(result).items())
+        file.write("{\n" + ",\n".join(heads) + ',\n"frames": [')
+        for frame in _frames(result):
+            file.write((",\n" if frame["frame"] else "\n") + _dumps(frame))
+        file.write("\n]}\n")
+    return [path]
+
+
+def header(result: Result) -> dict:
+    """The document but for its frames."""
+    video, focal = result.source.is_video, people.focal_px(result)
+    ours = {
+        "schema": SCHEMA,
+        "source": result.source.given,
+        "is_video": video,
+        "fps": round(float(result.source.fps), 6) if video and result.source.fps > 0 else None,
+        "units": _units(result),
+        "detector": result.detector,
+        "lifters": list(result.lifters),
+        "skeleton_2d": _skeleton(result.skeleton_2d),
+        "skeleton_3d": _skeleton(result.skeleton_3d),
+        "focal_px": None if focal is None else round(focal, 3),
+        "focal_given": result.focal_px is not None,
+    }
+    return dict(**ours, **result.about)  # a key may not come twice
+
+
+def _units(result: Result) -> dict[str, str]:
+    focal = "given"
+    if result.focal_px is None:
+        focal = (
+            f"assumed to be {ASSUMED_FOCAL} times a frame's longer side, so depth is only a guess"
+        )
+    return {
+        "keypoints": "pixels of the frame, (x, y), integer = pixel centre, x right y down",
+        "poses": "metres, camera axes (x right, y down, z forward), root joint at the origin",
+        "root": f"metres, camera axes: where the root joint is; the focal length was {focal}",
+    }
+
+
+def _skeleton(skeleton: Skeleton) -> dict:
+    return {"name": skeleton.name, "joints": skeleton.joints, "bones": skeleton.bones}
+
+
+def _frames(result: Result) -> Iterator[dict]:
+    for index, size in enumerate(result.frames):
+        name = {"name": result.names[index]} if result.names else {}
+        yield {
+            "frame": index,
+            **name,
+            "size": [int(size["width"]), int(size["height"])],
+            "people": [_person(row, result.lifters) for row in result.people(index)],
+        }
+
+
+def _person(row: np.void, lifters: tuple[str, ...]) -> dict:
+    poses, roots = (_rounded(row[key], _METRE_DIGITS) for key in ("pose_m", "root_m"))
+    return {
+        "track": int(row["track"]),
+        "box_xyxy": _rounded(row["box_xyxy"], _PIXEL_DIGITS),
+        "box_score": _rounded(row["box_score"], _SCORE_DIGITS),
+        "keypoints_px": _rounded(row["kpts_px"], _PIXEL_DIGITS),
+        "keypoint_scores": _rounded(row["kpt_score"], _SCORE_DIGITS),
+        "poses_m": dict(zip(lifters, poses, strict=True)),
+        "root_m": dict(zip(lifters, roots, strict=True)),
+    }
+
+
+def _rounded(array: np.ndarray, digits: int):
+    """Nested lists of rounded numbers, None for NaN and infinity."""
+    # In double precision, whose shortest decimals are those that were rounded to; + 0 is for -0.
+    values = np.round(np.asarray(array, np.float64), digits) + 0.0
+    finite = np.isfinite(values)
+    return values.tolist() if finite.all() else np.where(finite, values, None).tolist()
+
+
+def _dumps(value) -> str:
+    return json.dumps(value, separators=(",", ":"), allow_nan=False, default=str)

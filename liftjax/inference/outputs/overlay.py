@@ -1,0 +1,203 @@
+"""People drawn on their pictures, with a panel beside that shows the first lifter's poses in 3D."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from liftjax.inference.outputs import colors
+from liftjax.inference.outputs.files import picture_stems, whole_file, with_ending
+from liftjax.inference.outputs.panel import View, dot, draw_panel, fitting_view, line
+from liftjax.inference.outputs.people import (
+    evenly,
+    frame_rate,
+    largest_first,
+    placed,
+    stand_together,
+)
+from liftjax.inference.results import Frame, Result
+from liftjax.inference.video_file import VideoWriter
+from liftjax.skeletons import Skeleton
+
+_LARGEST = 1920  # longer side of a picture as it is drawn
+_SMALLEST = 360  # height below which small pictures are enlarged
+_JPEG_QUALITY = 92
+_LOOKED_AT = 2000  # rows from which a video's view is found
+_RIM = (245, 247, 249)
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+
+def write(result: Result, stem: Path) -> list[Path]:
+    """Writes STEM_poses.mp4 (H.264), or for pictures a JPEG each, NAME_poses.jpg beside STEM.
+
+    Reads the source once; memory does not grow with the number of frames.
+    """
+    if result.source.is_video:
+        path = with_ending(stem, "_poses.mp4")
+        return [path] if _write_video(result, path) else []
+    paths = []
+    stems = result.stems or picture_stems(result.names)
+    for frame in _frames(result):
+        path = stem.with_name(f"{stems[frame.index]}_poses.jpg")
+        drawn = draw_frame(frame, result.people(frame.index), result)
+        options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
+        with whole_file(path) as partial:
+            data = cv2.imencode(".jpg", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR), options)[1]
+            partial.write_bytes(data.tobytes())
+        paths.append(path)
+    return paths
+
+
+def _write_video(result: Result, path: Path) -> bool:
+    """Whether there was a frame to write."""
+    view = whole_view(result)
+    pictures = (draw_frame(f, result.people(f.index), result, view) for f in _frames(result))
+    first = next(pictures, None)
+    if first is None:
+        return False
+    height, width = first.shape[:2]
+    with VideoWriter(path, (width, height), frame_rate(result)) as video:
+        video.write(first)
+        for drawn in pictures:
+            if drawn.shape != (height, width, 3):
+                drawn = cv2.resize(drawn, (width, height), interpolation=cv2.INTER_AREA)
+            video.write(drawn)
+    return True
+
+
+def _frames(result: Result) -> Iterator[Frame]:
+    """The frames of the source that the result knows of."""
+    for frame in result.source.frames():
+        if frame.index >= len(result.frames):
+            return
+        yield frame
+
+
+def whole_view(result: Result) -> View | None:
+    """The panel's view of a whole video; None without lifters."""
+    if not result.lifters:
+        return None
+    return _view(evenly(result.rows, _LOOKED_AT), stand_together(result))
+
+
+def draw_frame(
+    frame: Frame, people: np.ndarray, result: Result, view: View | None = None
+) -> np.ndarray:
+    """(H, W, 3) uint8 RGB: the frame with its people and, if there are lifters, the panel.
+
+    Args:
+      people: (P,) rows of the frame. view: what the panel shows; default: these people.
+    """
+    scale = _drawn_scale(frame.size)
+    picture = _resized(frame.image, scale)
+    several = len(people) > 1
+    main_first = people[largest_first(people)]
+    for row in main_first[::-1]:  # those in front last
+        draw_person(picture, row, result.skeleton_2d, scale, label=several)
+    if not result.lifters:
+        return picture
+    height = max(len(picture), _SMALLEST)
+    width = int(np.clip(0.8 * height, 0.3 * picture.shape[1], picture.shape[1]))
+    width = max(width, _SMALLEST // 2)
+    panel = draw_panel(
+        (width, height),
+        placed(main_first, 0),
+        main_first["root_m"][:, 0],
+        main_first["track"].tolist(),
+        result.skeleton_3d,
+        view or _view(people, several),
+    )
+    _write_notes(panel, frame, result)
+    return np.concatenate([_framed(picture, height), panel], axis=1)
+
+
+def draw_person(
+    image: np.ndarray, row: np.void, skeleton: Skeleton, scale: float = 1.0, label: bool = False
+) -> None:
+    """Draws one person's keypoints onto a picture `scale` times as large as theirs."""
+    points = (row["kpts_px"].astype(np.float64) + 0.5) * scale - 0.5  # integers: pixel centres
+    right_color = colors.of_track(int(row["track"]))
+    tints = [
+        colors.left_tint(right_color) if name.startswith("left_") else right_color
+        for name in skeleton.joints
+    ]
+    thick = np.clip(_size(points) / 95, 2, 9)
+    rim = thick + max(2, 0.5 * thick)
+    in_bones = {joint for edge in skeleton.edges for joint in edge}
+    for a, b in skeleton.edges:
+        line(image, points[a], points[b], _RIM, rim)
+    for joint, point in enumerate(points):
+        dot(image, point, (0.8 if joint in in_bones else 0.3) * thick + 1, _RIM)
+    for a, b in skeleton.edges:
+        left = skeleton.joints[a].startswith("left_")
+        line(image, points[a], points[b], tints[a] if left else tints[b], thick)
+    for joint, point in enumerate(points):
+        dot(image, point, (0.8 if joint in in_bones else 0.3) * thick, tints[joint])
+    if label:
+        _draw_label(image, points, f"{row['track']}", right_color)
+
+
+def _draw_label(image, points, text, color) -> None:
+    """A person's number above the head, inside the picture."""
+    points = points[np.isfinite(points).all(axis=1)]
+    if not len(points):
+        return
+    size = _text_size(image)
+    (wide, tall), _ = cv2.getTextSize(text, _FONT, size, 1)
+    pad = round(0.4 * tall)
+    top = points[points[:, 1].argmin()]
+    height, width = image.shape[:2]
+    x = int(np.clip(top[0] - wide / 2, pad, max(pad, width - wide - pad)))
+    y = int(np.clip(top[1] - 2.2 * tall, tall + pad, max(tall + pad, height - pad)))
+    cv2.rectangle(image, (x - pad, y - tall - pad), (x + wide + pad, y + pad), color, cv2.FILLED)
+    cv2.putText(image, text, (x, y), _FONT, size, (255, 255, 255), 1, cv2.LINE_AA)
+
+
+def _write_notes(panel: np.ndarray, frame: Frame, result: Result) -> None:
+    """The lifter's name above, the frame below."""
+    size = _text_size(panel)
+    tall = cv2.getTextSize("M", _FONT, size, 1)[0][1]
+    where = f"frame {frame.index}" if result.source.is_video else frame.name
+    for text, y in ((result.lifters[0], 2 * tall), (where, len(panel) - tall)):
+        text = text.encode("ascii", "replace").decode()  # the font has no more
+        cv2.putText(panel, text, (tall, y), _FONT, size, colors.INK, 1, cv2.LINE_AA)
+
+
+def _view(people: np.ndarray, together: bool) -> View:
+    return fitting_view(placed(people, 0), people["root_m"][:, 0], together)
+
+
+def _drawn_scale(size: tuple[int, int]) -> float:
+    """How much larger a picture is drawn than it is."""
+    shrunk = min(1.0, _LARGEST / max(size))
+    enlarged = min(_SMALLEST / size[1], _LARGEST / size[0])
+    return max(1.0, enlarged) if shrunk == 1 else shrunk
+
+
+def _resized(image: np.ndarray, scale: float) -> np.ndarray:
+    """A copy, `scale` times as large."""
+    if scale == 1:
+        return image.copy()
+    size = tuple(max(1, round(scale * side)) for side in image.shape[1::-1])
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    return cv2.resize(np.ascontiguousarray(image), size, interpolation=how)
+
+
+def _framed(picture: np.ndarray, height: int) -> np.ndarray:
+    """The picture in the middle of a strip of this height."""
+    above = (height - len(picture)) // 2
+    below = height - len(picture) - above
+    if not above + below:
+        return picture
+    return cv2.copyMakeBorder(picture, above, below, 0, 0, cv2.BORDER_CONSTANT, value=colors.PAPER)
+
+
+def _size(points: np.ndarray) -> float:
+    """The longer side of the keypoints' extent, pixels."""
+    points = points[np.isfinite(points).all(axis=1)]
+    return float(np.ptp(points, axis=0).max()) if len(points) else 0.0
+
+
+def _text_size(image: np.ndarray) -> float:
+    return float(np.clip(len(image) / 1200, 0.4, 1.0))

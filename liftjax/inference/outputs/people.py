@@ -1,0 +1,77 @@
+"""Reading the rows of people a piece at a time: they may be a file larger than memory."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from liftjax.inference import placing
+from liftjax.inference.results import Result
+
+_ROWS_AT_A_TIME = 4096
+_FPS = 25.0
+_SHARED = 0.1  # of the frames with people: from here on several people are the rule
+
+
+def chunks(rows: np.ndarray, start: int = 0, end: int | None = None) -> Iterator[np.ndarray]:
+    """Consecutive pieces of rows[start:end]."""
+    end = len(rows) if end is None else end
+    for at in range(start, end, _ROWS_AT_A_TIME):
+        yield rows[at : min(end, at + _ROWS_AT_A_TIME)]
+
+
+def evenly(rows: np.ndarray, most: int) -> np.ndarray:
+    """At most `most` of the rows, from all over the source."""
+    places = np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int)
+    return np.array(rows[places]) if len(places) else np.array(rows[:0])
+
+
+def track_spans(rows: np.ndarray) -> dict[int, tuple[int, int]]:
+    """By track, the first of its rows and the one after its last; others may lie between."""
+    spans: dict[int, tuple[int, int]] = {}
+    start = 0
+    for chunk in chunks(rows):
+        numbers, first = np.unique(chunk["track"], return_index=True)
+        last = len(chunk) - 1 - np.unique(chunk["track"][::-1], return_index=True)[1]
+        for track, a, b in zip(numbers.tolist(), first.tolist(), last.tolist(), strict=True):
+            spans[track] = spans.get(track, (start + a,))[0], start + b + 1
+        start += len(chunk)
+    return dict(sorted(spans.items()))
+
+
+def stand_together(result: Result) -> bool:
+    """Whether several people in a frame are the rule, so that poses have to stand where they are.
+
+    Somebody alone is better seen in the middle of the view.
+    """
+    frames = np.unique(evenly(result.rows, 500)["frame"])
+    shared = [len(result.people(frame)) > 1 for frame in frames.tolist()]
+    return bool(shared) and np.mean(shared) > _SHARED
+
+
+def frame_rate(result: Result) -> float:
+    """Frames a second; 25 where that is unknown, as for pictures."""
+    source = result.source
+    return float(source.fps) if source.is_video and source.fps > 0 else _FPS
+
+
+def focal_px(result: Result) -> float | None:
+    """The focal length that all roots were placed with; None: pictures differ in it."""
+    found = {float(f) for chunk in chunks(result.frames) for f in _focals(chunk, result.focal_px)}
+    return found.pop() if len(found) == 1 else result.focal_px
+
+
+def _focals(frames: np.ndarray, given: float | None) -> np.ndarray:
+    sizes = np.unique(np.stack([frames["width"], frames["height"]], axis=1), axis=0)
+    return placing.focal_px(sizes, given)
+
+
+def largest_first(people: np.ndarray) -> np.ndarray:
+    """The order (P,) of people by the areas of their boxes."""
+    sides = people["box_xyxy"][:, 2:] - people["box_xyxy"][:, :2]
+    return np.argsort(-sides.prod(axis=1), kind="stable")
+
+
+def placed(people: np.ndarray, lifter: int) -> np.ndarray:
+    """Joints (P, J, 3) where they are, metres in camera axes; at the origin if that is unknown."""
+    roots = people["root_m"][:, lifter, None]
+    return people["pose_m"][:, lifter] + np.where(np.isfinite(roots), roots, 0)

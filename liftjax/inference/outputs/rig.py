@@ -1,0 +1,193 @@
+"""A joint set as animators have it: a tree of joints with a rest pose, moved by rotations.
+
+Axes are those of animation: x to the person's left, y up, z forward (towards a camera in front).
+Camera axes (x right, y down, z away) become these by half a turn about x.
+
+Legend: T poses, J joints, C children of a joint.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from liftjax.errors import LiftjaxError
+from liftjax.skeletons import Skeleton
+
+_STUB_M = 0.08  # what a limb shows beyond its last joint
+_ROUNDS = 3
+
+# The way to a joint from its parent in the T-pose of somebody who faces z; x is for left joints and
+# mirrored for right ones. A joint that is not here goes on in its parent's direction.
+_REST = {
+    "spine": (0, 1, 0), "thorax": (0, 1, 0), "neck": (0, 1, 0), "upper_neck": (0, 1, 0),
+    "nose": (0, 0.87, 0.5), "head_top": (0, 1, 0),
+    "hip": (1, 0, 0), "shoulder": (1, 0, 0), "elbow": (1, 0, 0), "wrist": (1, 0, 0),
+    "knee": (0, -1, 0), "ankle": (0, -1, 0),
+}  # fmt: skip
+_STUBS = {"ankle": (0, -0.3, 0.95)}  # feet point forward; other limbs go on as they are
+
+
+def to_rig_axes(points: np.ndarray) -> np.ndarray:
+    """Points (..., 3) in camera axes as the rig's, or back."""
+    return points * np.array([1.0, -1.0, -1.0])
+
+
+@dataclasses.dataclass(frozen=True)
+class Rig:
+    """A tree of joints; arrays of joints are in the order of the joint set.
+
+    Attributes:
+      order: joints, each after its parent and each branch to its end.
+      parents: by joint; -1 for the root. offsets_m: (J, 3) from its parent at rest.
+    """
+
+    skeleton: Skeleton
+    order: tuple[int, ...]
+    parents: tuple[int, ...]
+    offsets_m: np.ndarray
+
+    def children(self, joint: int) -> list[int]:
+        return [child for child in self.order if self.parents[child] == joint]
+
+    def stub_m(self, joint: int) -> np.ndarray:
+        """(3,) where what a joint without children moves ends at rest."""
+        way = _STUBS.get(_kind(self.skeleton.joints[joint]), self.offsets_m[joint])
+        return _STUB_M * _unit(np.asarray(way, float))
+
+    def rotations(self, pose_TJ3: np.ndarray) -> np.ndarray:
+        """(T, J, 3, 3) of each joint in its parent's frame, such that bones point as in the poses.
+
+        A joint with one child takes the smallest turn from rest that points to it, one with several
+        the turn that fits them best (least squares), one without none.
+        """
+        local = np.tile(np.eye(3), (*pose_TJ3.shape[:2], 1, 1))
+        world = local.copy()
+        for joint in self.order:
+            parent = self.parents[joint]
+            frame = world[:, parent] if parent >= 0 else np.eye(3)
+            children = self.children(joint)
+            if children:
+                rest = self.offsets_m[children]
+                seen = (pose_TJ3[:, children] - pose_TJ3[:, [joint]]) @ frame
+                one = len(children) == 1
+                local[:, joint] = (
+                    smallest_turn(rest[0], seen[:, 0]) if one else best_turn(rest, seen)
+                )
+            world[:, joint] = frame @ local[:, joint]
+        return local
+
+
+def build_rig(skeleton: Skeleton, pose_TJ3: np.ndarray) -> Rig:
+    """The rig of a person, with the mean length of every bone over poses in the rig's axes.
+
+    At rest limbs lie as in a T-pose. Where several bones meet (hips and spine, neck and shoulders)
+    they lie to each other as they do in this person.
+
+    Raises:
+      LiftjaxError: the bones of the joint set do not form a tree.
+    """
+    order, parents = joint_tree(skeleton)
+    bones_TJ3 = pose_TJ3 - pose_TJ3[:, parents]
+    lengths_J1 = np.linalg.norm(bones_TJ3, axis=-1).mean(axis=0)[:, None]
+    ways_J3 = np.zeros((skeleton.num_joints, 3))
+    for joint in order[1:]:
+        ways_J3[joint] = _rest_way(skeleton.joints[joint], ways_J3[parents[joint]])
+    lengths_J1[order[0]] = 0
+    rig = Rig(skeleton, order, parents, lengths_J1 * ways_J3)
+    for joint in order:
+        children = rig.children(joint)
+        if len(children) > 1:
+            rest = _shape_at_rest(rig.offsets_m[children], bones_TJ3[:, children])
+            rig.offsets_m[children] = lengths_J1[children] * rest
+    return rig
+
+
+def joint_tree(skeleton: Skeleton) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Joints from the root on, each branch to its end, and each joint's parent (-1: the root's).
+
+    Raises:
+      LiftjaxError: there is no root, a joint is not reached, or bones form a ring.
+    """
+    parents = {skeleton.root_index: -1}
+    order, waiting = [], [skeleton.root_index]
+    while waiting:
+        joint = waiting.pop()
+        order.append(joint)
+        ends = [b if a == joint else a for a, b in skeleton.edges if joint in (a, b)]
+        new = [end for end in ends if end not in parents]
+        parents |= dict.fromkeys(new, joint)
+        waiting += reversed(new)
+    if len(order) < skeleton.num_joints or len(skeleton.edges) != skeleton.num_joints - 1:
+        raise LiftjaxError(
+            f"The bones of the joint set {skeleton.name} are no tree from {skeleton.root} to every "
+            "joint, so its poses cannot be animated; convert them to human36m or panoptic first."
+        )
+    return tuple(order), tuple(parents[joint] for joint in range(skeleton.num_joints))
+
+
+def smallest_turn(rest_3: np.ndarray, seen_T3: np.ndarray) -> np.ndarray:
+    """(T, 3, 3) rotations by the smallest angle that take one direction to others."""
+    a = _unit(rest_3)
+    length_T1 = np.linalg.norm(seen_T3, axis=-1, keepdims=True)
+    b = np.where(length_T1 > 1e-9, seen_T3 / np.maximum(length_T1, 1e-9), a)
+    cosine_T = b @ a
+    skew_T33 = _cross_matrix(np.cross(a, b))
+    turn = (
+        np.eye(3) + skew_T33 + skew_T33 @ skew_T33 / np.maximum(1 + cosine_T, 1e-9)[:, None, None]
+    )
+    # Right opposite every axis across would do; it is one and the same for a joint.
+    across = _unit(np.cross(a, np.eye(3)[np.abs(a).argmin()]))
+    half = 2 * np.outer(across, across) - np.eye(3)
+    return np.where((cosine_T < -1 + 1e-7)[:, None, None], half, turn)
+
+
+def best_turn(rest_C3: np.ndarray, seen_TC3: np.ndarray) -> np.ndarray:
+    """(T, 3, 3) rotations R with the least sum of |seen - R rest|^2 (Kabsch, 1976)."""
+    u, _, vt = np.linalg.svd(np.einsum("tci,cj->tij", seen_TC3, rest_C3))
+    sign_T = np.sign(np.linalg.det(u @ vt))
+    vt[:, 2] *= sign_T[:, None]  # a rotation, not a mirror image
+    return u @ vt
+
+
+def zxy_degrees(rotations: np.ndarray) -> np.ndarray:
+    """Angles (..., 3) about z, x and y in degrees, for R = Rz Rx Ry of (..., 3, 3)."""
+    r = rotations
+    x = np.arcsin(np.clip(r[..., 2, 1], -1, 1))
+    locked = np.abs(r[..., 2, 1]) > 1 - 1e-10  # z and y turn about the same axis: all of it is z's
+    z = np.where(
+        locked,
+        np.arctan2(r[..., 1, 0], r[..., 0, 0]),
+        np.arctan2(-r[..., 0, 1], r[..., 1, 1]),
+    )
+    y = np.where(locked, 0, np.arctan2(-r[..., 2, 0], r[..., 2, 2]))
+    return np.degrees(np.stack([z, x, y], axis=-1))
+
+
+def _shape_at_rest(rest_C3: np.ndarray, seen_TC3: np.ndarray) -> np.ndarray:
+    """Directions (C, 3) to children, to each other as in the poses, as a whole near to `rest`."""
+    lengths = np.linalg.norm(rest_C3, axis=-1, keepdims=True)
+    for _ in range(_ROUNDS):
+        turn_T33 = best_turn(rest_C3, seen_TC3)
+        rest_C3 = lengths * _unit((seen_TC3 @ turn_T33).mean(axis=0))
+    return _unit(rest_C3)
+
+
+def _rest_way(joint: str, parents_way: np.ndarray) -> np.ndarray:
+    way = np.array(_REST.get(_kind(joint), parents_way), float)
+    return _unit(way * [-1, 1, 1] if joint.startswith("right_") and _kind(joint) in _REST else way)
+
+
+def _kind(joint: str) -> str:
+    return joint.removeprefix("left_").removeprefix("right_")
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+
+
+def _cross_matrix(v: np.ndarray) -> np.ndarray:
+    """(..., 3, 3) M with M w = v x w."""
+    x, y, z = np.moveaxis(v, -1, 0)
+    zero = np.zeros_like(x)
+    rows = [[zero, -z, y], [z, zero, -x], [-y, x, zero]]
+    return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)

@@ -1,0 +1,48 @@
+"""Rows on disk while they are made, so that the length of a video costs no memory."""
+
+from pathlib import Path
+
+import numpy as np
+
+from liftjax.errors import LiftjaxError
+
+
+class Store:
+    """A file of rows of one dtype: written inside a `with` block, then mapped into memory."""
+
+    def __init__(self, path: Path, dtype: np.dtype):
+        self._path, self._dtype, self._count = path, dtype, 0
+        self._file = path.open("wb")
+
+    def __enter__(self) -> "Store":
+        return self
+
+    def __exit__(self, kind, error, trace) -> None:
+        try:
+            self._file.close()
+        except OSError as refused:
+            if kind is None:  # else the first error is the one to hear of
+                raise self._unwritable(refused) from None
+
+    def __len__(self) -> int:
+        return self._count
+
+    def append(self, rows: np.ndarray) -> None:
+        """Adds rows (N,) at the end."""
+        self._count += len(rows)
+        try:
+            self._file.write(np.ascontiguousarray(rows, self._dtype).tobytes())
+        except OSError as error:
+            raise self._unwritable(error) from None
+
+    def rows(self) -> np.ndarray:
+        """All rows (N,), for reading and changing in place, after the block."""
+        if not self._path.stat().st_size:
+            return np.empty(0, self._dtype)
+        return np.memmap(self._path, self._dtype, mode="r+")
+
+    def _unwritable(self, error: OSError) -> LiftjaxError:
+        return LiftjaxError(
+            f"Could not write to {self._path.parent.parent}: {error.strerror or error}; choose "
+            "another --out."
+        )

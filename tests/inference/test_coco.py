@@ -1,0 +1,89 @@
+"""COCO's files, and files that are none."""
+
+import json
+
+import numpy as np
+import pytest
+
+from liftjax.errors import LiftjaxError
+from liftjax.inference import coco
+
+
+def write(tmp_path, content):
+    path = tmp_path / "boxes.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def entry(image_id=0, bbox=(10, 20, 30, 40), **more):
+    return {"image_id": image_id, "bbox": list(bbox), **more}
+
+
+def test_detections(tmp_path):
+    content = [
+        entry(3, (10, 20, 30, 40), score=0.25, category_id=1),
+        entry(5, score=0.5, category_id=2),
+        entry("me.jpg", (1, 2, 3, 4.5)),
+        entry(4, iscrowd=1),
+    ]
+    found = coco.read(write(tmp_path, content))
+    assert found.ids == [3, "me.jpg"]
+    np.testing.assert_array_equal(found.boxes, [[10, 20, 40, 60], [1, 2, 4, 6.5]])
+    np.testing.assert_array_equal(found.scores, [0.25, 1])
+    assert found.boxes.dtype == found.scores.dtype == np.float32
+    assert found.files == {}
+
+
+def test_annotations(tmp_path):
+    content = {
+        "images": [{"id": 7, "file_name": "a.jpg"}, {"id": 8, "file_name": "b.jpg"}],
+        "annotations": [entry(7, category_id=4), entry(8, category_id=1)],
+        "categories": [{"id": 4, "name": "person"}, {"id": 1, "name": "dog"}],
+    }
+    found = coco.read(write(tmp_path, content))
+    assert (found.ids, found.files) == ([7], {7: "a.jpg", 8: "b.jpg"})
+
+
+def test_nobody(tmp_path):
+    found = coco.read(write(tmp_path, []))
+    assert found.boxes.shape == (0, 4)
+    assert found.scores.shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "no JSON from line 1 on"),
+        ('[{"image_id": 1,\n', "no JSON from line 2 on"),
+        ("0,10,20,30", "no JSON"),
+        ("[" * 100_000, "no JSON"),
+        ("3", "not what was expected inside"),
+        ({"detections": []}, "not what was expected inside"),
+        ({"annotations": [], "images": [{"id": 1}]}, "images need id and file_name"),
+        ([1, 2], "entry 0 lacks image_id or bbox"),
+        ([entry(), {"image_id": 1, "box": [1, 2, 3, 4]}], "entry 1 lacks image_id or bbox"),
+        ([entry([1])], "entry 0: image_id is neither number nor name"),
+        ([entry(bbox=(1, 2, 3))], "not four numbers"),
+        ([entry(bbox=(1, 2, 3)), entry(bbox=(1, 2, 3, 4, 5))], "not four numbers"),
+        ([entry(bbox=("left", 2, 3, 4))], "not four numbers"),
+        (
+            [entry(), entry(7, bbox=(1, 2, float("nan"), 4))],
+            "of image_id 7 or its score is no sound",
+        ),
+        ([entry(score=float("inf"))], "no sound number"),
+        ([entry(bbox=(1, 2, 1e300, 4))], "no sound number"),
+        ([entry(category_id=3)], "none of its 1 boxes has the category_id 1, person"),
+    ],
+)
+def test_faults(tmp_path, content, message):
+    with pytest.raises(LiftjaxError, match=rf"boxes\.json: .*{message}") as caught:
+        coco.read(write(tmp_path, content))
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_and_binary(tmp_path):
+    with pytest.raises(LiftjaxError, match="file of boxes is missing"):
+        coco.read(tmp_path / "boxes.json")
+    (tmp_path / "boxes.json").write_bytes(b"\xff\xd8\xff\xe0" * 10)
+    with pytest.raises(LiftjaxError, match="no JSON"):
+        coco.read(tmp_path / "boxes.json")
