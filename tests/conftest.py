@@ -15,6 +15,22 @@ os.environ["LIFTJAX_XLA_CACHE"] = "off"
 
 GOLDENS = Path(__file__).parent / "goldens"
 
+# A worker takes whole files. These take longest and begin first, so that none is left to one worker
+# in the end.
+LONGEST = (
+    "tests/test_pages.py",
+    "tests/experiments/",
+    "tests/training/test_kills.py",
+    "tests/detectors/test_hrnet_upstream.py",
+    "tests/multi_device/",
+    "tests/multi_host/",
+    "tests/data_prep/test_building.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+
 
 @pytest.fixture(scope="session")
 def golden():

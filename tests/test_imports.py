@@ -18,7 +18,7 @@ LAYERS = [
     {"detectors", "lifters", "torch_weights"},
     {"registry"},
     {"training", "prediction", "evaluation", "visualize", "viewer", "recipes", "models"},
-    {"interchange"},
+    {"interchange", "inference"},
     {"experiments", "benchmark"},
     {"cli", "xla_flags"},
 ]

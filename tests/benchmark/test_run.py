@@ -1,7 +1,6 @@
 """`benchmark`: every row is there, ratios are what the seconds say, and no failure ends a run."""
 
 import json
-import shlex
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +15,7 @@ from liftjax.benchmark.problem import random_batch
 from liftjax.benchmark.timing import interleaved
 from liftjax.errors import LiftjaxError
 from liftjax.registry import create_detector
-from tests.documents import ROOT, commands
+from tests.documents import ROOT
 from tests.lifters.small import SMALL, build
 from tests.training.toys import toy_detector
 
@@ -326,14 +325,6 @@ def test_the_command_passes_its_options_on(monkeypatch, capsys):
     assert options.time_limit == 9.5
     assert cli.main(["benchmark", "cost", "--detector", "hrnet_w32", "rtmpose_m"]) == 2
     assert "--detector takes one value here, not 2" in capsys.readouterr().err
-
-
-def test_documented_commands_are_ones():
-    found = [words for words in commands("docs/benchmarks/README.md") if "liftjax" in words]
-    assert len(found) >= 3, found
-    for words in found:
-        parsed = cli._parser().parse_args(words[words.index("liftjax") + 1 :])
-        assert parsed.command == "benchmark", shlex.join(words)
 
 
 def test_documented_files_are_there():

@@ -324,14 +324,14 @@ def test_killed_ten_times_and_run_again_gives_the_same_bytes(source, built, tmp_
 
 def test_ctrl_c_stops_workers_and_keeps_what_is_done(source, built, tmp_path):
     out = tmp_path / "stopped"
-    process = start(source, out, "--processes", "2", "--seconds", "0.1")
+    process = start(source, out, "--processes", "2", "--seconds", "0.2")
     deadline = time.monotonic() + 60
     while not list(notes_directory(out).glob("train-*.json")) and time.monotonic() < deadline:
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait() != 0
     assert not out.exists()
-    build(plan(source, 0.1), out)
+    build(plan(source, 0.2), out)
     assert np.array_equal(
         PoseDataset.open(out, "train").labels["frame"],
         PoseDataset.open(built, "train").labels["frame"],
