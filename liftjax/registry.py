@@ -174,7 +174,8 @@ def get_preset(kind: str, name: str) -> Preset:
     """The preset of the `kind` ("detector" or "lifter") called `name`."""
     presets = {"detector": DETECTORS, "lifter": LIFTERS}[kind]
     if name not in presets:
-        raise unknown_name(kind, name, presets)
+        error = unknown_name(kind, name, presets)
+        raise LiftjaxError(f"{error} LIFTJAX_IMPORT=MODULE adds a {kind} of your own.")
     return presets[name]
 
 
