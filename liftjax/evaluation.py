@@ -69,6 +69,13 @@ def report(
     }
 
 
+def lifters_for(config: ConfigDict, dataset: PoseDataset) -> dict[str, nnx.Module]:
+    """The recipe's lifters; none for data without 3D poses to compare theirs with."""
+    if not dataset.labels["has_3d"].any():
+        return {}
+    return load_lifters(config.lifters.to_dict(), dataset.skeleton.name)
+
+
 def evaluate(
     detector: nnx.Module | None,
     lifters: Mapping[str, nnx.Module],
@@ -126,7 +133,7 @@ def run(config: ConfigDict, workdir: str, step: str = LAST) -> dict:
 def _run_detector(config, checkpoint, dataset: PoseDataset, replicas: Replicas) -> tuple[dict, str]:
     """Report and text of the detector and of ground truth, through the recipe's lifters."""
     detector, meta = load_model(checkpoint, "detector")
-    lifters = load_lifters(config.lifters.to_dict(), dataset.skeleton.name)
+    lifters = lifters_for(config, dataset)
     options = {
         "replicas": replicas,
         "batch_size": config.data.eval_batch_size,
@@ -141,7 +148,10 @@ def _run_detector(config, checkpoint, dataset: PoseDataset, replicas: Replicas) 
     }
     text = format_report(rows, _protocol(config, dataset))
     if not lifters:
-        text += "\n\nNo lifters named (--config.lifters.NAME=RUN_DIRECTORY): 2D measures only."
+        missing = "No lifters named (--config.lifters.NAME=RUN_DIRECTORY)"
+        if len(config.lifters):
+            missing = f"{config.data.dir}: split {dataset.split} has no 3D poses"
+        text += f"\n\n{missing}: 2D measures only."
     return rows, text
 
 

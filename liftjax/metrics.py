@@ -77,7 +77,8 @@ def procrustes_align(pred, true):
     """Predictions (..., K, 3) moved, turned and scaled to least square distance from the truth.
 
     Each pose has its own similarity transform, a rotation without reflection (Kabsch, Umeyama
-    1991). A prediction whose joints coincide lands on the truth's mean.
+    1991). A prediction whose joints coincide lands on the truth's mean; one with a joint that is
+    not finite comes out NaN.
 
     Args:
       pred, true: poses (..., K, 3).
@@ -88,6 +89,9 @@ def procrustes_align(pred, true):
     true_mean = true.mean(axis=-2, keepdims=True)
     pred, true = pred - pred_mean, true - true_mean
     covariance = _matmul(xp, xp.swapaxes(pred, -1, -2), true)
+    # NumPy's SVD would raise for all of them; such a pose stays NaN without its help.
+    finite = xp.isfinite(covariance).all(axis=(-2, -1), keepdims=True)
+    covariance = xp.where(finite, covariance, 0)
     u, singular, vt = xp.linalg.svd(covariance)
     # The least singular direction is flipped where the best orthogonal map is a reflection.
     sign = xp.where(xp.linalg.det(u) * xp.linalg.det(vt) < 0, -1, 1).astype(pred.dtype)

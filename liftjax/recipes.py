@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from etils import epath
 from ml_collections import ConfigDict
 
 from liftjax.errors import LiftjaxError, unknown_name
@@ -78,7 +79,7 @@ def recipe_names() -> list[str]:
 
 
 def _read(name_or_path: str) -> ConfigDict:
-    path = Path(name_or_path)
+    path = epath.Path(name_or_path)
     if path.suffix in (".py", ".json") and not path.is_file():
         raise LiftjaxError(f"No recipe file {path}; known by name: {', '.join(recipe_names())}.")
     if path.suffix == ".json":

@@ -334,14 +334,17 @@ def convert(points, source: str, target: str):
     """Points of one joint set as points (..., K_target, D) of another, in the same unit.
 
     Args:
-      points: (..., K_source, D), NumPy or JAX. source, target: names of joint sets.
+      points: (..., K_source, D), NumPy or JAX; at least float32 comes out.
+      source, target: names of joint sets.
 
     Raises:
       LiftjaxError: another number of joints than `source` has, or `source` misses joints.
     """
     check_joints(points, source)
-    matrix = conversion_matrix(source, target).astype(points.dtype)
-    flat = points.reshape(-1, *points.shape[-2:])
+    xp = jnp if isinstance(points, jax.Array) else np
+    dtype = xp.promote_types(points.dtype, xp.float32)  # whole numbers have no halves
+    matrix = conversion_matrix(source, target).astype(dtype)
+    flat = points.astype(dtype).reshape(-1, *points.shape[-2:])
     if isinstance(points, jax.Array):
         # Accelerators round the operands of a product to ten bits or less unless told.
         converted = jnp.matmul(matrix, flat, precision=jax.lax.Precision.HIGHEST)

@@ -96,6 +96,17 @@ def test_collapsed_prediction_is_finite():
     np.testing.assert_allclose(metrics.p_mpjpe(np.zeros_like(true), true), spread)
 
 
+@pytest.mark.parametrize("to", [np.asarray, jnp.asarray])
+def test_a_pose_that_is_not_finite_spoils_no_other(to):
+    pred, true = poses(3)
+    broken = pred.copy()
+    broken[1, 4, 2] = np.nan
+    errors = metrics.p_mpjpe(to(broken), to(true))
+    expected = np.array(metrics.p_mpjpe(to(pred), to(true)))
+    expected[1] = np.nan
+    np.testing.assert_allclose(errors, expected, rtol=1e-5)
+
+
 def test_shape_mismatch_raises():
     with pytest.raises(ValueError, match=r"\(4, 17, 3\)"):
         metrics.mpjpe(np.zeros((4, 17, 3)), np.zeros((17, 3)))

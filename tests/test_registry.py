@@ -187,7 +187,7 @@ def test_joint_sets_go_by_name():
 def test_unknown_names_get_the_nearest():
     with pytest.raises(LiftjaxError, match="did you mean 'rtmpose_m'"):
         create_detector("rtmpose-m", rngs=nnx.Rngs(0))
-    with pytest.raises(LiftjaxError, match="'videopose3d'. LIFTJAX_IMPORT=MODULE adds a lifter"):
+    with pytest.raises(LiftjaxError, match=r"'videopose3d'\? LIFTJAX_IMPORT=MODULE adds a lifter"):
         create_lifter("videopose", rngs=nnx.Rngs(0))
     with pytest.raises(LiftjaxError, match=r"keyword of rtmpose_tiny.*'deepen'"):
         create_detector("rtmpose_tiny", deepn=1.0, rngs=nnx.Rngs(0))

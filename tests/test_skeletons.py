@@ -112,6 +112,14 @@ def test_conversion_keeps_library_and_dtype():
     assert converted.dtype == jnp.float32
 
 
+@pytest.mark.parametrize("library", [np, jnp])
+def test_whole_pixels_are_converted_as_others(library):
+    pixels = RNG.integers(0, 300, (2, 17, 2))
+    expected = convert(pixels.astype(np.float64), "coco", "panoptic")
+    found = convert(library.asarray(pixels, np.int32), "coco", "panoptic")
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
 def test_confidence_of_a_derived_joint_is_its_worst():
     confidence = RNG.uniform(size=(4, 17))
     converted = skeletons.convert_confidence(confidence, "coco", "human36m")

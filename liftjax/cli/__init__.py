@@ -68,7 +68,8 @@ def _terminable() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        if signal.getsignal(signal.SIGTERM) is told:  # training that has been told keeps its own
+            signal.signal(signal.SIGTERM, before)
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -85,6 +86,7 @@ def _run(args: argparse.Namespace) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except Preempted as told:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # another would spoil the exit status
         print(told, file=sys.stderr)
         return told.status
     except KeyboardInterrupt:

@@ -1,5 +1,7 @@
 """The command predict."""
 
+import warnings
+
 from liftjax.cli.options import command, names
 
 
@@ -7,6 +9,7 @@ def add_predict(commands) -> None:
     def run(args) -> None:
         from liftjax.inference import command
 
+        warnings.filterwarnings("ignore", module="PIL")  # odd metadata are read as far as they go
         command.run(
             args.input,
             args.out,

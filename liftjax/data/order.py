@@ -52,12 +52,18 @@ def mixed_positions(
     left = fractions.Fraction(1)
     for number, (indices, share) in enumerate(zip(members, shares, strict=True)):
         part = share / left
-        before = turns * part.numerator // part.denominator
-        taken = (turns + 1) * part.numerator // part.denominator > before
+        before = _portion(turns, part)
+        taken = _portion(turns + 1, part) > before
         visits = _shuffled(before[taken], len(indices), seed, number + 1)
         samples[open_places[taken]] = indices[visits]
         turns, open_places, left = (turns - before)[~taken], open_places[~taken], left - share
     return samples
+
+
+def _portion(turns: np.ndarray, part: fractions.Fraction) -> np.ndarray:
+    """The whole part of turns * part, by Python's numbers: the products may exceed 64 bits."""
+    portions = [turn * part.numerator // part.denominator for turn in turns.tolist()]
+    return np.array(portions, np.int64)
 
 
 def as_shares(shares: Sequence[float], names: Sequence[str]) -> tuple[fractions.Fraction, ...]:

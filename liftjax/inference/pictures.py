@@ -1,8 +1,6 @@
 """Reads a picture file as a person would see it: upright, opaque, in colour."""
 
 import contextlib
-import struct
-import warnings
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -10,10 +8,10 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from liftjax.errors import LiftjaxError
 from liftjax.inference.files import check_file
 
-_MAX_PIXELS = 2**30  # of Pillow's own limit phones take more
-
-# What Pillow raises for a file that begins as a picture, or its metadata, and does not go on so.
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)
+# Others are rare, and one, EPS, is a program that Pillow would have run.
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM", "GIF")
+Image.init()  # else it looks for some of them only when the others fail
+_BITS_PER_SAMPLE = 258  # the TIFF tag
 
 
 def read_picture(path) -> np.ndarray:
@@ -27,9 +25,11 @@ def read_picture(path) -> np.ndarray:
     """
     check_file(path, "picture")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # odd metadata are read as far as they go
-            return _read(path)
+        with Image.open(path, formats=_FORMATS) as picture:
+            picture.load()
+            with contextlib.suppress(Exception):  # of broken EXIF data: it is upright
+                ImageOps.exif_transpose(picture, in_place=True)
+            return _rgb8(picture, path)
     except LiftjaxError:
         raise
     except UnidentifiedImageError:
@@ -37,42 +37,26 @@ def read_picture(path) -> np.ndarray:
             f"{path}: cannot be read as a picture; it is empty, broken or of another kind. JPEG, "
             "PNG, WebP, BMP and TIFF are read."
         ) from None
+    except Image.DecompressionBombError:
+        most = f"{2 * Image.MAX_IMAGE_PIXELS / 1e6:.0f} million pixels"
+        raise LiftjaxError(
+            f"{path}: the picture is too large, more than {most}; make it smaller first."
+        ) from None
     except MemoryError:
         raise LiftjaxError(f"{path}: the picture does not fit into memory.") from None
-    except _BROKEN as error:
+    except Exception as error:  # decoders of broken data raise all kinds
         if isinstance(error, OSError) and error.strerror:
             raise LiftjaxError(f"{path}: cannot be read: {error.strerror}.") from None
         raise LiftjaxError(f"{path}: the picture is cut short or broken; copy it again.") from None
 
 
-def _read(path) -> np.ndarray:
-    with _open(path) as picture:
-        width, height = picture.size
-        if width * height > _MAX_PIXELS:
-            raise LiftjaxError(
-                f"{path}: the picture is too large ({width} x {height}; 2^30 pixels are read); "
-                "make it smaller first."
-            )
-        picture.load()
-        with contextlib.suppress(*_BROKEN):  # broken EXIF data: it is upright
-            ImageOps.exif_transpose(picture, in_place=True)
-        return _rgb8(picture, path)
-
-
-def _open(path) -> Image.Image:
-    """The header is read; without Pillow's limit, which stands for the whole program."""
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-    try:
-        return Image.open(path)
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
-
-
 def _rgb8(picture: Image.Image, path) -> np.ndarray:
     """(H, W, 3) uint8 of a picture of any mode."""
-    if picture.mode.startswith("I;16"):  # which Pillow would clip, not scale
-        grey = np.asarray(picture).astype(np.uint32)
-        return np.repeat(((grey + 128) // 257).astype(np.uint8)[..., None], 3, axis=2)
+    if picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format == "PPM"):
+        # Pillow would clip these, not scale them.
+        (bits,) = getattr(picture, "tag_v2", {}).get(_BITS_PER_SAMPLE, (16,))
+        grey = np.rint(np.asarray(picture) * (255 / (2**bits - 1))).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2)
     if picture.mode in ("I", "F"):
         raise LiftjaxError(f"{path}: has 32 bits a pixel; save it with 8 or 16 bits a channel.")
     if picture.has_transparency_data:

@@ -52,7 +52,7 @@ class Checkpoints:
         kept += [policies.EveryNSteps(keep_every)] if keep_every else []
         kept += [_Best(scores)] if scores else []
         self._policy = policies.AnyPreservationPolicy(kept)
-        self._manager = ocp.CheckpointManager(
+        self._manager = _Manager(
             self.directory,
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=self._policy,
@@ -93,12 +93,11 @@ class Checkpoints:
         folder = self.directory / str(step)
         saved = self._read(step, meta=ocp.args.JsonRestore())["meta"]
         _check_format(folder, saved)
-        found = checkpoint_spec(saved)
-        if found != meta["model"]:
+        found, wanted = checkpoint_spec(saved), checkpoint_spec(meta)
+        if found != wanted:
             raise LiftjaxError(
-                f"{folder} is a checkpoint of another model "
-                f"({spec_difference(found, meta['model'])}); use a new --workdir, or the recipe "
-                "that wrote it."
+                f"{folder} is a checkpoint of another model ({spec_difference(found, wanted)}); "
+                "use a new --workdir, or the recipe that wrote it."
             )
         recipes = (complete(m["recipe"]).to_dict() for m in (saved, meta))
         found, wanted = map(_settings, recipes)
@@ -155,6 +154,12 @@ class Checkpoints:
 
     def __exit__(self, *exception) -> None:
         self.close()
+
+
+class _Manager(ocp.CheckpointManager):
+    def reached_preemption(self, step: int) -> bool:
+        """No: the training loop asks. JAX counts the calls, and this one names a step gone by."""
+        return False
 
 
 @dataclasses.dataclass
@@ -230,7 +235,7 @@ def _settings(recipe: dict) -> dict:
 
 
 def checkpoint_spec(meta: dict) -> dict:
-    """The model spec in a checkpoint's meta; JSON has made lists of its tuples."""
+    """The model spec in a checkpoint's meta, with tuples for what JSON or a recipe has as lists."""
     return {k: tuple(v) if isinstance(v, list) else v for k, v in meta["model"].items()}
 
 
@@ -334,10 +339,10 @@ def load_same_model(path: str | epath.Path, spec: dict) -> nnx.Module:
       LiftjaxError: it is not the network that `spec` describes; says what differs.
     """
     model, meta = load_model(path, spec["kind"])
-    found = checkpoint_spec(meta)
-    if found != spec:
+    found, wanted = checkpoint_spec(meta), checkpoint_spec({"model": spec})
+    if found != wanted:
         raise LiftjaxError(
-            f"{path} holds another {spec['kind']} ({spec_difference(found, spec)}); "
+            f"{path} holds another {spec['kind']} ({spec_difference(found, wanted)}); "
             "describe that one in the recipe, or start from another checkpoint."
         )
     return model

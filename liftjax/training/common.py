@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import jax
 from flax import nnx
 from ml_collections import ConfigDict
 
@@ -52,6 +53,10 @@ def make_hyper(config: ConfigDict) -> Callable[[int], dict[str, Any]]:
 
 
 def initial_state(config: ConfigDict, params: Any, others: Any, opt: Any, **more: Any) -> dict:
-    """The state before the first step; with an average of the weights where one is kept."""
+    """The state before the first step; with an average of the weights where one is kept.
+
+    Arrays of the host: the loop puts them on the devices, and these would stay there beside it.
+    """
     state = {"params": params, "others": others, "opt": opt, **more}
-    return state | {"ema": params | others} if config.ema else state
+    state |= {"ema": params | others} if config.ema else {}
+    return jax.device_get(state)

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from ml_collections import ConfigDict
 
@@ -26,6 +27,12 @@ def build(config: ConfigDict) -> Task:
     dataset = PoseDataset.open(config.data.dir, config.data.split)
     dataset = dataset.where(subjects=config.data.subjects or None)
     dataset = dataset.select(dataset.labels["has_3d"])
+    if not len(dataset):
+        raise LiftjaxError(
+            f"{config.data.dir}: split {config.data.split} has no 3D poses"
+            f"{' of the subjects asked for' if config.data.subjects else ''}, which a lifter "
+            "learns from; choose another data set or split."
+        )
     spec = model_spec(config, dataset.skeleton.name)
     if config.lifter.checkpoint:
         lifter = load_same_model(config.lifter.checkpoint, spec)
@@ -91,10 +98,10 @@ def statistics(dataset: PoseDataset) -> Statistics:
     return dataset.statistics()
 
 
-def pose_arrays(dataset: PoseDataset) -> dict[str, jax.Array]:
-    """What windows are cut from, on the device: joints_px, pose_m and image_size of all records."""
+def pose_arrays(dataset: PoseDataset) -> dict[str, np.ndarray]:
+    """What windows are cut from, for the device: joints_px, pose_m, image_size of all records."""
     fields = ("joints_px", "pose_m", "image_size")
-    return {name: jnp.asarray(dataset.labels[name], jnp.float32) for name in fields}
+    return {name: np.asarray(dataset.labels[name], np.float32) for name in fields}
 
 
 def offset(lifter: Lifter) -> int:
@@ -150,7 +157,7 @@ def make_step(pure: PureModule, update: Update, loss: str, skeleton: str) -> Ste
 
     def backward(state, frozen, batch, hyper):
         kpts_px_BTK2, pose_m_BMK3, size_B2 = _poses(frozen, batch, skeleton)
-        key = own_key(hyper["seed"], hyper["step"])
+        key = own_key(hyper["seed"], hyper["step"], hyper.get("part"))
 
         def share(params):
             """This replica's share of the loss and of the error, and new statistics."""

@@ -190,9 +190,14 @@ def norm(rows: Any) -> jax.Array:
     return jnp.sqrt(jax.lax.psum(squares, AXIS))
 
 
-def own_key(seed: jax.Array, step: jax.Array) -> jax.Array:
-    """Random key of a step, another on each replica; a single one draws as a plain program does."""
+def own_key(seed: jax.Array, step: jax.Array, part: jax.Array | None = None) -> jax.Array:
+    """Random key of a step, another for each part of its batch and on each replica.
+
+    A single replica draws as a plain program does.
+    """
     key = shared_key(seed, step)
+    if part is not None:
+        key = jax.random.fold_in(key, part)
     if jax.lax.axis_size(AXIS) == 1:
         return key
     return jax.random.fold_in(key, jax.lax.axis_index(AXIS))

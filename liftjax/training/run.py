@@ -1,8 +1,8 @@
 """`train`: builds the task that a recipe names and runs the loop on it."""
 
 import json
-from pathlib import Path
 
+from etils import epath
 from ml_collections import ConfigDict
 
 from liftjax import hosts
@@ -22,12 +22,22 @@ TASKS = {
 def run(config: ConfigDict, workdir: str) -> dict:
     """Trains (or resumes) the recipe in `workdir`; returns the final state as NumPy arrays."""
     check(config)
-    if "://" not in str(workdir) and Path(workdir).is_file():
-        raise LiftjaxError(f"--workdir {workdir} is a file; give a directory.")
+    _check_workdir(workdir)
     hosts.check_same("recipe", json.dumps(config.to_dict(), sort_keys=True))
     task = TASKS[config.task](config)
     hosts.check_same("data", json.dumps(task.samples(0)))
     return loop.train(task, loop.Plan.of(config), workdir, validation.build(config, task))
+
+
+def _check_workdir(workdir: str) -> None:
+    try:
+        is_file = epath.Path(workdir).is_file()
+    except ImportError as error:
+        raise LiftjaxError(
+            f"--workdir {workdir}: {error}; pip install 'etils[epath-gcs]' google-cloud-storage."
+        ) from error
+    if is_file:
+        raise LiftjaxError(f"--workdir {workdir} is a file; give a directory.")
 
 
 def check(config: ConfigDict) -> None:
@@ -40,6 +50,8 @@ def check(config: ConfigDict) -> None:
     for key, value in whole.items():
         if value < 1:
             raise LiftjaxError(f"config.{key} is {value}; it must be at least 1.")
+    if not 0 <= config.seed < 2**31:
+        raise LiftjaxError(f"config.seed is {config.seed}; it is from 0 to 2147483647.")
     if not config.loss.beta > 0:
         raise LiftjaxError(f"config.loss.beta is {config.loss.beta}; it must be above 0.")
     check_optim(config.optim, config.steps)

@@ -3,7 +3,8 @@
 A backward pass is (state, frozen, batch, hyper) -> (gradients, changes, metrics), on one replica:
 the gradients are of its rows' share of the loss of the whole batch, so that their sum over replicas
 is the gradient; `changes` are entries of the state that a forward pass moves (running statistics,
-the memory of guidance); the metrics are of the whole batch.
+the memory of guidance); the metrics are of the whole batch. Where a batch is passed through in
+parts, `hyper` has the number of the "part".
 """
 
 from collections.abc import Callable
@@ -115,14 +116,16 @@ def _accumulated(backward: Backward, parts: int) -> Backward:
         first = jax.tree.map(lambda rows: rows[0], split)
         shapes, changed, _ = jax.eval_shape(backward, state, frozen, first, hyper)
 
-        def one(carried, part):
+        def one(carried, numbered):
             moving, total = carried
-            grads, moving, metrics = backward(state | moving, frozen, part, hyper)
+            number, part = numbered
+            own = hyper | {"part": number}
+            grads, moving, metrics = backward(state | moving, frozen, part, own)
             return (moving, jax.tree.map(lambda t, g: t + g / parts, total, grads)), metrics
 
         none = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
         start = {key: state[key] for key in changed}
-        (changes, grads), metrics = jax.lax.scan(one, (start, none), split)
+        (changes, grads), metrics = jax.lax.scan(one, (start, none), (jnp.arange(parts), split))
         return grads, changes, jax.tree.map(lambda m: m.mean(axis=0), metrics)
 
     return passes

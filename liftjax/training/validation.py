@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from liftjax import evaluation, prediction
 from liftjax.data.records import PoseDataset
 from liftjax.errors import LiftjaxError
-from liftjax.training.checkpoints import build_model, load_lifters
+from liftjax.training.checkpoints import build_model
 from liftjax.training.state import Arrays, assign
 from liftjax.training.task import Task
 
@@ -97,7 +97,7 @@ def _check_subjects(config: ConfigDict, dataset: PoseDataset) -> None:
 def _detector(config: ConfigDict, task: Task, dataset: PoseDataset):
     """PCK@0.2, and the MPJPE through each of the recipe's lifters."""
     dataset = dataset.with_pictures()
-    lifters = load_lifters(config.lifters.to_dict(), dataset.skeleton.name)
+    lifters = evaluation.lifters_for(config, dataset)
     options = {
         "batch_size": config.data.eval_batch_size,
         "beta": config.loss.beta,

@@ -24,6 +24,16 @@ def test_shares_hold_over_any_stretch(weights):
         assert np.abs(counts - float(share) * np.arange(1, 801)).max() <= 2
 
 
+def test_shares_of_many_digits_hold_late_in_a_long_run():
+    """Their products with the count of samples exceed 64 bits."""
+    shares = as_shares((2**0.5, 3**0.5, 5**0.5), "abc")
+    assert max(share.denominator for share in shares) > 10**9
+    steps = range(10**7, 10**7 + 50)
+    drawn = np.concatenate([mixed_positions(MEMBERS, shares, 64, 0, step) for step in steps])
+    found = np.bincount(np.searchsorted([10, 17], drawn, side="right")) / len(drawn)
+    np.testing.assert_allclose(found, [float(share) for share in shares], atol=2 / len(drawn))
+
+
 def test_every_set_is_gone_through_before_it_repeats():
     drawn = positions(as_shares((1, 1, 2), "abc"), 8, 20)
     for members in MEMBERS:

@@ -74,6 +74,12 @@ def test_16_bits(tmp_path, kind):
     same(tmp_path / f"color.{kind}")
 
 
+def test_16_bits_of_a_pgm(tmp_path):
+    values = np.array([[0, 128, 257, 65535]], ">u2")
+    (tmp_path / "a.pgm").write_bytes(b"P5 4 1 65535\n" + values.tobytes())
+    same(tmp_path / "a.pgm", np.repeat(np.array([[0, 0, 1, 255]])[..., None], 3, axis=2))
+
+
 @pytest.mark.parametrize("depth", [8, 16])
 @pytest.mark.parametrize("kind", ["png", "tiff"])
 def test_alpha_lies_on_white(tmp_path, kind, depth):
@@ -176,9 +182,28 @@ def test_orientation_of_a_transparent_picture(tmp_path):
         b"junk" * 10,
     ],
 )
+@pytest.mark.filterwarnings("ignore")  # Pillow's, of such data
 def test_broken_exif_means_upright(tmp_path, kind, exif):
     (tmp_path / "a.jpg").write_bytes(encoded(kind, exif=b"Exif\0\0" + exif))
     assert read_picture(tmp_path / "a.jpg").shape == (200, 300, 3)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.filterwarnings("ignore")
+def test_no_byte_of_the_exif_data_loses_the_picture(tmp_path, kind):
+    exif = exif_bytes(6)
+    for place in range(len(exif)):
+        for value in (0, 1, 2, 127, 255):
+            broken = exif[:place] + bytes([value]) + exif[place + 1 :]
+            (tmp_path / "a.jpg").write_bytes(encoded(kind, exif=b"Exif\0\0" + broken))
+            assert read_picture(tmp_path / "a.jpg").size == 200 * 300 * 3
+
+
+def test_a_program_named_as_a_picture_is_not_run(tmp_path):
+    program = "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n"
+    (tmp_path / "a.jpg").write_text(program)
+    with pytest.raises(LiftjaxError, match="cannot be read as a picture"):
+        read_picture(tmp_path / "a.jpg")
 
 
 def test_data_after_the_end_of_a_jpeg(tmp_path):
@@ -257,9 +282,10 @@ def png_of_size(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + pixels + chunk(b"IEND", b"")
 
 
-def test_too_large(tmp_path):
-    (tmp_path / "a.png").write_bytes(png_of_size(40_000, 40_000))
-    with pytest.raises(LiftjaxError, match="too large"):
+@pytest.mark.parametrize("size", [(20_000, 20_000), (40_000, 40_000)])
+def test_too_large(tmp_path, size):
+    (tmp_path / "a.png").write_bytes(png_of_size(*size))
+    with pytest.raises(LiftjaxError, match="more than 179 million pixels; make it smaller"):
         read_picture(tmp_path / "a.png")
 
 

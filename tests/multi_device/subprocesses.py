@@ -27,6 +27,7 @@ def run_with_eight_devices(file: str, x64: bool) -> None:
         env=os.environ | told,
         capture_output=True,
         text=True,
+        timeout=1800,
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     assert "passed" in done.stdout

@@ -102,7 +102,7 @@ def test_from_two_processes_to_one_and_back(recipe, alone, tmp_path):
     """One of the two is told to end; both save, and ask to be started again."""
     run = tmp_path / "run"
     program = [*PROGRAM, *command(recipe, run)]
-    with together(program, 2, tmp_path / "first", PAUSE_S="0.3") as processes:
+    with together(program, 2, tmp_path / "first", PAUSE_S="1") as processes:
         processes.wait_for(lambda: (run / "metrics.csv").exists())
         processes.signal(1, signal.SIGTERM)
         assert processes.wait() == [75, 75], processes.said(0)

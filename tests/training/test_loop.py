@@ -1,6 +1,7 @@
 import csv
 import dataclasses
 import json
+import sys
 import threading
 from pathlib import Path
 
@@ -219,6 +220,8 @@ def test_a_damaged_checkpoint_is_named(poses, tmp_path):
     [
         ("steps=0", "config.steps is 0; it must be at least 1"),
         ("log_every=0", "config.log_every is 0"),
+        ("seed=-1", "config.seed is -1; it is from 0 to 2147483647"),
+        ("seed=2147483648", "config.seed is 2147483648"),
         ("loss.top_k=0", "config.loss.top_k is 0"),
         ("loss.balance=-1", "config.loss.balance is -1"),
         ("optim.decay_every=0", "config.optim.decay_every is 0"),
@@ -235,6 +238,33 @@ def test_values_that_make_no_sense_are_named(poses, tmp_path, override, said):
     with pytest.raises(LiftjaxError, match=said):
         training.run(recipe(poses, override), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_an_object_store_without_its_package_gets_one_line(poses, monkeypatch):
+    monkeypatch.setitem(sys.modules, "gcsfs", None)
+    with pytest.raises(
+        LiftjaxError, match=r"--workdir gs://bucket/run: .*gcsfs.*pip install 'etils"
+    ):
+        training.run(recipe(poses), "gs://bucket/run")
+
+
+def test_data_without_3d_poses_are_refused(tmp_path):
+    make_dataset(tmp_path / "flat", count=6, with_picture=False, has_3d=False)
+    with pytest.raises(LiftjaxError, match="flat: split train has no 3D poses, which a lifter"):
+        training.run(recipe(tmp_path / "flat", "steps=2"), tmp_path / "run")
+
+
+def test_lists_of_a_recipe_are_no_other_network(poses, tmp_path):
+    """The checkpoint has them as JSON has."""
+    config = recipe(poses, "lifter.name=videopose3d", "lifter.num_frames=1", "steps=2")
+    with config.unlocked():
+        config.lifter.overrides = {"filter_widths": [1, 1], "channels": 8}
+    training.run(config, tmp_path / "run")
+    config.steps = 3
+    training.run(config, tmp_path / "run")
+    assert read_meta(tmp_path / "run")["step"] == 3
+    config.lifter.checkpoint = str(tmp_path / "run")
+    training.run(config, tmp_path / "next")
 
 
 def test_a_run_that_starts_from_a_checkpoint_compiles_its_step_once(poses, tmp_path):

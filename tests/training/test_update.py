@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 
+from liftjax.training.replicas import own_key
 from liftjax.training.update import Update, ema_rate, make_update_step, moving_average
 from tests.training.toys import compiled
 
@@ -54,6 +55,18 @@ def test_parts_of_a_batch_have_the_mean_gradient_of_the_whole(batch, parts):
     np.testing.assert_allclose(parted["params"]["w"], whole["params"]["w"], rtol=1e-5)
     np.testing.assert_allclose(same["loss"], metrics["loss"], rtol=1e-5)
     np.testing.assert_allclose(same["grad_norm"], metrics["grad_norm"], rtol=1e-5)
+
+
+def test_parts_of_a_batch_draw_other_random_numbers(batch):
+    def drawing(state, frozen, batch, hyper):
+        drawn = jax.random.uniform(own_key(hyper["seed"], hyper["step"], hyper.get("part")))
+        others = {"drawn": drawn, "before": state["others"]["drawn"]}
+        return {"w": jnp.zeros(3)}, {"others": others}, {"loss": drawn}
+
+    start = state() | {"others": {"drawn": jnp.zeros(()), "before": jnp.zeros(())}}
+    step = compiled(make_update_step(drawing, Update(OPT, parts=2)))
+    others = step(start, (), batch, {"learning_rate": RATE, "seed": 0, "step": 1})[0]["others"]
+    assert 0 < others["before"] != others["drawn"] > 0
 
 
 def test_what_a_forward_pass_moves_goes_from_part_to_part(batch):

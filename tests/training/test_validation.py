@@ -15,7 +15,7 @@ from liftjax.training import detector_task, lifter_task, loop, validation
 from liftjax.training import run as training
 from liftjax.training.checkpoints import find_checkpoint, whole_steps
 from liftjax.training.scores import Scores
-from tests.data.builders import make_record
+from tests.data.builders import make_dataset, make_record
 from tests.training.toys import ToySimCC
 
 HELD_OUT = (
@@ -154,6 +154,19 @@ def test_a_detector_is_measured_in_2d_and_through_the_lifters(people, toy, tmp_p
         report["lifters"]["one"]["mpjpe"], rel=1e-5
     )
     assert Scores(tmp_path / "run").steps == {2: pytest.approx(report["mean"], rel=1e-5)}
+
+
+def test_data_without_3d_poses_are_measured_in_2d(people, toy, tmp_path, capsys):
+    lifter = tmp_path / "lifter"
+    training.run(lifter_recipe(people, "evaluate_every=0", "steps=2"), lifter)
+    make_dataset(tmp_path / "flat", count=12, has_3d=False)
+    flat = f"data.dir={tmp_path / 'flat'}"
+    config = detector_recipe(people, flat, f"lifters.one={lifter}", "loss.guidance=none")
+    training.run(config, tmp_path / "run")
+    assert list(Scores(tmp_path / "run").steps) == [2]
+    rows = evaluation.run(config, str(tmp_path / "run"))
+    assert rows["toy"]["lifters"] == {}
+    assert "flat: split train has no 3D poses: 2D measures only." in capsys.readouterr().out
 
 
 def test_without_lifters_the_score_is_the_share_of_wrong_keypoints(people, toy, tmp_path):
