@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser(argv[:1]).parse_args(argv)
     try:
         args.run(args)
-    except LiftjaxError as error:
+    except (LiftjaxError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -16,17 +16,15 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-try:
-    import fcntl
-except ImportError:  # not every system has file locks
-    fcntl = None
-
-from data_prep import finishing, parts, workers
+from data_prep import claims, finishing, parts, workers
 from data_prep.finishing import Header, building_directory, check_replaceable, notes_directory
 from data_prep.parts import Job, Unit
 from data_prep.problems import Problem
 from liftjax.data.schema import METADATA_FILE, Record
 from liftjax.errors import LiftjaxError
+from liftjax.hosts import available_cores
+
+_SHARDS_PATIENCE_S = 10  # for another that starts over
 
 __all__ = ["Plan", "Problem", "Unit", "add_build_arguments", "build", "build_from_args"]
 
@@ -63,7 +61,7 @@ def add_build_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--processes",
         type=int,
-        default=os.cpu_count(),
+        default=available_cores(),
         metavar="N",
         help="worker processes; default: %(default)s",
     )
@@ -112,26 +110,53 @@ def build(
         that holds something else. Finished parts are kept for the next run.
     """
     out = Path(out).expanduser().resolve()
-    processes = (os.cpu_count() or 1) if processes is None else processes
+    processes = available_cores() if processes is None else processes
     if processes < 1:
         raise LiftjaxError(f"--processes {processes}: give 1 or more.")
     check_replaceable(out)
+    header = _header(plan, _fingerprint(plan))
+    with _disk_errors(out):
+        if shard[1] > 1:
+            return _build_shard(plan, out, header, processes, shard)
+        with claims.alone(out):
+            return _build_whole(plan, out, header, processes)
+
+
+def _build_whole(plan: Plan, out: Path, header: Header, processes: int) -> dict:
     finishing.recover(out)
-    fingerprint = _fingerprint(plan)
-    done = _finished_before(out, fingerprint)
+    done = _finished_before(out, header.fingerprint)
     if done is not None:
         _remove_unfinished(out)
-        print(f"{out} is complete and its source unchanged; delete it to build it anew.")
         return done
-    with _disk_errors(out), _alone(out, shard), _leftovers_told(out):
-        _prepare(plan, out, fingerprint)
-        _write_parts(plan, out, processes, shard)
-        if shard[1] > 1:
-            print(_shard_report(out, shard))
-            return None
+    if not _continues(header, out):
+        _start_over(out)
+    with _leftovers_told(out):
+        _prepare(plan, out, header)
+        _write_parts(plan, out, processes, (0, 1))
         document = finishing.finish(out)
     print(report(document, out))
     return document
+
+
+def _build_shard(
+    plan: Plan, out: Path, header: Header, processes: int, shard: tuple[int, int]
+) -> dict | None:
+    """Writes its parts, beside other shards; only alone it may remove what they write into."""
+    done = _finished_before(out, header.fingerprint)
+    if done is not None:
+        return done
+    if not _continues(header, out):
+        with claims.alone(out, _SHARDS_PATIENCE_S):
+            if not _continues(header, out):  # nor has another shard started over meanwhile
+                _start_over(out)
+    with (
+        claims.one_of(out, shard, _SHARDS_PATIENCE_S),
+        _leftovers_told(out, removable=False),
+    ):
+        _prepare(plan, out, header)
+        _write_parts(plan, out, processes, shard)
+        print(_shard_report(out, shard))
+        return None
 
 
 def merge(out, others: Sequence = ()) -> dict:
@@ -143,11 +168,13 @@ def merge(out, others: Sequence = ()) -> dict:
     """
     out = Path(out).expanduser().resolve()
     check_replaceable(out)
-    finishing.recover(out)
-    if finishing.read_header(out) is None:
-        state = "is complete" if finishing.is_whole(out) else "has no unfinished build"
-        raise LiftjaxError(f"{out} {state}: there is nothing to join; build with --shard first.")
-    with _disk_errors(out), _alone(out, (0, 1)):
+    with _disk_errors(out), claims.alone(out):
+        finishing.recover(out)
+        if finishing.read_header(out) is None:
+            state = "is complete" if finishing.is_whole(out) else "has no unfinished build"
+            raise LiftjaxError(
+                f"{out} {state}: there is nothing to join; build with --shard first."
+            )
         for other in others:
             finishing.gather(Path(other).expanduser().resolve(), out)
         document = finishing.finish(out)
@@ -180,7 +207,7 @@ def write_dataset(
     try:
         with _disk_errors(out):
             _remove_unfinished(out)
-            _prepare(plan, out, "")
+            _prepare(plan, out, _header(plan, ""))
             _write_parts(plan, out, 1, (0, 1))
             finishing.finish(out)
     finally:
@@ -217,33 +244,18 @@ def _sizes(unit: Unit) -> list[list[int]]:
 
 
 def _finished_before(out: Path, fingerprint: str) -> dict | None:
-    """liftjax.json of a whole data set of the same plan in `out`."""
+    """liftjax.json of a whole data set of the same plan in `out`; says so."""
     if not finishing.is_whole(out):
         return None
     document = json.loads((out / METADATA_FILE).read_text())
-    return document if document.get("fingerprint") == fingerprint else None
+    if document.get("fingerprint") != fingerprint:
+        return None
+    print(f"{out} is complete, of files of the same names and sizes; delete it to build it anew.")
+    return document
 
 
 @contextlib.contextmanager
-def _alone(out: Path, shard: tuple[int, int]) -> Iterator[None]:
-    """Raises if another process builds the same; the system ends the claim of a killed one."""
-    notes = notes_directory(out)
-    notes.mkdir(parents=True, exist_ok=True)
-    with (notes / f"lock-{shard[0]}-{shard[1]}").open("w") as lock:
-        if fcntl is not None:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise LiftjaxError(
-                    f"Another process is building {out}; wait for it, or stop it first."
-                ) from None
-            except OSError:  # a file system without locks
-                pass
-        yield
-
-
-@contextlib.contextmanager
-def _leftovers_told(out: Path) -> Iterator[None]:
+def _leftovers_told(out: Path, removable: bool = True) -> Iterator[None]:
     """After a refusal, says where finished parts are; removes the directories if there are none."""
     try:
         yield
@@ -251,14 +263,13 @@ def _leftovers_told(out: Path) -> Iterator[None]:
         if any(notes_directory(out).glob("*-*.json")):
             directories = f"{building_directory(out)} and {notes_directory(out)}"
             print(f"Finished parts are kept for another try; or delete {directories}.")
-        else:
+        elif removable:
             _remove_unfinished(out)
         raise
 
 
-def _prepare(plan: Plan, out: Path, fingerprint: str) -> None:
-    """Makes the directories of the build, without what an unfinished one of other settings left."""
-    header = Header(
+def _header(plan: Plan, fingerprint: str) -> Header:
+    return Header(
         name=plan.name,
         skeleton=plan.skeleton,
         settings=plan.settings,
@@ -268,10 +279,21 @@ def _prepare(plan: Plan, out: Path, fingerprint: str) -> None:
         fingerprint=fingerprint,
         sheet=plan.sheet,
     )
+
+
+def _continues(header: Header, out: Path) -> bool:
+    """Whether a build goes on from what an unfinished one has left, or there is none."""
     before = finishing.read_header(out)
-    if before is not None and _comparable(before) != _comparable(header):
-        print(f"Starting over: the unfinished build of {out} had other settings.")
-        _remove_unfinished(out)
+    return before is None or _comparable(before) == _comparable(header)
+
+
+def _start_over(out: Path) -> None:
+    print(f"Starting over: the unfinished build of {out} had other settings.")
+    _remove_unfinished(out)
+
+
+def _prepare(plan: Plan, out: Path, header: Header) -> None:
+    """Makes the directories of the build."""
     directory, notes = building_directory(out), notes_directory(out)
     directory.mkdir(parents=True, exist_ok=True)
     notes.mkdir(parents=True, exist_ok=True)

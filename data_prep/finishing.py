@@ -325,11 +325,10 @@ def _aside(out: Path) -> Path:
 def recover(out: Path) -> None:
     """Ends a replacement that was killed half-way: one of the two data sets stays."""
     old = _aside(out)
-    if (old / METADATA_FILE).exists():
-        if out.exists():
-            shutil.rmtree(old)
-        else:
-            os.rename(old, out)
+    if out.exists():
+        shutil.rmtree(old, ignore_errors=True)
+    elif (old / METADATA_FILE).exists():
+        os.rename(old, out)
 
 
 def is_whole(out: Path) -> bool:
@@ -343,6 +342,7 @@ def is_whole(out: Path) -> bool:
 
 def put_in_place(new: Path, out: Path) -> None:
     """Renames `new` to `out`; an old data set stands aside until that has worked."""
+    recover(out)
     old = _aside(out)
     if out.exists():
         os.rename(out, old)

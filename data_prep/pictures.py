@@ -5,10 +5,10 @@ small enough to decode in a millisecond. Its affine leads back to the original p
 """
 
 import argparse
-from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from liftjax import geometry
 
@@ -29,17 +29,10 @@ def add_picture_arguments(parser: argparse.ArgumentParser) -> None:
 
 def read_jpeg(path) -> np.ndarray | None:
     """(H, W, 3) uint8 BGR; None if the file is missing, unreadable or cut short."""
-    try:
-        data = Path(path).read_bytes()
-    except OSError:
-        return None
-    # The decoder fills what a truncated file lacks with grey, so the end marker is looked for.
-    if data.startswith(b"\xff\xd8") and b"\xff\xd9" not in data[-64:]:
-        return None
-    try:
-        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-        return cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
-    except cv2.error:
+    try:  # not by OpenCV, which fills what a truncated file lacks with grey
+        with Image.open(path, formats=("JPEG", "PNG")) as picture:
+            return cv2.cvtColor(np.array(picture.convert("RGB")), cv2.COLOR_RGB2BGR)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return None
 
 

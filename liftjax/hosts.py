@@ -341,3 +341,9 @@ def leave(status: int) -> int:
         ending.start()
         ending.join(_PATIENCE_S)
     os._exit(status)
+
+
+def available_cores() -> int:
+    """Processor cores that this process may use; a scheduler may leave it few of the machine's."""
+    allowed = getattr(os, "sched_getaffinity", None)  # not on every system
+    return len(allowed(0)) if allowed else os.cpu_count() or 1

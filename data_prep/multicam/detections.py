@@ -39,6 +39,8 @@ _OPENPOSE_COCO_TO_COCO = (0, 15, 14, 17, 16, 5, 2, 6, 3, 7, 4, 11, 8, 12, 9, 13,
 # neck was measured to be off by 0.04 to 0.07, its joint where BODY_25 has the hip by 0.1 to 0.3.
 _OFF_MIDDLE = {"body25": 0.05, "body25b": 0.12}
 _ENOUGH_CONFIDENCE = 0.2
+# What JSON of another form raises.
+_OTHERWISE = (ValueError, KeyError, TypeError, IndexError, AttributeError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +125,7 @@ def _frames(source: Path) -> Iterator[tuple[Path, int, list[np.ndarray]]]:
         try:
             people = document["people"] if isinstance(document, dict) else document
             yield file, number, [_joints(person) for person in people]
-        except (ValueError, KeyError, TypeError, IndexError) as error:
+        except _OTHERWISE as error:
             raise LiftjaxError(f"{file} is not an OpenPose file ({error!r}).") from None
 
 
@@ -137,7 +139,7 @@ def _load(file: Path):
 def _is_video_file(document) -> bool:
     if isinstance(document, dict):
         return "instance_info" in document
-    first = document[0] if document else None
+    first = document[0] if document and isinstance(document, list) else None
     return isinstance(first, dict) and ("instances" in first or "image_id" in first)
 
 
@@ -146,7 +148,7 @@ def _read_video_file(file: Path) -> Iterator[tuple[Path, int, list[np.ndarray]]]
     try:
         for number, people in _video_frames(document):
             yield file, number, [_joints(person) for person in people]
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+    except _OTHERWISE as error:
         raise LiftjaxError(f"{file} is not a file of MMPose predictions ({error!r}).") from None
 
 

@@ -170,7 +170,14 @@ def _visible(folder: Path) -> list[Path]:
 
 
 def _by_stem(paths: Iterable[Path]) -> dict[str, Path]:
-    return {path.name if path.is_dir() else path.stem: path for path in paths}
+    """Folders by name and files by name without ending: each is a camera's."""
+    found: dict[str, Path] = {}
+    for path in paths:
+        name = path.name if path.is_dir() else path.stem
+        if name in found:
+            raise LiftjaxError(f"{found[name]} and {path} are of one camera; move one away.")
+        found[name] = path
+    return found
 
 
 def _nearest_calibration(source: Path, folder: Path) -> Path:

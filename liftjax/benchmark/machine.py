@@ -8,6 +8,8 @@ from typing import Any
 
 import jax
 
+from liftjax.hosts import available_cores
+
 _VARIABLES = (
     "XLA_FLAGS", "LIBTPU_INIT_ARGS", "XLA_PYTHON_CLIENT_PREALLOCATE",
     "XLA_PYTHON_CLIENT_MEM_FRACTION", "JAX_DEFAULT_MATMUL_PRECISION", "OMP_NUM_THREADS",
@@ -17,11 +19,10 @@ _VARIABLES = (
 def describe() -> dict[str, Any]:
     """Processor, cores for this process, memory in bytes, and the device it computes on."""
     device = jax.devices()[0]
-    allowed = getattr(os, "sched_getaffinity", lambda pid: range(os.cpu_count()))
     memory = (device.memory_stats() or {}).get("bytes_limit")
     return {
         "cpu": _cpu_model(),
-        "cores": len(allowed(0)),
+        "cores": available_cores(),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "device": _cpu_model() if device.platform == "cpu" else device.device_kind,
         "platform": device.platform,

@@ -79,7 +79,7 @@ def add_tables(commands) -> None:
         "table",
         nargs="*",
         default=["all"],
-        help="1 to 8, relu, voting, gt, all (of these; default), ablations",
+        help="1 to 8, relu, voting, gt, all (of these; default), ablations, video",
     )
     parser.add_argument(
         "--data", nargs="+", default=["synthetic"], metavar="NAME[=DIR]",

@@ -10,6 +10,7 @@ from tqdm import tqdm
 from liftjax import geometry
 from liftjax.data.records import PoseDataset
 from liftjax.errors import LiftjaxError
+from liftjax.hosts import available_cores
 
 BOX_SCALE = 1.25  # context around the person's box
 _REDUCTIONS = np.array([1, 2, 4, 8])  # sizes 1/r at which a JPEG can be decoded
@@ -93,7 +94,7 @@ def cache_pictures(dataset: PoseDataset, reduction_N) -> list[np.ndarray]:
 
 
 def _for_all(function, count: int, what: str) -> None:
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+    with concurrent.futures.ThreadPoolExecutor(available_cores()) as pool:
         done = pool.map(function, range(count))
         for _ in tqdm(done, total=count, desc=what, unit="pictures", delay=1):
             pass

@@ -15,7 +15,6 @@ A batch is a dictionary of NumPy arrays, B samples of K joints, 2D in pixels of 
     on request
 """
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 
 import cv2
@@ -30,6 +29,7 @@ from liftjax.data.order import as_shares, mixed_positions, part_of_batch, train_
 from liftjax.data.records import PoseDataset
 from liftjax.data.workers import follow_the_parent
 from liftjax.errors import LiftjaxError
+from liftjax.hosts import available_cores
 
 Batch = dict[str, np.ndarray]
 
@@ -253,7 +253,7 @@ def _read_ahead(batches: Batches, start: int, stop: int, num_workers: int) -> It
         options = grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=2)
         iterator = iter(reading.mp_prefetch(options, worker_init_fn=follow_the_parent))
     else:
-        threads = min(4, os.cpu_count() or 1)
+        threads = min(4, available_cores())
         options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)
         iterator = iter(images.to_iter_dataset(options))
     try:

@@ -38,7 +38,7 @@ SHOWN_PERCENTILES = (5, 35, 65, 95)  # of the 3D improvement, in the figure
 
 @dataclasses.dataclass(frozen=True)
 class Scale:
-    """How much of everything; chosen so that the default ends in 15 minutes on two CPU cores."""
+    """How much of everything; chosen so that the default ends in 10 minutes on two CPU cores."""
 
     train: int
     test: int

@@ -58,15 +58,31 @@ def problems_of(directory):
         return list(csv.DictReader(stream))
 
 
-def wait_for_end_of_group(group, seconds=30):
+def wait_until(true, seconds=120):
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
-            return
+    while not true():
+        assert time.monotonic() < deadline, f"not so after {seconds} s: {true.__name__}"
         time.sleep(0.02)
-    raise AssertionError(f"processes of group {group} are still there after {seconds} s")
+
+
+def wait_for_end_of_group(group):
+    """Of all its processes but those that have ended and wait for a parent to ask of them."""
+
+    def ended():
+        listed = subprocess.run(["ps", "-eo", "pgid=,stat="], capture_output=True, text=True)
+        rows = [line.split() for line in listed.stdout.splitlines()]
+        return all(int(pgid) != group or stat.startswith("Z") for pgid, stat in rows)
+
+    wait_until(ended)
+
+
+def finished_parts(out) -> int:
+    return len(list(notes_directory(out).glob("*-*.json")))
+
+
+def wait_for_another_part(process, out):
+    before = finished_parts(out)
+    wait_until(lambda: process.poll() is not None or finished_parts(out) > before)
 
 
 def test_a_build_opens_and_describes_itself(built):
@@ -275,6 +291,10 @@ def test_a_set_left_aside_by_a_kill_goes_or_comes_back(source, built):
     built.rename(aside)
     build(plan(source), built)
     assert not aside.exists()
+    aside.mkdir()
+    (aside / "toy-train.array_record-00001").write_bytes(b"left by a kill while it was removed")
+    build(plan(source, scale=1.1), built)
+    assert not aside.exists()
     assert len(PoseDataset.open(built, "test")) == 36
 
 
@@ -289,13 +309,13 @@ def test_a_damaged_complete_set_is_built_again(source, built):
 def test_two_builds_of_one_directory_at_once_are_refused(source, tmp_path):
     out = tmp_path / "set"
     process = start(source, out, "--processes", "1", "--seconds", "0.2")
-    deadline = time.monotonic() + 60
-    while not list(notes_directory(out).glob("train-*.json")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    with pytest.raises(LiftjaxError, match="Another process is building"):
-        build(plan(source), out)
-    process.kill()
-    process.wait()
+    try:
+        wait_for_another_part(process, out)
+        with pytest.raises(LiftjaxError, match="Another process is building"):
+            build(plan(source), out)
+    finally:
+        process.kill()
+        process.wait()
     build(plan(source), out)
 
 
@@ -307,16 +327,20 @@ def test_the_report_names_the_split_without_records_and_why(source, tmp_path):
 
 
 def test_killed_ten_times_and_run_again_gives_the_same_bytes(source, built, tmp_path):
-    """Each run is killed (-9) at a random moment, upon which its workers end, and begun again."""
-    out, rng = tmp_path / "killed", random.Random(0)
-    for _ in range(10):
+    """Each run is killed (-9) a while after it has begun, or has finished a part more."""
+    out, rng, kept = tmp_path / "killed", random.Random(0), []
+    for kill in range(10):
         process = start(source, out, "--processes", "2", "--seconds", "0.05")
-        time.sleep(rng.uniform(0.5, 5.0))
+        if kill % 2:
+            wait_for_another_part(process, out)
+        time.sleep(rng.uniform(0, 0.5))
         process.kill()
         process.wait()
         wait_for_end_of_group(process.pid)
         if out.exists() and not notes_directory(out).exists():
-            out.rename(tmp_path / f"whole-{rng.random()}")  # it was quicker: begin once more
+            out.rename(tmp_path / f"whole-{kill}")  # it was quicker: begin once more
+        kept.append(finished_parts(out))
+    assert any(kept)
     assert start(source, out, "--processes", "2", "--seconds", "0.05").wait() == 0
     for whole in (out, *tmp_path.glob("whole-*")):
         assert contents(whole) == contents(built)
@@ -325,13 +349,14 @@ def test_killed_ten_times_and_run_again_gives_the_same_bytes(source, built, tmp_
 def test_ctrl_c_stops_workers_and_keeps_what_is_done(source, built, tmp_path):
     out = tmp_path / "stopped"
     process = start(source, out, "--processes", "2", "--seconds", "0.2")
-    deadline = time.monotonic() + 60
-    while not list(notes_directory(out).glob("train-*.json")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)
-    assert process.wait() != 0
+    try:
+        wait_for_another_part(process, out)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait() != 0
+    finally:
+        process.kill()
     assert not out.exists()
-    build(plan(source, 0.2), out)
+    build(plan(source), out)
     assert np.array_equal(
         PoseDataset.open(out, "train").labels["frame"],
         PoseDataset.open(built, "train").labels["frame"],
