@@ -21,8 +21,8 @@ from data_prep.finishing import Header, building_directory, check_replaceable, n
 from data_prep.parts import Job, Unit
 from data_prep.problems import Problem
 from liftjax.data.schema import METADATA_FILE, Record
+from liftjax.data.workers import available_cores
 from liftjax.errors import LiftjaxError
-from liftjax.hosts import available_cores
 
 _SHARDS_PATIENCE_S = 10  # for another that starts over
 

@@ -31,3 +31,9 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> LiftjaxError:
     near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}."
     return LiftjaxError(f"Unknown {kind} {name!r}; {hint}")
+
+
+def first_line(error: BaseException | str) -> str:
+    """What went wrong, in one line, of libraries whose messages have many."""
+    text = str(error).strip()
+    return text.splitlines()[0][:160] if text else type(error).__name__

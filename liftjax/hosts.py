@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from liftjax.errors import LiftjaxError, Preempted
+from liftjax.errors import LiftjaxError, Preempted, first_line
 
 VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 FLAGS = ("--coordinator", "--num-processes", "--process-id")
@@ -234,8 +234,7 @@ def _join(place: Place, timeout_s: int) -> None:
     thread.start()
     thread.join(timeout_s)
     if failures:
-        first_line = str(failures[0]).splitlines()[0]
-        raise LiftjaxError(f"{place.name} cannot start with the others: {first_line}")
+        raise LiftjaxError(f"{place.name} cannot start with the others: {first_line(failures[0])}")
     if thread.is_alive():
         raise LiftjaxError(
             f"{place.name} waited {timeout_s} s for {_whom(place)}; start the same command on all "
@@ -341,9 +340,3 @@ def leave(status: int) -> int:
         ending.start()
         ending.join(_PATIENCE_S)
     os._exit(status)
-
-
-def available_cores() -> int:
-    """Processor cores that this process may use; a scheduler may leave it few of the machine's."""
-    allowed = getattr(os, "sched_getaffinity", None)  # not on every system
-    return len(allowed(0)) if allowed else os.cpu_count() or 1

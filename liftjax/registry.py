@@ -141,8 +141,10 @@ def create_detector(
         skeleton = preset.skeleton
     if num_joints is None:
         num_joints = get_skeleton(skeleton).num_joints
+    if num_joints < 1:
+        raise LiftjaxError(f"{name} with {num_joints} joints; it finds 1 or more.")
     if image_size is not None:
-        overrides["image_size"] = tuple(image_size)
+        overrides["image_size"] = image_size
     return _create(name, preset, overrides, num_joints=num_joints, skeleton=skeleton, rngs=rngs)
 
 
@@ -184,7 +186,13 @@ def _create(name: str, preset: Preset, overrides: dict, **common) -> nnx.Module:
     for keyword in overrides:
         if keyword not in known:
             raise unknown_name(f"keyword of {name}", keyword, known)
-    return preset.cls(**common, **(preset.keywords | overrides))
+    try:
+        return preset.cls(**common, **(preset.keywords | overrides))
+    except (TypeError, ValueError, ArithmeticError, AttributeError) as error:
+        if not overrides or isinstance(error, LiftjaxError):
+            raise
+        given = ", ".join(f"{keyword}={value!r}" for keyword, value in overrides.items())
+        raise LiftjaxError(f"{name} cannot be built with {given}: {error}") from error
 
 
 def _import_others(names: str) -> None:

@@ -191,6 +191,16 @@ def test_unknown_names_get_the_nearest():
         create_lifter("videopose", rngs=nnx.Rngs(0))
     with pytest.raises(LiftjaxError, match=r"keyword of rtmpose_tiny.*'deepen'"):
         create_detector("rtmpose_tiny", deepn=1.0, rngs=nnx.Rngs(0))
+    for keywords, said in (
+        ({"image_size": 256}, r"image size 256; give \(height, width\)"),
+        ({"image_size": "ab"}, r"image size 'ab'; give \(height, width\)"),
+        ({"num_joints": 0}, "finds 1 or more"),
+        ({"deepen": "abc"}, "cannot be built with deepen='abc'"),
+    ):
+        with pytest.raises(LiftjaxError, match=said):
+            create_detector("rtmpose_tiny", rngs=nnx.Rngs(0), **keywords)
+    with pytest.raises(LiftjaxError, match="cannot be built with filter_widths=3"):
+        create_lifter("videopose3d", filter_widths=3, rngs=nnx.Rngs(0))
     assert registry.list_detectors() == list(DETECTORS)
     assert get_skeleton("wholebody").num_joints == abstract_detector("dwpose_t").spec.num_joints
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from liftjax.hosts import available_cores
+from liftjax.data.workers import available_cores
 
 _VARIABLES = (
     "XLA_FLAGS", "LIBTPU_INIT_ARGS", "XLA_PYTHON_CLIENT_PREALLOCATE",

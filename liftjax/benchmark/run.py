@@ -23,7 +23,7 @@ from liftjax.benchmark.results import report, write
 from liftjax.benchmark.stages import liftjax_candidates
 from liftjax.benchmark.step_tables import format_results
 from liftjax.errors import LiftjaxError, unknown_name
-from liftjax.registry import create_detector, get_preset
+from liftjax.registry import create_detector, get_preset, list_lifters
 from liftjax.training.run_directory import source_revision, versions
 
 PRECISIONS = ("float32", "bfloat16")
@@ -79,6 +79,9 @@ class Options:
             )
         if min(options.lifters) < 0 or min(options.map_batch_sizes) < 0:
             raise LiftjaxError("--lifters and --map-batch-size are at least 0.")
+        there = len(list_lifters())
+        if max(options.lifters) > there:
+            raise LiftjaxError(f"--lifters {max(options.lifters)}: there are {there}.")
         peers = tuple(way for way in options.peers if way != "none")
         if peers and not peer.installed():
             raise LiftjaxError("--peer needs PyTorch; install the package torch, or --peer none.")

@@ -48,7 +48,9 @@ def add_predict(commands) -> None:
         "--least-score", type=float, default=0.5, help="of a detection; default: %(default)s"
     )
     parser.add_argument(
-        "--fps", type=float, help="of a camera; of a folder whose pictures follow each other"
+        "--fps",
+        type=float,
+        help="of a folder whose pictures follow each other; instead of a video file's own",
     )
     parser.add_argument("--focal", type=float, metavar="PX", help="focal length, for places in 3D")
     parser.add_argument("--beta", type=float, help="of soft-argmax; default: as trained")

@@ -9,8 +9,8 @@ from tqdm import tqdm
 
 from liftjax import geometry
 from liftjax.data.records import PoseDataset
+from liftjax.data.workers import available_cores
 from liftjax.errors import LiftjaxError
-from liftjax.hosts import available_cores
 
 BOX_SCALE = 1.25  # context around the person's box
 _REDUCTIONS = np.array([1, 2, 4, 8])  # sizes 1/r at which a JPEG can be decoded

@@ -27,9 +27,8 @@ from liftjax.data import crops
 from liftjax.data.augment import Augment, draw, transform_view
 from liftjax.data.order import as_shares, mixed_positions, part_of_batch, train_positions
 from liftjax.data.records import PoseDataset
-from liftjax.data.workers import follow_the_parent
+from liftjax.data.workers import available_cores, follow_the_parent
 from liftjax.errors import LiftjaxError
-from liftjax.hosts import available_cores
 
 Batch = dict[str, np.ndarray]
 

@@ -1,4 +1,4 @@
-"""How processes that read data live and die."""
+"""How many processes may read data, and how they live and die."""
 
 import multiprocessing
 import os
@@ -24,3 +24,9 @@ def follow_the_parent(worker: int, count: int) -> None:
         os._exit(1)
 
     threading.Thread(target=end_with_it, daemon=True).start()
+
+
+def available_cores() -> int:
+    """Processor cores that this process may use; a scheduler may leave it few of the machine's."""
+    allowed = getattr(os, "sched_getaffinity", None)  # not on every system
+    return len(allowed(0)) if allowed else os.cpu_count() or 1

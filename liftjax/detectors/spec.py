@@ -4,6 +4,7 @@ Legend: B batch, H W image or map size, K joints, X Y bins of a SimCC vector.
 """
 
 import dataclasses
+import operator
 from typing import Literal, NamedTuple
 
 import jax
@@ -103,7 +104,12 @@ class DetectorSpec:
 
 def checked_image_size(network: str, image_size: tuple[int, int], multiple: int) -> tuple[int, int]:
     """`image_size` (height, width), or a LiftjaxError if it does not divide by `multiple`."""
-    height, width = image_size
+    try:
+        height, width = map(operator.index, image_size)
+    except (TypeError, ValueError):
+        raise LiftjaxError(
+            f"{network} image size {image_size!r}; give (height, width) in pixels."
+        ) from None
     if height % multiple or width % multiple or min(height, width) <= 0:
         raise LiftjaxError(
             f"{network} image size {height}x{width} (height x width) does not divide by "

@@ -137,7 +137,7 @@ def _frame_numbers(found: coco.Detections, source: Source) -> np.ndarray:
     """(N,) index of the frame of each box, -1 where the source has none."""
     names = getattr(source, "names", None)  # pictures have names
     if names is None:
-        number = _by_number(found, len(source))
+        number = _by_number(found, len(source) if source.counted else 0)
     elif len(names) == 1 and len(set(found.ids)) == 1 and not found.files:
         number = {found.ids[0]: 0}
     else:

@@ -216,10 +216,10 @@ def _detect(
     waiting: collections.deque[np.ndarray] = collections.deque()
 
     def pictures(frames: Iterator[Frame]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        first = None
-        patience = round((source.fps or _USUAL_FPS) * _PATIENCE_S)
-        tracker = Tracker(patience) if source.is_video else None
+        first = tracker = None
         for frame in frames:
+            if source.is_video and first is None:  # before, a camera does not know its rate
+                tracker = Tracker(round((source.fps or _USUAL_FPS) * _PATIENCE_S))
             first = first or frame
             if tracker and frame.size != first.size:
                 raise _another_size(source, first, frame)

@@ -26,6 +26,7 @@ from liftjax.training.replicas import Replicas
 from liftjax.training.state import PureModule
 
 PRECISIONS = ("float32", "bfloat16")
+_MOST_PICTURES = 64  # wait for a batch, where few have people
 Found = tuple[np.ndarray, np.ndarray]  # keypoints (P, K, 2) in pixels, scores (P, K)
 
 
@@ -96,7 +97,8 @@ class Detection:
     def find(self, pictures: Iterable[tuple[np.ndarray, np.ndarray]]) -> Iterator[Found]:
         """Keypoints (P, K, 2) in pixels and scores (P, K) of each picture's boxes, in order.
 
-        Pictures share batches as far as they fit; no more than a batch of crops is held at a time.
+        Pictures share batches as far as they fit; no more than a batch of crops is held at a time,
+        and no picture waits for a batch for ever.
 
         Args:
           pictures: (image, boxes (P, 4)).
@@ -104,7 +106,7 @@ class Detection:
         group, people = [], 0
         for image, boxes_P4 in pictures:
             affines = image_to_crop(boxes_P4, self.image_size)
-            if people + len(affines) > self.batch_size:
+            if people + len(affines) > self.batch_size or len(group) == _MOST_PICTURES:
                 yield from self._find_group(group)
                 group, people = [], 0
             crops = [cut_person(image, affine, self.image_size) for affine in affines]

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import av
 import numpy as np
 from tqdm import tqdm
 
@@ -30,6 +31,7 @@ class Video:
 
     Attributes:
       path: of the file. fps: as given, else as the file says; 0 if it does not.
+      counted: whether the file states its number of frames, which else is an estimate.
     """
 
     is_video = True
@@ -51,6 +53,7 @@ class Video:
             raise self._broken("0 frames can be read")
         self.fps = float(fps or (stated if np.isfinite(stated) and stated > 0 else 0))
         self._count = int(count) if 0 < count < _MAX_COUNT else 0
+        self.counted = _states_frames(self._full_path)
         self._warned = False
 
     def __len__(self) -> int:
@@ -79,12 +82,17 @@ class Video:
                 file=sys.stderr,
             )
 
+    @property
+    def _full_path(self) -> str:
+        """What FFmpeg does not take for a protocol, as it does a colon in a relative path."""
+        return str(self.path.absolute())
+
     def _misses(self, read: int) -> bool:
         """Whether more frames are missing than an estimated count may be wrong by."""
         return self._count - read > max(1, min(self.fps / 2, self._count / 10))
 
     def _open(self) -> cv2.VideoCapture:
-        capture = cv2.VideoCapture(str(self.path))
+        capture = cv2.VideoCapture(self._full_path)
         if not capture.isOpened():
             raise self._broken("cannot be read as a video")
         capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)  # OpenCV 4 does not by itself
@@ -95,6 +103,14 @@ class Video:
             f"{self.path}: {what}; the file is cut short, broken or of another kind, copy or "
             "convert it again."
         )
+
+
+def _states_frames(path: str) -> bool:
+    try:
+        with av.open(path) as container:
+            return container.streams.video[0].frames > 0
+    except (av.error.FFmpegError, IndexError):
+        return False
 
 
 class Camera:
@@ -127,6 +143,11 @@ class Camera:
     def __len__(self) -> int:
         """Frames recorded; 0 before."""
         return len(self._recording) if self._recording else 0
+
+    @property
+    def counted(self) -> bool:
+        """Whether it knows its number of frames: it does, once they are recorded."""
+        return bool(self._recording)
 
     def frames(self) -> Iterator[Frame]:
         """The frames of the recording, which the first call makes, up to Ctrl-C.

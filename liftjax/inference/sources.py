@@ -12,7 +12,7 @@ from liftjax.inference.footage import Camera, Video
 from liftjax.inference.pictures import read_picture
 from liftjax.inference.results import Frame, Source
 
-__all__ = ["Camera", "Pictures", "Video", "open_source", "open_sources"]
+__all__ = ["Camera", "Pictures", "Video", "open_sources"]
 
 _SLOWEST, _FASTEST = 0.001, 1e5  # frames a second that video files can say
 
@@ -61,19 +61,6 @@ class Pictures:
         if len(self.paths) > 1 and path not in self._broken:
             print(f"left out: {error}", file=sys.stderr)
         self._broken.add(path)
-
-
-def open_source(given: str | Sequence[str], fps: float | None = None, record_to=None) -> Source:
-    """The one source that the inputs make.
-
-    Raises:
-      LiftjaxError: also if they make several: see :func:`open_sources`.
-    """
-    sources = open_sources(given, fps, record_to)
-    if len(sources) > 1:
-        names = ", ".join(source.name for source in sources)
-        raise LiftjaxError(f"{_typed(given)}: {len(sources)} sources ({names}); give them singly.")
-    return sources[0]
 
 
 def open_sources(

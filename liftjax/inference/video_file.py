@@ -43,7 +43,7 @@ class VideoWriter:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._container = av.open(
-                str(self._partial), "w", format="mp4", options={"movflags": "+faststart"}
+                str(self._partial.absolute()), "w", format="mp4", options={"movflags": "+faststart"}
             )
         except OSError as error:
             raise self._unwritable(error) from None

@@ -9,7 +9,6 @@ import numpy as np
 from flax import nnx
 
 from liftjax import torch_weights
-from liftjax.errors import LiftjaxError
 from liftjax.nn.variables import Derived, Statistic
 from liftjax.training.checkpoints import build_model
 from liftjax.training.state import dotted, flat_arrays
@@ -24,10 +23,7 @@ def blank_model(spec: dict, drawn: tuple[str, ...] = ()) -> nnx.Module:
     Raises:
       LiftjaxError: keywords that the network does not know or cannot use.
     """
-    try:
-        module = nnx.eval_shape(lambda: build_model(spec))
-    except (TypeError, AttributeError) as error:
-        raise LiftjaxError(f"{spec['name']} cannot be built with {spec}: {error}") from error
+    module = nnx.eval_shape(lambda: build_model(spec))
     variables = {dotted(path): v for path, v in nnx.to_flat_state(nnx.state(module))}
     wanted = [
         path

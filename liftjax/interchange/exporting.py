@@ -18,7 +18,7 @@ from liftjax.interchange.blank import blank_model
 from liftjax.interchange.importing import parse_overrides
 from liftjax.interchange.programs import Program
 from liftjax.interchange.sidecar import Origin
-from liftjax.interchange.writing import beside, new_files
+from liftjax.interchange.writing import beside, local_path, new_files
 from liftjax.registry import DETECTORS, LIFTERS
 from liftjax.training.checkpoints import build_model, checkpoint_spec, load_model, read_meta
 
@@ -80,7 +80,7 @@ def run(
         if skeleton or num_joints or overrides:
             raise LiftjaxError("A checkpoint has its joints and sizes; leave out those options.")
         module, origin = _stored(checkpoint, model, build)
-    path = Path(out).expanduser()
+    path = local_path(out)
     if format in _WEIGHT_FORMATS:
         lines = _WEIGHT_FORMATS[format](path, module, origin)
     else:

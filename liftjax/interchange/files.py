@@ -15,7 +15,7 @@ from collections import Counter, OrderedDict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from liftjax.errors import LiftjaxError
+from liftjax.errors import LiftjaxError, first_line
 
 _LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch.save before PyTorch 1.6
 _MOST_PLACEHOLDERS = 200
@@ -85,7 +85,7 @@ def _read_safetensors(path: Path) -> WeightFile:
         return WeightFile(safetensors_numpy.load_file(path), metadata, {})
     except (safetensors.SafetensorError, json.JSONDecodeError, TypeError) as error:
         raise LiftjaxError(
-            f"{path} is not a whole safetensors file ({_first_line(error)}); download it again."
+            f"{path} is not a whole safetensors file ({first_line(error)}); download it again."
         ) from error
 
 
@@ -152,7 +152,7 @@ def _read_pickled(path: Path) -> WeightFile:
             placeholders[name] = _placeholder(name, kind)
         except Exception as error:  # the reader meets damage with any kind of exception
             raise LiftjaxError(
-                f"{path} cannot be read ({_first_line(error)}); it is damaged or cut short: "
+                f"{path} cannot be read ({first_line(error)}); it is damaged or cut short: "
                 "download it again."
             ) from error
         else:
@@ -179,7 +179,7 @@ def _unknown(path: Path, message: str) -> tuple[str, type]:
         return found[1], _PlaceholderDict
     if found := re.search(r"Can only (?:append|extend) .*got <class '([^']+)'>", message):
         return found[1], _PlaceholderList
-    raise LiftjaxError(_unreadable(path, _first_line(message.rpartition("error: ")[2])))
+    raise LiftjaxError(_unreadable(path, first_line(message.rpartition("error: ")[2])))
 
 
 def _unreadable(path: Path, what: str) -> str:
@@ -187,8 +187,3 @@ def _unreadable(path: Path, what: str) -> str:
         f"{path} holds objects that cannot be read without running it ({what}); where it was made, "
         "save the state_dict alone: torch.save(model.state_dict(), FILE)."
     )
-
-
-def _first_line(error: BaseException | str) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0][:160] if text else type(error).__name__

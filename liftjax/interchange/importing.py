@@ -112,9 +112,9 @@ def _recognise(checkpoint: str, file: files.WeightFile) -> tuple[Found, Keywords
             f"{checkpoint} looks like {found.network.__name__} ({found.family}) but has no "
             f"{error}; it is another version of that network, or not whole."
         ) from error
-    if "spec" not in file.metadata:
+    spec = _tuples(_header(file.metadata, "spec"))
+    if not spec:
         return found, measured, None
-    spec = _tuples(json.loads(file.metadata["spec"]))
     common = ("kind", "name", "skeleton", "num_joints", "image_size")
     measured |= {key: value for key, value in spec.items() if key not in common}
     found = found._replace(
@@ -128,9 +128,17 @@ def _recognise(checkpoint: str, file: files.WeightFile) -> tuple[Found, Keywords
 
 def _recipe(metadata: dict[str, str]) -> dict[str, Any]:
     """How keypoints are read off, if the file's header says."""
-    if "recipe" not in metadata:
+    recipe = _header(metadata, "recipe")
+    return Decoding.of_recipe(recipe).as_recipe() if recipe else {}
+
+
+def _header(metadata: dict[str, str], key: str) -> dict[str, Any]:
+    """What an export of ours has written there; {} in a file of others."""
+    try:
+        found = json.loads(metadata.get(key, "{}"))
+    except ValueError:
         return {}
-    return Decoding.of_recipe(json.loads(metadata["recipe"])).as_recipe()
+    return found if isinstance(found, dict) else {}
 
 
 def _tuples(spec: dict) -> dict:
@@ -196,7 +204,7 @@ def _spec(
         joints = _joints(checkpoint, name, found, skeleton, num_joints)
         preset = DETECTORS[name].keywords["image_size"]
         size = keywords.pop("image_size", found.image_size or preset)
-        return {"kind": kind, "name": name, **joints, "image_size": tuple(size), **keywords}
+        return {"kind": kind, "name": name, **joints, "image_size": size, **keywords}
     if num_joints is not None:
         raise LiftjaxError("The joints of a lifter have names; give --skeleton, not --num-joints.")
     joints = skeleton or found.skeleton

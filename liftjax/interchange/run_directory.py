@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from liftjax.errors import LiftjaxError
+from liftjax.interchange.writing import local_path
 from liftjax.training.checkpoints import FOLDER, Checkpoints, read_meta
 from liftjax.training.state import flat_arrays
 
@@ -33,7 +34,7 @@ def write(
     Raises:
       LiftjaxError: `out` holds something else than an earlier import or export.
     """
-    target = Path(out).expanduser().absolute()
+    target = local_path(out).absolute()
     check_free(target)
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -61,7 +62,7 @@ def write(
 
 def check_free(out: str | Path) -> None:
     """Raises unless `out` is new, empty or written by :func:`write`: nothing else is replaced."""
-    target = Path(out).expanduser()
+    target = local_path(out)
     if target.is_file():
         raise LiftjaxError(f"{target} is a file; choose a directory.")
     if not target.exists() or not any(target.iterdir()):

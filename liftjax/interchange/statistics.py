@@ -4,6 +4,7 @@ They belong to the training data, so no state_dict has them, and without them th
 mean nothing.
 """
 
+import codecs
 import json
 import pickle
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from flax import nnx
 
-from liftjax.errors import LiftjaxError
+from liftjax.errors import LiftjaxError, first_line
 
 UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001}  # metres
 _LARGEST_DEVIATION_M = 3.0  # no joint strays further from its root
@@ -96,7 +97,7 @@ def _arrays(path: Path) -> Any:
     try:
         arrays = readers[path.suffix](path)
     except Exception as error:  # each format has its own kinds of damage
-        raise LiftjaxError(f"{path} cannot be read: {str(error).splitlines()[:1]}") from error
+        raise LiftjaxError(f"{path} cannot be read: {first_line(error)}") from error
     if not hasattr(arrays, "keys"):
         raise LiftjaxError(f"{path} holds no named arrays.")
     return arrays
@@ -124,9 +125,12 @@ class _NumPyUnpickler(pickle.Unpickler):
             "ndarray": np.ndarray,
             "dtype": np.dtype,
             "_reconstruct": np.zeros(0).__reduce__()[0],
+            "_frombuffer": np.zeros(0).__reduce_ex__(5)[0],
         }
         if module.split(".")[0] == "numpy" and name in known:
             return known[name]
+        if (module, name) == ("_codecs", "encode"):  # of bytes, in protocols before 3
+            return codecs.encode
         raise LiftjaxError(f"it holds {module}.{name}, which is not read; arrays alone are")
 
 

@@ -8,6 +8,13 @@ from pathlib import Path
 from liftjax.errors import LiftjaxError
 
 
+def local_path(out: str | Path) -> Path:
+    """`out` as a path of this machine; a LiftjaxError for an address."""
+    if "://" in str(out):
+        raise LiftjaxError(f"{out}: write to a path of this machine, and copy it there afterwards.")
+    return Path(out).expanduser()
+
+
 @contextlib.contextmanager
 def new_files(*targets: Path) -> Iterator[list[Path]]:
     """Paths to write to; they become `targets` when the block ends without an error.

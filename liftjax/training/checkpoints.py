@@ -21,7 +21,7 @@ from flax import nnx
 from orbax.checkpoint import checkpoint_managers as policies
 
 from liftjax import registry
-from liftjax.errors import LiftjaxError
+from liftjax.errors import LiftjaxError, first_line
 from liftjax.recipes import complete
 from liftjax.training.scores import Scores
 from liftjax.training.state import assign, flat_arrays
@@ -121,7 +121,7 @@ class Checkpoints:
             return {key: restored[key] for key in items}
         except (ValueError, KeyError, OSError) as error:
             raise LiftjaxError(
-                f"{self.directory / str(step)} is damaged or incomplete ({_first_line(error)}); "
+                f"{self.directory / str(step)} is damaged or incomplete ({first_line(error)}); "
                 "move it away to go on from an earlier checkpoint."
             ) from error
 
@@ -200,10 +200,6 @@ def _check_shapes(restored: Any, wanted: Any) -> None:
         if got.shape != want.shape:
             name = jax.tree_util.keystr(path)
             raise ValueError(f"{name} has shape {got.shape}, not {want.shape}")
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _check_format(folder: epath.Path, meta: dict) -> None:
@@ -326,7 +322,7 @@ def load_model(
             restored = checkpointer.restore(folder / "model", _host_like(arrays))
         _check_shapes(restored, arrays)
     except (ValueError, KeyError, OSError) as error:
-        reason = _first_line(error)
+        reason = first_line(error)
         raise LiftjaxError(f"{folder / 'model'} is damaged or incomplete: {reason}") from error
     assign(module, jax.tree.map(jnp.asarray, restored))
     return module, meta

@@ -286,6 +286,7 @@ def test_names_of_machines(name, slug):
         ({"batch_sizes": [4, 0]}, "at least 1"),
         ({"repeats": 0}, "at least 1"),
         ({"lifters": [-1]}, "at least 0"),
+        ({"lifters": [0, 9]}, "--lifters 9: there are 4"),
     ],
 )
 def test_wrong_options_are_told_before_anything_runs(changes, message):

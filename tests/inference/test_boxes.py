@@ -20,8 +20,8 @@ class Film:
 
     given, is_video, fps = "film.mp4", True, 25.0
 
-    def __init__(self, count=10):
-        self.count = count
+    def __init__(self, count=10, counted=True):
+        self.count, self.counted = count, counted
 
     def __len__(self):
         return self.count
@@ -46,7 +46,7 @@ def boxes_of(tmp_path):
     def find(content, source, **options):
         (tmp_path / "boxes.json").write_text(json.dumps(content))
         find_boxes = read_detections(tmp_path / "boxes.json", **options)(source)
-        found = [find_boxes(frame(i))[0][:, 0].tolist() for i in range(len(source) or 10)]
+        found = [find_boxes(frame(i))[0][:, 0].tolist() for i in range(10)]
         return {i: sides for i, sides in enumerate(found) if sides}
 
     return find
@@ -90,6 +90,8 @@ def test_boxes_the_wrong_way_round(text):
 def test_a_video_by_frame_number(boxes_of):
     assert boxes_of(detections(3, 0, 3, "7"), Film()) == {0: [1], 3: [0, 2], 7: [3]}
     assert boxes_of(detections(3, 0), Film(count=0)) == {0: [1], 3: [0]}
+    assert boxes_of(detections(3, 0), Film(count=2)) == {0: [1]}
+    assert boxes_of(detections(3, 0), Film(count=2, counted=False)) == {0: [1], 3: [0]}
 
 
 def test_a_video_by_the_numbers_of_named_frames(boxes_of):

@@ -1,5 +1,6 @@
 """Videos, whole and broken, and a camera that is none."""
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -29,6 +30,25 @@ def test_a_video(film, capfd):
     assert frames[0].size == (64, 48)
     np.testing.assert_allclose(frames[9].image[5, 5], film_frame(9)[5, 5], atol=6)  # RGB
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_count_that_is_estimated_is_known_as_such(film):
+    assert Video(film).counted
+    with av.open(str(film)) as source, av.open(str(film.with_suffix(".ts")), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    video = Video(film.with_suffix(".ts"))
+    assert not video.counted
+    assert len(list(video.frames())) == 20
+
+
+def test_a_name_with_a_colon(film, monkeypatch):
+    monkeypatch.chdir(film.parent)
+    film.rename("2024-01-05T12:30:00.mp4")
+    assert len(list(Video("2024-01-05T12:30:00.mp4").frames())) == 20
 
 
 def test_reading_may_end_early(film):
@@ -142,8 +162,9 @@ def plug_in(monkeypatch):
 
 
 @pytest.mark.parametrize("unplugged", [False, True])
-def test_a_camera_records_until_it_is_stopped(tmp_path, plug_in, unplugged):
+def test_a_camera_records_until_it_is_stopped(tmp_path, plug_in, monkeypatch, unplugged):
     fake = plug_in(FakeCamera(7, unplugged))
+    monkeypatch.setattr(footage.time, "perf_counter", lambda: fake.number / FakeCamera.warm_up)
     camera = Camera(0, tmp_path / "out")
     assert (camera.name, camera.given, camera.is_video) == ("camera_0", "0", True)
     assert (len(camera), camera.fps) == (0, 0)

@@ -74,6 +74,18 @@ def test_pictures_share_batches_and_keep_their_order(predictor):
         np.testing.assert_allclose(scores, alone.scores, atol=1e-5)
 
 
+def test_pictures_without_people_do_not_pile_up(predictor):
+    taken, nobody = [], np.zeros((0, 4), np.float32)
+
+    def pictures():
+        for i in range(1000):
+            taken.append(i)
+            yield np.zeros((8, 8, 3), np.uint8), nobody
+
+    next(predictor.detection.find(pictures()))
+    assert len(taken) < 100
+
+
 def test_run_directories_and_the_beta_of_their_recipe(tmp_path):
     detector, lifter, video_lifter = networks.runs(tmp_path)
     predictor = liftjax.Predictor(detector, [lifter, lifter, video_lifter])

@@ -152,6 +152,15 @@ def test_half_precision_weights_become_float32(tmp_path):
     assert_same(found, state)
 
 
+def test_the_header_of_another_program_says_nothing(tmp_path):
+    state = state_dict("videopose3d")
+    for header in ("hello", "[1]", '"text"'):
+        path = tmp_path / "w.safetensors"
+        save_file(state, path, {"spec": header, "recipe": header})
+        importing.run(str(path), str(tmp_path / "run"))
+        assert_same(imported(tmp_path / "run")[0], state)
+
+
 def test_overrides_set_what_leaves_no_trace(tmp_path):
     path = safetensors(tmp_path / "w.safetensors", state_dict("mixste"))
     importing.run(path, str(tmp_path / "run"), overrides=["num_heads=4", "drop_path=0"])
@@ -197,6 +206,11 @@ class TestRefused:
     def test_another_network(self, tmp_path):
         match = "is not mixste but VideoPose3D: .* missing .* unexpected .* --model videopose3d"
         self.refused(tmp_path, state_dict("videopose3d"), match, model="mixste")
+
+    def test_another_machine(self, tmp_path):
+        path = safetensors(tmp_path / "w.safetensors", state_dict("mixste"))
+        with pytest.raises(LiftjaxError, match="gs://bucket/run: write to a path of this machine"):
+            importing.run(path, "gs://bucket/run")
 
     def test_unknown_names(self, tmp_path):
         state = state_dict("hrnet_tiny")

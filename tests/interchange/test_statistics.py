@@ -36,6 +36,13 @@ def test_every_format_and_unit(tmp_path, suffix, unit):
         np.testing.assert_allclose(getattr(found, name), value, rtol=1e-12)
 
 
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_every_protocol_of_pickle(tmp_path, protocol):
+    (tmp_path / "s.pkl").write_bytes(pickle.dumps(GOOD, protocol))
+    found = statistics.read(str(tmp_path / "s.pkl"), 17, "m")
+    np.testing.assert_array_equal(found.std_2d, GOOD["std_2d"])
+
+
 def test_flat_arrays_are_joints_by_axes(tmp_path):
     flat = {key: value.reshape(-1) for key, value in GOOD.items()}
     found = statistics.read(write(tmp_path / "s.npz", flat), 17)

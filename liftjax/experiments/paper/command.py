@@ -41,6 +41,11 @@ def run(
     Raises:
       LiftjaxError: an unknown name, data that is missing, or a run that does not fit.
     """
+    if "://" in workdir:
+        raise LiftjaxError(
+            f"--workdir {workdir}: several processes share one by file locks, which an object "
+            "store has not; give a directory."
+        )
     place = Workdir(workdir)
     plan = make_plan(names, data, SCALES[scale], seeds, given)
     platform = jax.default_backend()
@@ -51,7 +56,8 @@ def run(
     execute(runs, place, estimate(runs, place, platform))
     from liftjax.experiments.paper.report import document
 
-    print(document.write(plan, place, command))
+    with place.claim("report", wait=True):
+        print(document.write(plan, place, command))
 
 
 def make_plan(

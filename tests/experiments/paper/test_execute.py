@@ -218,11 +218,11 @@ def test_a_run_that_another_process_is_at_is_left_to_it(people, workdir, monkeyp
         with other.claim(taken.id) as mine:
             assert mine
             has_it.set()
-            let_go.wait(20)
+            let_go.wait(300)
 
     thread = threading.Thread(target=elsewhere)
     thread.start()
-    has_it.wait(20)
+    has_it.wait(300)
     runs = table_3(one)
     independent = [run for run in runs if taken not in (run, *run.needs)]
 
