@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from liftjax.ops.heatmap_loss import gaussian_target
+from liftjax.ops.widening import at_least_float32
 
 
 def gaussian_centers(
@@ -23,7 +24,7 @@ def gaussian_centers(
     """
     height, width = heatmap_size
     # Truncated, not floored, as upstream: it shifts joints left of or above the map by a pixel.
-    center_BK2, radius = jnp.trunc(_raise(joints_crop_BK2) / stride + 0.5), int(3 * sigma)
+    center_BK2, radius = jnp.trunc(at_least_float32(joints_crop_BK2) / stride + 0.5), int(3 * sigma)
     weight_BK = _weight_in_reach(center_BK2, visible_BK, (width, height), (radius, radius))
     return center_BK2, weight_BK
 
@@ -72,7 +73,7 @@ def simcc_labels(
     """
     height, width = image_size
     bins = round(width * split_ratio), round(height * split_ratio)
-    center_BK2 = jnp.round(_raise(joints_crop_BK2) * split_ratio)
+    center_BK2 = jnp.round(at_least_float32(joints_crop_BK2) * split_ratio)
     radius = [3 * s for s in sigma]
     weight_BK = _weight_in_reach(center_BK2, visible_BK, bins, radius, slack=1)
 
@@ -83,10 +84,6 @@ def simcc_labels(
         return jnp.where(weight_BK[..., None] > 0.5, gaussian, 0)
 
     return label(0), label(1), weight_BK
-
-
-def _raise(array):
-    return array.astype(jnp.promote_types(array.dtype, jnp.float32))
 
 
 def _weight_in_reach(center_BK2, visible_BK, size, radius, slack=0):

@@ -13,6 +13,7 @@ from flax import nnx
 
 from liftjax import geometry
 from liftjax.errors import LiftjaxError
+from liftjax.ops.widening import at_least_float32
 from liftjax.skeletons import check_joints, get_skeleton
 
 Precision = Literal["highest", "high", "default", "bfloat16"]
@@ -135,7 +136,7 @@ class Lifter(nnx.Module):
         Raises:
           LiftjaxError: wrong number of joints, frames or axes.
         """
-        x_BTK2 = _at_least_float32(x_BTK2)
+        x_BTK2 = at_least_float32(x_BTK2)
         self.spec.check(x_BTK2)
         rngs = rngs if train else None
         with jax.default_matmul_precision("highest"):
@@ -183,7 +184,7 @@ class Lifter(nnx.Module):
         Args:
           image_size_B2: (width, height), pixels.
         """
-        return geometry.normalize_screen(_at_least_float32(kpts_px_BTK2), image_size_B2)
+        return geometry.normalize_screen(at_least_float32(kpts_px_BTK2), image_size_B2)
 
     def to_metres(self, raw_BTK3: jax.Array) -> jax.Array:
         """The network's output (B, T, K, 3) in metres."""
@@ -191,9 +192,4 @@ class Lifter(nnx.Module):
 
     def target(self, pose_m_BTK3: jax.Array) -> jax.Array:
         """The output (B, T, K, 3) that a perfect network would give for a true pose in metres."""
-        return _at_least_float32(pose_m_BTK3)
-
-
-def _at_least_float32(array) -> jax.Array:
-    array = jnp.asarray(array)
-    return array.astype(jnp.promote_types(array.dtype, jnp.float32))
+        return at_least_float32(pose_m_BTK3)

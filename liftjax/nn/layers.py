@@ -15,6 +15,7 @@ from liftjax.nn.initial import Initializer
 from liftjax.ops.batch_norm import batch_norm
 from liftjax.ops.conv import conv, wide_product
 from liftjax.ops.depthwise import depthwise_conv
+from liftjax.ops.widening import at_least_float32
 
 _HE_TRUNCATED, _ZEROS = initial.he_truncated(), initial.constant(0.0)
 
@@ -205,7 +206,7 @@ class ScaleNorm(nnx.Module):
         self.g = nnx.Param(jnp.ones(1))
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        wide = at_least_float32(x)
         # The bound stands inside the root, whose slope at zero is infinite.
         power = jnp.maximum(jnp.square(wide).mean(-1, keepdims=True), self.epsilon**2)
         gain = self.g[...].reshape((1,) * x.ndim)

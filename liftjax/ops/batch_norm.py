@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
+from liftjax.ops.widening import at_least_float32
+
 STATISTICS = "batch statistics"  # name under which rematerialisation may keep them
 
 
@@ -43,7 +45,7 @@ def _batch_norm(x, scale, bias, epsilon, axis_name):
 
 
 def _forward(x, scale, bias, epsilon, axis_name):
-    wide, axes = _wide(x), tuple(range(x.ndim - 1))
+    wide, axes = at_least_float32(x), tuple(range(x.ndim - 1))
     mean = _mean_over_replicas(wide.mean(axes), axis_name)
     # Two passes: the variance of activations far from zero would drown in a difference of large
     # sums.
@@ -62,9 +64,9 @@ def _backward(epsilon, axis_name, saved, cotangents):
     dx = scale r (dy - sum dy / N - d r^2 sum(d dy) / N)
     """
     x, scale, mean, var = saved
-    dy, axes = _wide(cotangents[0]), tuple(range(x.ndim - 1))
+    dy, axes = at_least_float32(cotangents[0]), tuple(range(x.ndim - 1))
     inverse = jax.lax.rsqrt(var + epsilon)
-    distance = _wide(x) - _as_row(mean, x)
+    distance = at_least_float32(x) - _as_row(mean, x)
     sums = jnp.stack([dy.sum(axes), (dy * distance).sum(axes) * inverse])
     d_bias, d_scale = sums
     level, slope = _mean_over_replicas(sums, axis_name) / (x.size // x.shape[-1])
@@ -78,10 +80,6 @@ _batch_norm.defvjp(_forward, _backward)
 
 def _mean_over_replicas(values, axis_name):
     return values if axis_name is None else jax.lax.pmean(values, axis_name)
-
-
-def _wide(x):
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def _as_row(values, x):

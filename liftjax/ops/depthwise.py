@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from liftjax.ops.conv import pad_once
+from liftjax.ops.widening import at_least_float32
 
 # XLA:CPU works an operand out anew inside a fused loop, unless the loop uses it more than 15 times.
 # Sums over 16 rows therefore read a block that lies in memory and fits the cache; with 12 rows
@@ -91,7 +92,7 @@ def _gradients_shifted(x, kernel, dy, padding):
 def _shifted_sum(x, kernel, padding):
     """y = sum over taps (i, j) of x shifted by (i, j) times kernel[i, j]; one fused loop."""
     kh, kw, _, channels = kernel.shape
-    padded = pad_once(_wide(x), [(p, p) for p in padding])
+    padded = pad_once(at_least_float32(x), [(p, p) for p in padding])
     height, width = padded.shape[1] - kh + 1, padded.shape[2] - kw + 1
     taps = kernel.astype(padded.dtype).reshape(kh, kw, 1, 1, 1, channels)
     products = (
@@ -115,8 +116,8 @@ def _kernel_gradient(x, dy, shape, padding):
     """
     kh, kw, _, channels = shape
     block = _ROWS_PER_BLOCK
-    x_rows = _as_rows(pad_once(_wide(x), [(p, p) for p in padding]))
-    dy_rows = _as_rows(pad_once(_wide(dy), [(0, kh - 1), (0, 0)]))
+    x_rows = _as_rows(pad_once(at_least_float32(x), [(p, p) for p in padding]))
+    dy_rows = _as_rows(pad_once(at_least_float32(dy), [(0, kh - 1), (0, 0)]))
     width = dy_rows.shape[1]
     blocks = -(-len(dy_rows) // block)
     spare = blocks * block - len(dy_rows)
@@ -141,10 +142,6 @@ def _kernel_gradient(x, dy, shape, padding):
     zero = jnp.zeros((kh, kw, channels), dy_rows.dtype)
     dk, _ = lax.scan(add_block, zero, block * jnp.arange(blocks))
     return dk.reshape(shape)
-
-
-def _wide(x):
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def _as_rows(x_BHWC):

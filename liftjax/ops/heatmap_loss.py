@@ -17,8 +17,9 @@ import jax
 import jax.numpy as jnp
 
 from liftjax.ops import map_statistics as maps
-from liftjax.ops.map_statistics import Target, raised
+from liftjax.ops.map_statistics import Target
 from liftjax.ops.soft_argmax import as_points, check, expectation, soft_argmax_2d_plain
+from liftjax.ops.widening import at_least_float32
 
 
 def gaussian_target(
@@ -30,7 +31,7 @@ def gaussian_target(
       center_BK2: (x, y) in heatmap pixels. weight_BK: of joints.
       size: (height, width). sigma: in heatmap pixels.
     """
-    center_BK2, radius = raised(center_BK2), int(3 * sigma)
+    center_BK2, radius = at_least_float32(center_BK2), int(3 * sigma)
 
     def profile(n, center_BK):
         offset_BnK = jnp.arange(n, dtype=center_BK.dtype).reshape(1, n, 1) - center_BK[:, None]
@@ -114,7 +115,7 @@ def _target(heat_BHWK, center_BK2, weight_BK, sigma):
 
 def _loss(squares_B11K, heat_BHWK, weight_BK):
     _, H, W, _ = heat_BHWK.shape
-    return 0.5 * jnp.square(raised(weight_BK)) * (squares_B11K[:, 0, 0] / (H * W))
+    return 0.5 * jnp.square(at_least_float32(weight_BK)) * (squares_B11K[:, 0, 0] / (H * W))
 
 
 @jax.custom_vjp
@@ -128,7 +129,7 @@ def _forward(heat_BHWK, target):
 
 def _backward(saved, grad_B11K):
     heat_BHWK, target = saved
-    grad_BHWK = 2 * grad_B11K * (raised(heat_BHWK) - target.map())
+    grad_BHWK = 2 * grad_B11K * (at_least_float32(heat_BHWK) - target.map())
     return grad_BHWK.astype(heat_BHWK.dtype), jax.tree.map(jnp.zeros_like, target)
 
 

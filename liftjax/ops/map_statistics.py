@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from liftjax.errors import unknown_name
+from liftjax.ops.widening import at_least_float32
 
 NORMALIZERS = ("softmax", "relu")
 DEFAULT = "xla"  # of all implementations, until one is measured to be faster
@@ -61,11 +62,6 @@ def statistics(
     if implementation not in IMPLEMENTATIONS:
         raise unknown_name("implementation of soft-argmax", implementation, IMPLEMENTATIONS)
     return IMPLEMENTATIONS[implementation](values, beta, axes, normalizer, target)
-
-
-def raised(values: jax.Array) -> jax.Array:
-    """In the type of the computation, float32 or wider."""
-    return values.astype(jnp.promote_types(values.dtype, jnp.float32))
 
 
 def positions(values: jax.Array, axes: Sequence[int]) -> list[jax.Array]:
@@ -114,7 +110,7 @@ def means(found: Statistics, values: jax.Array, axes: Sequence[int]):
 
 def squared_errors(values: jax.Array, target: Target, axes: tuple[int, ...] = (1, 2)) -> jax.Array:
     """Sum over each map of (value - target)^2."""
-    return jnp.square(raised(values) - target.map()).sum(axes, keepdims=True)
+    return jnp.square(at_least_float32(values) - target.map()).sum(axes, keepdims=True)
 
 
 def two_passes(values, beta, axes, normalizer, target=None) -> Statistics:
@@ -123,8 +119,8 @@ def two_passes(values, beta, axes, normalizer, target=None) -> Statistics:
     As sums, XLA takes them together in one loop over the map, on a TPU the first pass even as part
     of the convolution that makes the map. A CPU is faster with products.
     """
-    top = safe_top(raised(values.max(axes, keepdims=True)), normalizer)
-    values = raised(values)
+    top = safe_top(at_least_float32(values.max(axes, keepdims=True)), normalizer)
+    values = at_least_float32(values)
     q = weights(values, top, beta, normalizer)
     if len(axes) == 2:
         moments = jax.lax.platform_dependent(q, cpu=_products_2d, default=_sums_2d)
@@ -175,7 +171,7 @@ def one_pass(values, beta, axes, normalizer, target=None) -> Statistics:
 
     Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018. Very slow on a CPU.
     """
-    values = raised(values)
+    values = at_least_float32(values)
     top = safe_top(values, normalizer)
     if normalizer == "relu":
         weight = weights(values, top, beta, normalizer)

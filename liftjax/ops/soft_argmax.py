@@ -24,6 +24,7 @@ import jax.numpy as jnp
 from liftjax.errors import unknown_name
 from liftjax.ops import map_statistics as maps
 from liftjax.ops.map_statistics import NORMALIZERS, Statistics, Target
+from liftjax.ops.widening import at_least_float32
 
 
 def soft_argmax_2d(
@@ -127,7 +128,7 @@ def _expected(implementation, values, beta, axes, normalizer):
 
 
 def _expected_plain(values, beta, axes, normalizer):
-    values = maps.raised(values)
+    values = at_least_float32(values)
     top = maps.safe_top(jax.lax.stop_gradient(values.max(axes, keepdims=True)), normalizer)
     weights = maps.weights(values, top, beta, normalizer)
     total = weights.sum(axes, keepdims=True)
@@ -165,7 +166,7 @@ def _forward(values, beta, target, axes, normalizer, implementation):
 def _backward(axes, normalizer, implementation, saved, grads):
     values, beta, target, top, inverse, means = saved
     grad_means, grad_squares = grads
-    wide = maps.raised(values)
+    wide = at_least_float32(values)
     # Differences first: next to the peak, where the weights are, they are small.
     pull = sum(
         (position - mean) * (grad * inverse)
