@@ -326,12 +326,6 @@ class Page:
             mobile=False,
         )
 
-    def screenshot(self, path, whole: bool = False) -> None:
-        """Saves a PNG of the window, or of the whole page."""
-        self.settle()
-        picture = self.call("Page.captureScreenshot", captureBeyondViewport=whole)
-        Path(path).write_bytes(base64.b64decode(picture["data"]))
-
     def canvas(self, selector: str) -> np.ndarray:
         """The pixels (H, W, 4) of a canvas, red, green, blue and opacity, as uint8."""
         url = self.run("return document.querySelector(args[0]).toDataURL()", selector)

@@ -8,8 +8,6 @@ import dataclasses
 import functools
 import math
 
-from liftjax.errors import unknown_name
-
 Colour = tuple[float, float, float]
 
 NECK_TILT = math.radians(28)
@@ -190,10 +188,3 @@ _PEOPLE = (
 SUBJECTS: dict[str, Subject] = {person.name: person for person in _PEOPLE}
 TRAIN_SUBJECTS = ("S1", "S5", "S6", "S7", "S8")
 TEST_SUBJECTS = ("S9", "S11")
-
-
-def get_subject(name: str) -> Subject:
-    """The synthetic person called `name`."""
-    if name not in SUBJECTS:
-        raise unknown_name("subject", name, SUBJECTS)
-    return SUBJECTS[name]

@@ -16,7 +16,13 @@ from liftjax.experiments.paper.measures import (
     pdj,
     voted_mpjpe,
 )
-from liftjax.experiments.paper.published import ACTION_HEADS, BETAS, proposed_weights, published
+from liftjax.experiments.paper.published import (
+    ACTION_HEADS,
+    AVERAGE,
+    BETAS,
+    proposed_weights,
+    published,
+)
 from liftjax.experiments.paper.runs import Run
 from liftjax.experiments.paper.study import DETECTOR_TITLES, LIFTER_TITLES, Study
 from liftjax.experiments.paper.table import EXTRA_PCK, PCK, Cell, Column, Row, Table
@@ -29,14 +35,14 @@ def table_1(studies: Sequence[Study]) -> Table:
     """Single-model training by action."""
     study = studies[0]
     actions = [Column(action, ACTION_HEADS.get(action, action)) for action in study.actions]
-    columns = (*actions, Column("Avg.", "Avg."), Column("p_mpjpe", "P-MPJPE", extra=True))
+    columns = (*actions, Column(AVERAGE, AVERAGE), Column("p_mpjpe", "P-MPJPE", extra=True))
 
     def row(head: str, name: str, run: Run, lifter: str, group: str) -> Row:
         cells = [
             Cell(mpjpe(run, lifter, action), published("1", *name.split(), lifter, action))
             for action in study.actions
         ]
-        average = Cell(mpjpe(run, lifter), published("1", *name.split(), lifter, "Avg."))
+        average = Cell(mpjpe(run, lifter), published("1", *name.split(), lifter, AVERAGE))
         cells += [average, Cell(p_mpjpe(run, lifter))]
         labels = (head, LIFTER_TITLES[lifter])
         return Row(labels, tuple(cells), group, baseline=name.endswith("ft2d"))
@@ -323,7 +329,7 @@ def table_gt(studies: Sequence[Study]) -> Table:
     """Ground-truth 2D through the lifters: the floor of every other number."""
     study = studies[0]
     truth = study.truth()
-    cells = [Cell(mpjpe(truth, n), published("1", "gt", n, "Avg.")) for n in study.lifters]
+    cells = [Cell(mpjpe(truth, n), published("1", "gt", n, AVERAGE)) for n in study.lifters]
     aligned = [Cell(p_mpjpe(truth, name)) for name in study.lifters]
     return Table(
         key="gt",
