@@ -30,7 +30,7 @@ def alone(out: Path, patience_s: float = 0) -> Iterator[None]:
         try:
             yield
         finally:
-            path.unlink(missing_ok=True)
+            _remove(path)
 
 
 @contextlib.contextmanager
@@ -48,11 +48,17 @@ def one_of(out: Path, shard: tuple[int, int], patience_s: float) -> Iterator[Non
         try:
             yield
         finally:
-            own.unlink(missing_ok=True)
+            _remove(own)
 
 
 def _path(out: Path) -> Path:
     return out.with_name(f".{out.name}.lock")
+
+
+def _remove(path: Path) -> None:
+    """While it is locked; some systems remove no file that is open, and there it stays."""
+    with contextlib.suppress(OSError):
+        path.unlink()
 
 
 @contextlib.contextmanager
