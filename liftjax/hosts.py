@@ -16,10 +16,7 @@ import os
 import socket
 import sys
 import threading
-import urllib.request
 from typing import Any
-
-import numpy as np
 
 from liftjax.errors import LiftjaxError, Preempted, first_line
 
@@ -192,6 +189,8 @@ def _on_tpu_slice() -> bool:
 
 def _tpu_metadata(key: str) -> str:
     """An attribute of the machine that Google's metadata server tells; empty if there is none."""
+    import urllib.request  # 0.1 s, which --help does not wait for
+
     server = os.environ.get("GCE_METADATA_IP", "metadata.google.internal")
     request = urllib.request.Request(
         f"http://{server}/computeMetadata/v1/instance/attributes/{key}",
@@ -305,6 +304,7 @@ def check_same(what: str, text: str) -> None:
       what: names it in the message, such as "recipe".
     """
     import jax
+    import numpy as np
     from jax.experimental import multihost_utils
 
     if jax.process_count() == 1:

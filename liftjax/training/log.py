@@ -1,6 +1,7 @@
 """What a run says of its steps: means over a few of them, in metrics.csv and for TensorBoard."""
 
 import csv
+import sys
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -107,13 +108,11 @@ class Log:
 
     def __enter__(self) -> "Log":
         if self._active:
-            from tensorboardX import SummaryWriter
-
             if self._start and self._path.exists():
                 rows = csv.DictReader(self._path.read_text().splitlines())
                 self._rows = {int(r["step"]): r for r in rows if int(r["step"]) <= self._start}
             directory = str(self._workdir / "tensorboard")
-            self._events = SummaryWriter(directory, purge_step=self._start + 1)
+            self._events = _summary_writer()(directory, purge_step=self._start + 1)
         return self
 
     def write(self, step: int, values: dict[str, float]) -> None:
@@ -142,3 +141,17 @@ def summary(values: dict[str, float]) -> str:
     parts.append(f"{values['images_per_s']:.0f} img/s")
     parts.append(f"{values['data_wait']:.0%} waiting for data")
     return ", ".join(parts)
+
+
+def _summary_writer() -> type:
+    """tensorboardX's SummaryWriter.
+
+    tensorboardX imports PyTorch where it is installed, which takes seconds and is not needed here.
+    """
+    hidden = sys.modules.setdefault("torch", None) is None
+    try:
+        from tensorboardX import SummaryWriter
+    finally:
+        if hidden:
+            del sys.modules["torch"]
+    return SummaryWriter
