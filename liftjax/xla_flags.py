@@ -1,7 +1,6 @@
-"""The one place that sets XLA's flags, JAX's cache of programs and the native libraries' verbosity.
+"""What counts only if it is set before jax starts: XLA's flags, JAX's cache of programs, memory.
 
-All of it is environment variables, which count only when set before jax starts, so the command line
-calls :func:`configure` first. What the user has set is left alone.
+The command line calls these functions first. What the user has set is left alone.
 
 Flags by platform. A flag that XLA does not know ends the process, so each was looked up in the
 jaxlib of jax 0.10.2 and of 0.11.2, and those for GPUs are set only where there is one.
@@ -19,6 +18,8 @@ loops (HRNet's blocks are in some) into a graph, and `--xla_gpu_exhaustive_tilin
 a longer compilation. TPU: none.
 """
 
+import ctypes
+import importlib.util
 import os
 import re
 from collections.abc import MutableMapping
@@ -60,6 +61,38 @@ def count_gpus(environment: MutableMapping[str, str], devices: str = "/dev") -> 
         return len(present)
     named = [name for name in visible.split(",") if name.strip() not in ("", "-1")]
     return min(len(present), len(named))
+
+
+def on_cpu(environment: MutableMapping[str, str] | None = None, devices: str = "/dev") -> bool:
+    """Whether jax will compute on the CPU, without asking jax.
+
+    Args:
+      environment: what to read; `os.environ` if None.
+      devices: where the system lists its devices.
+    """
+    environment = os.environ if environment is None else environment
+    if "JAX_PLATFORMS" in environment:
+        return environment["JAX_PLATFORMS"] == "cpu"
+    return not count_gpus(environment, devices) and not importlib.util.find_spec("libtpu")
+
+
+_MALLOC_SETTINGS = ((-8, 1), (-4, 0), (-1, -1))  # M_ARENA_MAX, M_MMAP_MAX, M_TRIM_THRESHOLD: never
+
+
+def keep_freed_memory(environment: MutableMapping[str, str] | None = None) -> bool:
+    """Has the C library keep freed memory for the next step; returns whether it does.
+
+    A step on a CPU allocates its activations anew. By default glibc returns them to the kernel
+    after every step, and the kernel clears tens of thousands of pages for the next one. With this
+    the process keeps the most that it has needed until it ends. For processes that jax does not
+    run in yet, computing on a CPU, with glibc.
+    """
+    environment = os.environ if environment is None else environment
+    chosen = any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in environment)
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    if chosen or mallopt is None or not on_cpu(environment):
+        return False
+    return all(mallopt(option, value) for option, value in _MALLOC_SETTINGS)
 
 
 def share_gpu_memory(environment: MutableMapping[str, str] | None = None) -> None:

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from liftjax import cli, xla_flags
+from liftjax import xla_flags
 
 
 @pytest.fixture
@@ -113,9 +113,35 @@ def test_commands_that_compile_much_keep_it(command, kept, tmp_path):
     assert bool(list(tmp_path.rglob("*-cache"))) == kept
 
 
-def test_tests_keep_nothing(tmp_path, monkeypatch):
-    """In a process where jax runs already, or where the cache is off."""
-    assert os.environ["LIFTJAX_XLA_CACHE"] == "off"
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cli.main(["models"]) == 0
-    assert not list(tmp_path.iterdir())
+PAGES = """
+import resource
+from liftjax import xla_flags
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    bytearray(2**26)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+kept = xla_flags.keep_freed_memory()
+faults()
+print(kept, faults())
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a setting of glibc")
+@pytest.mark.parametrize(
+    ("variables", "kept"),
+    [
+        ({"JAX_PLATFORMS": "cpu"}, True),
+        ({"JAX_PLATFORMS": "cuda"}, False),
+        ({"JAX_PLATFORMS": "cpu", "MALLOC_ARENA_MAX": "2"}, False),
+    ],
+)
+def test_freed_memory_is_kept_for_the_next_step_on_a_cpu(variables, kept):
+    """The kernel then has no page to clear; what the user has set is left alone."""
+    run = [sys.executable, "-c", PAGES]
+    environment = os.environ | variables
+    told = subprocess.run(run, env=environment, capture_output=True, text=True, check=True)
+    said, faults = told.stdout.split()
+    assert said == str(kept)
+    assert (int(faults) < 100) == kept

@@ -45,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     xla_flags.configure()
     if args.command in CACHING:
         xla_flags.cache_compilations()
+        xla_flags.keep_freed_memory()
     return hosts.leave(_run(args))
 
 
