@@ -92,7 +92,7 @@ def train(task: Task, plan: Plan, workdir: str, validation: Validation | None = 
                     run.evaluate(state, start, log)
                 if start < plan.steps:
                     state = run.go(state, start, log, skipped if plan.skip_nonfinite else None)
-            checkpoints.prune()
+        checkpoints.prune()  # also what a start that was killed at its very end has left
         return state
 
 
