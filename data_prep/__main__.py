@@ -5,6 +5,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from liftjax import xla_flags
 from liftjax.errors import LiftjaxError
 
 # command: module with add_arguments(parser) and run(args), description, example
@@ -50,6 +51,8 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit status (2: the user's input was wrong)."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    xla_flags.configure()
+    xla_flags.cache_compilations()
     args = _parser(argv[:1]).parse_args(argv)
     try:
         args.run(args)

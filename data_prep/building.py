@@ -63,7 +63,7 @@ def add_build_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=available_cores(),
         metavar="N",
-        help="worker processes; default: %(default)s",
+        help="worker processes; default: one a core",
     )
     parser.add_argument(
         "--shard",

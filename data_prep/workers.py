@@ -59,8 +59,10 @@ def _write_in_processes(jobs: Sequence[Job], processes: int, bar: tqdm) -> None:
         processes, context, initializer=_start_worker, initargs=(units, records, stop)
     )
     try:
+        # One worker begins in front and compiles what it draws with; the others begin at the back,
+        # and find it in the cache of programs when they come to pictures.
         with _no_interrupt():  # which workers inherit: Ctrl-C is for this process, it stops them
-            waiting = {pool.submit(_write_in_worker, job) for job in jobs}
+            waiting = {pool.submit(_write_in_worker, job) for job in [jobs[0], *jobs[:0:-1]]}
         while waiting:
             done, waiting = concurrent.futures.wait(waiting, timeout=_POLL_SECONDS)
             bar.set_postfix_str(f"{records.value} records", refresh=False)
@@ -94,6 +96,7 @@ def _start_worker(units, records, stop) -> None:
     global _shared
     _shared = units, records, stop
     threading.Thread(target=_follow_parent, daemon=True).start()
+    os.environ["NPROC"] = "1"  # threads of XLA: there is a worker on each core
     import cv2
 
     cv2.setNumThreads(1)

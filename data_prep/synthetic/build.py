@@ -20,6 +20,7 @@ from data_prep.synthetic.render import Scene, View, render_batch
 from data_prep.synthetic.scene import Difficulty, Setting, random_setting
 from data_prep.synthetic.solids import Boxes
 from liftjax.data.schema import Record
+from liftjax.data.workers import available_cores
 from liftjax.errors import LiftjaxError
 from liftjax.skeletons import HUMAN36M
 
@@ -197,9 +198,22 @@ def _pieces(split: str, count: int) -> list[tuple[int, int]]:
     return [(start, min(size, count - start)) for start in range(0, count, size)]
 
 
-def build(out_dir, *, processes: int = 1, **settings) -> None:
-    """Builds the data set of :func:`plan`'s settings in `out_dir`."""
-    building.build(plan(**settings), out_dir, processes=processes)
+def build(out_dir, *, processes: int | None = None, **settings) -> None:
+    """Builds the data set of :func:`plan`'s settings in `out_dir`.
+
+    Args:
+      out_dir: directory of the data set.
+      processes: workers; None takes what :func:`usual_processes` says.
+      **settings: see :func:`plan`.
+    """
+    made = plan(**settings)
+    building.build(made, out_dir, processes=processes or usual_processes(made))
+
+
+def usual_processes(made: Plan) -> int:
+    """One process a core where a CPU draws more than one part of pictures, else this one alone."""
+    parts = sum(len(pieces) for split, pieces in made.parts.items() if split != "poses")
+    return available_cores() if parts > 2 and jax.default_backend() == "cpu" else 1
 
 
 def _check(seed, counts, crop_size, difficulty) -> None:
@@ -240,7 +254,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of pictures whose person wears the colours of the wall",
     )  # fmt: skip
     add_build_arguments(parser)
-    parser.set_defaults(processes=1)  # the renderer uses all cores by itself
+    parser.set_defaults(processes=None)  # see usual_processes
 
 
 def run(args: argparse.Namespace) -> None:
@@ -254,4 +268,5 @@ def run(args: argparse.Namespace) -> None:
         difficulty=Difficulty(occluded=args.occluded, camouflage=args.camouflage),
         clip_frames=args.clip_frames,
     )
+    args.processes = args.processes or usual_processes(made)
     build_from_args(made, args)
