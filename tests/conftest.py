@@ -2,34 +2,65 @@
 
 import json
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
-import jax
-import numpy as np
 import pytest
+
+# Compiled programs are shared by the workers and child processes of one run, which inherit the
+# variable, and are gone afterwards; a folder that is set beforehand is used and kept.
+CACHE_VARIABLE = "JAX_COMPILATION_CACHE_DIR"
+OWN_CACHE = None if CACHE_VARIABLE in os.environ else tempfile.mkdtemp(prefix="liftjax-tests-")
+if OWN_CACHE:
+    os.environ[CACHE_VARIABLE] = OWN_CACHE
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+
+# XLA compiles twice as fast without most of its optimisations. A module whose numbers are those of
+# the programs as users run them asks for the fixture `optimized`.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+
+import jax  # noqa: E402  (reads the variables)
+import numpy as np  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-# Commands keep compiled programs in the user's cache folder; tests, and what they start, do not.
-os.environ["LIFTJAX_XLA_CACHE"] = "off"
-
 GOLDENS = Path(__file__).parent / "goldens"
 
-# A worker takes whole files. These take longest and begin first, so that none is left to one worker
-# in the end.
+# A worker takes whole files. These take longest and begin first, the longest before all, so that
+# none is left to one worker in the end.
 LONGEST = (
-    "tests/test_pages.py",
-    "tests/experiments/",
-    "tests/training/test_kills.py",
-    "tests/detectors/test_hrnet_upstream.py",
     "tests/multi_device/",
+    "tests/detectors/test_hrnet_upstream.py",
+    "tests/experiments/test_end_to_end.py",
+    "tests/training/test_kills.py",
+    "tests/test_pages.py",
+    "tests/benchmark/test_torch_training.py",
     "tests/multi_host/",
-    "tests/data_prep/test_building.py",
+    "tests/data_prep/test_building_kills.py",
+    "tests/experiments/",
 )
 
 
+def pytest_unconfigure():
+    if OWN_CACHE:
+        shutil.rmtree(OWN_CACHE, ignore_errors=True)
+
+
 def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+    def place(item) -> int:
+        return next((i for i, s in enumerate(LONGEST) if item.nodeid.startswith(s)), len(LONGEST))
+
+    items.sort(key=place)
+
+
+@pytest.fixture(scope="module")
+def optimized():
+    """What the module compiles is optimised as it is for users."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture(scope="session")

@@ -70,7 +70,7 @@ TINY: dict[str, list[str]] = {
     ],
 }  # fmt: skip
 PARSED_ONLY = {
-    "liftjax demo": "tests/experiments/test_demo.py runs it",
+    "liftjax demo": "tests/experiments/test_end_to_end.py runs it",
     "--person-detector": "it takes a file that is not ours; tests/inference runs one of its kind",
     "--out docs/benchmarks": "the same as the benchmark of docs/performance.md, for hours",
     "benchmark cost": "it compiles the largest networks, for TPUs with libtpu",

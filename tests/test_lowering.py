@@ -4,6 +4,7 @@ Accelerators multiply float32 with operands rounded to ten bits or fewer unless 
 carries coordinates must be told; the detector, where the arithmetic is, must not.
 """
 
+import itertools
 import re
 
 import jax
@@ -20,6 +21,7 @@ from liftjax.registry import create_detector
 from liftjax.training.replicas import AXIS, Replicas
 from liftjax.training.state import PureModule
 from tests.lifters.small import SMALL, build
+from tests.slow import one_in
 
 ACCELERATORS = ("tpu", "cuda")
 DETECTORS = {
@@ -65,9 +67,10 @@ def exported(module, lifters, devices: int, precision: str, platforms) -> jax.ex
     )
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("devices", [1, 8])
-@pytest.mark.parametrize("name", DETECTORS)
+@pytest.mark.parametrize(
+    ("devices", "name", "precision"),
+    one_in(5, itertools.product((1, 8), DETECTORS, ("float32", "bfloat16"))),
+)
 def test_the_guided_step_lowers(name, devices, precision, lifters):
     remat = precision == "bfloat16"
     program = exported(detector(name, remat), lifters, devices, precision, ACCELERATORS)
@@ -127,7 +130,7 @@ def products(text: str) -> list[tuple[str, str]]:
     return found
 
 
-@pytest.mark.parametrize("name", DETECTORS)
+@pytest.mark.parametrize("name", one_in(2, reversed(DETECTORS)))
 def test_coordinates_are_multiplied_in_full_float32_and_pictures_are_not(name, lifters):
     """In bfloat16 the two halves of the program are told apart by their types."""
     module = detector(name)

@@ -14,6 +14,7 @@ from liftjax.detectors.spec import SimCCOutput
 from liftjax.errors import LiftjaxError
 from liftjax.registry import DETECTORS, LIFTERS, create_detector, create_lifter
 from liftjax.skeletons import get_skeleton
+from tests.slow import one_in
 
 # Millions of parameters and 10^9 multiply-adds as published. HRNet: its paper's tables 1 and 2,
 # whose giga is 2^30; RTMPose, 17 joints: the tables of MMPose's RTMPose project, whose counter
@@ -55,7 +56,12 @@ def gmacs(module, *input_shape) -> float:
     return multiply_adds(lambda state, x: nnx.merge(structure, state)(x), state, x) / 1e9
 
 
-@pytest.mark.parametrize("name", DETECTORS)
+QUICK_AND_SLOW = [
+    pytest.param(name, marks=pytest.mark.slow if name == "hrnet_w48" else ()) for name in DETECTORS
+]
+
+
+@pytest.mark.parametrize("name", QUICK_AND_SLOW)
 def test_detectors_are_what_the_registry_says(name):
     preset, module = DETECTORS[name], abstract_detector(name)
     assert module.spec.skeleton == preset.skeleton
@@ -73,7 +79,7 @@ def test_lifters_are_what_the_registry_says(name):
     assert gmacs(module, 1, 1, 17, 2) == pytest.approx(preset.gmacs, rel=5e-3)
 
 
-@pytest.mark.parametrize(("name", "image_size"), PUBLISHED)
+@pytest.mark.parametrize(("name", "image_size"), one_in(3, PUBLISHED))
 def test_detectors_have_the_published_size(name, image_size):
     module = abstract_detector(name, image_size)
     millions, giga = PUBLISHED[name, image_size]
@@ -121,7 +127,7 @@ def assert_all_learn(of_params, except_for=()):
 
 
 # The large ones differ from these in their factors of depth and width alone.
-@pytest.mark.parametrize("name", ["hrnet_tiny", "hrnet_small", "rtmpose_tiny"])
+@pytest.mark.parametrize("name", one_in(3, ["hrnet_tiny", "hrnet_small", "rtmpose_tiny"]))
 def test_every_parameter_of_a_detector_learns(name):
     detector = create_detector(name, skeleton="human36m", rngs=nnx.Rngs(0))
     images = jax.random.normal(jax.random.key(1), (2, *detector.spec.image_size, 3))
@@ -153,7 +159,7 @@ def test_every_parameter_of_a_lifter_learns_and_so_does_its_input(name):
     assert np.all(np.any(of_poses, axis=-1)), "a joint of the input has no effect"
 
 
-@pytest.mark.parametrize("name", DETECTORS)
+@pytest.mark.parametrize("name", QUICK_AND_SLOW)
 def test_every_detector_decodes_to_pixels_of_its_crop(name):
     """By shape alone: nothing is computed, so that the largest is as quick as the smallest."""
     module = abstract_detector(name)

@@ -44,6 +44,10 @@ LIFTERS = {  # name, sizes; the published sizes with one frame are compared with
     ),
 }
 DETECTORS = {"HRNet": "hrnet_tiny", "RTMPose": "rtmpose_tiny"}
+SLOW = (  # as the others are
+    "RTMPose", "hrnet_w32", "hrnet_w48", "rtmpose_m", "rtmpose_l", "rtmpose_x", "dwpose_m",
+    "dwpose_l",
+)  # fmt: skip
 UPSTREAM = {  # the twin's outputs and the proposed tolerance, relative to their root mean square
     "hrnet_w32_384x288": ("hrnet_w32", 17, ("heatmap",), 5e-5),
     "rtmpose_m_256x192": ("rtmpose_m", 17, ("pred_x", "pred_y"), 5e-4),
@@ -52,6 +56,10 @@ UPSTREAM = {  # the twin's outputs and the proposed tolerance, relative to their
     "iganet_h36m": ("iganet", None, ("pose3d",), 3e-5),
     "mixste_t1": ("mixste", None, ("pose3d",), 3e-5),
 }
+
+
+def cases(names):
+    return [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in names]
 
 
 def off(got, want):
@@ -85,7 +93,7 @@ def abstract(kind, name, **sizes):
     return nnx.eval_shape(lambda: create(name, **sizes, rngs=nnx.Rngs(0)))
 
 
-@pytest.mark.parametrize("name", [*registry.DETECTORS, *registry.LIFTERS])
+@pytest.mark.parametrize("name", cases([*registry.DETECTORS, *registry.LIFTERS]))
 def test_every_preset_has_the_same_keys_and_shapes(name):
     kind = "detector" if name in registry.DETECTORS else "lifter"
     with torch.device("cpu" if name == "iganet" else "meta"):  # its graph needs numbers
@@ -187,7 +195,7 @@ def results_of_ours(module, x):
     return results
 
 
-@pytest.mark.parametrize("case", [*DETECTORS, *LIFTERS])
+@pytest.mark.parametrize("case", cases([*DETECTORS, *LIFTERS]))
 def test_same_weights_outputs_gradients_and_statistics(case):
     ours, twin, x, x_twin = pair(case)
     state = torch_weights.dump(ours)

@@ -22,6 +22,7 @@ from liftjax.benchmark.torch_peer import capture, compiling, trainers  # noqa: E
 from liftjax.benchmark.torch_peer.trainers import WAYS  # noqa: E402
 
 DETECTORS = {"heatmap": "hrnet_tiny", "simcc": "rtmpose_tiny"}
+WHOLE = ["heatmap", pytest.param("simcc", marks=pytest.mark.slow)]  # which takes a minute
 LIFTERS = {
     "simple_baseline": {"linear_size": 32, "num_stages": 1},
     "videopose3d": {"channels": 32},
@@ -158,7 +159,15 @@ def ours(detector, lifters):
     return results
 
 
-@pytest.mark.parametrize("count", [0, 1, 4])
+@pytest.mark.parametrize(
+    ("detector", "count"),
+    [("heatmap", 0), ("heatmap", 1), ("simcc", 4)]
+    + [
+        pytest.param(*c, marks=pytest.mark.slow)
+        for c in (("heatmap", 4), ("simcc", 0), ("simcc", 1))
+    ],
+    indirect=["detector"],
+)
 @pytest.mark.parametrize("way", WAYS)
 def test_terms_and_gradients_at_the_output(detector, lifters, ours, way, count):
     """The weights of the lifters differ in the second step. Measured: gradients 2e-6."""
@@ -174,16 +183,17 @@ def test_terms_and_gradients_at_the_output(detector, lifters, ours, way, count):
 
 @pytest.fixture(scope="module")
 def whole_step(detector, lifters):
-    return two_steps(detector, lifters, learning_rate=1e-4)
+    return two_steps(detector, lifters[:2], learning_rate=1e-4)
 
 
+@pytest.mark.parametrize("detector", WHOLE, indirect=True)
 @pytest.mark.parametrize("way", WAYS)
 def test_two_whole_steps(detector, lifters, whole_step, way):
     """From images to new weights. Measured: gradients 5e-6 to 2e-3, for an activation near zero may
     fall on the other side of the ReLU, and the terms after Adam's first step 1e-3: that step is the
     gradient's sign and moves weights whose gradient is near zero by as much as any."""
     (first, second), want = whole_step
-    trainer = create(way, detector, lifters)
+    trainer = create(way, detector, lifters[:2])
     placed = trainer.put(batch_of(detector.spec))
     check_terms(trainer.step(placed), first, 1e-5)
     names, parameters = zip(*trainer.detector.named_parameters(), strict=True)
@@ -195,9 +205,10 @@ def test_two_whole_steps(detector, lifters, whole_step, way):
     check_terms(trainer.step(placed), second, 5e-3)
 
 
+@pytest.mark.parametrize("detector", WHOLE, indirect=True)
 def test_autocast_is_near(detector, lifters, whole_step):
     (first, _), _ = whole_step
-    trainer = create("tuned", detector, lifters, precision="bfloat16")
+    trainer = create("tuned", detector, lifters[:2], precision="bfloat16")
     terms = trainer.step(trainer.put(batch_of(detector.spec)))
     check_terms(terms, first, 5e-3)  # measured: 8e-4
 

@@ -1,17 +1,10 @@
 import csv
 import dataclasses
 import json
-import os
-import random
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import cv2
-import numpy as np
 import pytest
 
 from data_prep import __main__ as command
@@ -22,67 +15,14 @@ from data_prep.finishing import PROBLEMS_FILE, SHEET_FILE, building_directory, n
 from liftjax import geometry
 from liftjax.data.records import PoseDataset, read_metadata
 from liftjax.errors import LiftjaxError
-from tests.data_prep.toy_source import plan, write_source
+from tests.data_prep.toy_source import contents, plan, write_source
 
 ROOT = Path(__file__).parents[2]
-
-
-def contents(directory):
-    return {f.name: f.read_bytes() for f in Path(directory).iterdir()}
-
-
-@pytest.fixture
-def source(tmp_path):
-    write_source(tmp_path / "source")
-    return tmp_path / "source"
-
-
-@pytest.fixture
-def built(source, tmp_path):
-    build(plan(source), tmp_path / "built")
-    return tmp_path / "built"
-
-
-def start(source, out, *options):
-    """A build in processes of its own group."""
-    module = "tests.data_prep.toy_source"
-    command = [sys.executable, "-m", module, str(source), "--out", str(out), *options]
-    with open(out.with_name(f"{out.name}.log"), "a") as log:
-        return subprocess.Popen(
-            command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True, text=True
-        )
 
 
 def problems_of(directory):
     with (directory / PROBLEMS_FILE).open() as stream:
         return list(csv.DictReader(stream))
-
-
-def wait_until(true, seconds=120):
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, f"not so after {seconds} s: {true.__name__}"
-        time.sleep(0.02)
-
-
-def wait_for_end_of_group(group):
-    """Of all its processes but those that have ended and wait for a parent to ask of them."""
-
-    def ended():
-        listed = subprocess.run(["ps", "-eo", "pgid=,stat="], capture_output=True, text=True)
-        rows = [line.split() for line in listed.stdout.splitlines()]
-        return all(int(pgid) != group or stat.startswith("Z") for pgid, stat in rows)
-
-    wait_until(ended)
-
-
-def finished_parts(out) -> int:
-    return len(list(notes_directory(out).glob("*-*.json")))
-
-
-def wait_for_another_part(process, out):
-    before = finished_parts(out)
-    wait_until(lambda: process.poll() is not None or finished_parts(out) > before)
 
 
 def test_a_build_opens_and_describes_itself(built):
@@ -106,9 +46,7 @@ def test_a_build_opens_and_describes_itself(built):
     assert [p.name for p in built.parent.iterdir() if p.name.startswith(".")] == []
 
 
-def test_processes_and_shards_change_no_byte(source, built, tmp_path):
-    build(plan(source), tmp_path / "parallel", processes=2)
-    assert contents(tmp_path / "parallel") == contents(built)
+def test_shards_change_no_byte(source, built, tmp_path):
     for i in (1, 0, 2):
         assert build(plan(source), tmp_path / "shards", shard=(i, 3)) is None
     merge(tmp_path / "shards")
@@ -306,58 +244,8 @@ def test_a_damaged_complete_set_is_built_again(source, built):
     assert contents(built) == before
 
 
-def test_two_builds_of_one_directory_at_once_are_refused(source, tmp_path):
-    out = tmp_path / "set"
-    process = start(source, out, "--processes", "1", "--seconds", "0.2")
-    try:
-        wait_for_another_part(process, out)
-        with pytest.raises(LiftjaxError, match="Another process is building"):
-            build(plan(source), out)
-    finally:
-        process.kill()
-        process.wait()
-    build(plan(source), out)
-
-
 def test_the_report_names_the_split_without_records_and_why(source, tmp_path):
     for file in (source / "S9").glob("*.json"):
         file.write_text("[-1, -2]")
     with pytest.raises(LiftjaxError, match=r"test of toy has no records \(negative frame: 12 left"):
         build(plan(source), tmp_path / "set")
-
-
-def test_killed_ten_times_and_run_again_gives_the_same_bytes(source, built, tmp_path):
-    """Each run is killed (-9) a while after it has begun, or has finished a part more."""
-    out, rng, kept = tmp_path / "killed", random.Random(0), []
-    for kill in range(10):
-        process = start(source, out, "--processes", "2", "--seconds", "0.05")
-        if kill % 2:
-            wait_for_another_part(process, out)
-        time.sleep(rng.uniform(0, 0.5))
-        process.kill()
-        process.wait()
-        wait_for_end_of_group(process.pid)
-        if out.exists() and not notes_directory(out).exists():
-            out.rename(tmp_path / f"whole-{kill}")  # it was quicker: begin once more
-        kept.append(finished_parts(out))
-    assert any(kept)
-    assert start(source, out, "--processes", "2", "--seconds", "0.05").wait() == 0
-    for whole in (out, *tmp_path.glob("whole-*")):
-        assert contents(whole) == contents(built)
-
-
-def test_ctrl_c_stops_workers_and_keeps_what_is_done(source, built, tmp_path):
-    out = tmp_path / "stopped"
-    process = start(source, out, "--processes", "2", "--seconds", "0.2")
-    try:
-        wait_for_another_part(process, out)
-        os.killpg(process.pid, signal.SIGINT)
-        assert process.wait() != 0
-    finally:
-        process.kill()
-    assert not out.exists()
-    build(plan(source), out)
-    assert np.array_equal(
-        PoseDataset.open(out, "train").labels["frame"],
-        PoseDataset.open(built, "train").labels["frame"],
-    )

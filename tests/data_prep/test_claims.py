@@ -8,15 +8,9 @@ from data_prep import building, claims
 from data_prep.building import build, merge
 from data_prep.finishing import building_directory, notes_directory
 from liftjax.errors import LiftjaxError
-from tests.data_prep.toy_source import plan, write_source
+from tests.data_prep.toy_source import plan
 
 REFUSED = "Another process is building"
-
-
-@pytest.fixture
-def source(tmp_path):
-    write_source(tmp_path / "source")
-    return tmp_path / "source"
 
 
 @pytest.fixture

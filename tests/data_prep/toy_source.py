@@ -90,6 +90,11 @@ def plan(source: Path, seconds: float = 0.0, scale: float = 1.0) -> Plan:
     return Plan("toy", "human36m", {"scale": scale}, parts, {"source": "toy"})
 
 
+def contents(directory) -> dict[str, bytes]:
+    """The files of a folder by name."""
+    return {f.name: f.read_bytes() for f in Path(directory).iterdir()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("source", type=Path)

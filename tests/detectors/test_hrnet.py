@@ -7,6 +7,7 @@ import pytest
 from flax import nnx
 
 from liftjax.detectors.hrnet import HRNet
+from liftjax.detectors.spec import HeatmapOutput
 from liftjax.errors import LiftjaxError
 
 SMALL = {"width": 4, "stem_width": 4, "stem_blocks": 3, "modules": (1, 1, 1), "blocks": 2}
@@ -108,8 +109,9 @@ def test_refuses_image_sizes_that_the_branches_cannot_halve(image_size):
 
 def test_decode_gives_the_peak_in_crop_pixels():
     module = _hrnet()
-    heat = jnp.zeros((1, 16, 8, 5)).at[0, 11, 3, 2].set(1.0)
-    out = module(_images(1))._replace(heatmaps=heat)
+    heat = np.zeros((1, 16, 8, 5), np.float32)
+    heat[0, 11, 3, 2] = 1
+    out = HeatmapOutput(jnp.asarray(heat))
     np.testing.assert_allclose(module.decode(out)[0, 2], [4 * 3, 4 * 11], atol=1e-3)
 
 

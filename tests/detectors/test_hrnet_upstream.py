@@ -19,6 +19,8 @@ from liftjax.detectors.hrnet import HRNet
 from liftjax.losses import heatmap_loss
 from tests.goldens.weights import fill_state_dict, fingerprint, input_arrays
 
+pytestmark = pytest.mark.usefixtures("optimized")
+
 STEPS = 4
 LEARNING_RATE = 1e-3
 ADAM = optax.adam(LEARNING_RATE, b1=0.9, b2=0.999, eps=1e-8)
@@ -193,6 +195,7 @@ def test_last_step(trained, golden):
         assert _off(trained.values[-1][name], arrays[f"after/{name}"]) < limit, name
 
 
+@pytest.mark.slow
 def test_float64(trained64, golden):
     manifest, arrays = golden("train_steps_ft2d")
     assert trained64.heat.dtype == np.float64

@@ -62,6 +62,12 @@ def test_what_leaves_the_network_is_float32(network):
     assert {v.dtype for v in (params | others).values()} == {jnp.dtype(WIDE)}
 
 
+@pytest.mark.parametrize(
+    "network",
+    ["hrnet_tiny", pytest.param("rtmpose_tiny", marks=pytest.mark.slow)],
+    indirect=True,
+    scope="module",
+)
 def test_bfloat16_stays_near_float32(network):
     """Measured at these sizes: HRNet's maps 2 %, RTMPose's logits 15 % away (fresh weights: the
     batch norms divide by deviations far smaller than the means); gradients point the same way, by

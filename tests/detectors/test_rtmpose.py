@@ -25,7 +25,7 @@ def _small(image_size=(64, 32), **options):
     ("file", "name", "image_size", "tolerance"),
     [
         ("rtmpose_m_256x192", "rtmpose_m", (256, 192), 5e-4),
-        ("rtmpose_l_384x288", "rtmpose_l", (384, 288), 1e-3),
+        pytest.param("rtmpose_l_384x288", "rtmpose_l", (384, 288), 1e-3, marks=pytest.mark.slow),
     ],
 )
 def test_equals_the_original(golden, file, name, image_size, tolerance):
@@ -77,6 +77,7 @@ def _logits_in_training_and_after(scan_blocks):
         return run(double, jnp.asarray(images))
 
 
+@pytest.mark.slow
 def test_scanned_blocks_change_nothing():
     plain, scanned = (_logits_in_training_and_after(scan) for scan in (False, True))
     for a, b in zip(jax.tree.leaves(plain), jax.tree.leaves(scanned), strict=True):

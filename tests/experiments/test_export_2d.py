@@ -16,6 +16,7 @@ from liftjax.recipes import load_recipe
 from liftjax.training.checkpoints import build_model, load_model
 from tests.data.builders import make_record
 from tests.data_prep.lifting import files
+from tests.training.toys import toy_detector
 
 
 def views(frames, seed=0):
@@ -93,7 +94,7 @@ def test_what_is_left_out_is_named():
 
 @pytest.fixture(scope="module")
 def detected(tmp_path_factory):
-    """A tiny detector, pictures of every second frame, and the 3D file."""
+    """A toy detector, pictures of every second frame, and the 3D file."""
     folder = tmp_path_factory.mktemp("export")
     names = [("S1", "Directions", 1), ("S1", "Directions", 2), ("S9", "Eating", 1)]
 
@@ -109,9 +110,10 @@ def detected(tmp_path_factory):
     positions = files.poses(("S1",), ("Directions 1", "Directions"), frames=7)
     positions["S9"] = {"Eating 1": files.person(7)}
     files.save_3d(folder / "data_3d_h36m.npz", positions)
-    spec = {"kind": "detector", "name": "hrnet_tiny", "skeleton": "human36m"}
-    run_directory.write(str(folder / "run"), build_model(spec), spec, {})
-    return folder
+    spec = {"kind": "detector", "name": "toy", "skeleton": "human36m"}
+    with toy_detector():
+        run_directory.write(str(folder / "run"), build_model(spec), spec, {})
+        yield folder
 
 
 def test_the_command_writes_what_data_prep_reads_back_to_the_same_numbers(

@@ -39,7 +39,14 @@ def assert_same_statistics(a, b):
         np.testing.assert_array_equal(getattr(a, name)[...], getattr(b, name)[...])
 
 
-@pytest.mark.parametrize("name", [name for name in SMALL if name != "simple_baseline"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in ("rtmpose_tiny", "mixste") else ())
+        for name in SMALL
+        if name != "simple_baseline"
+    ],
+)
 def test_import_takes_back_what_export_wrote(tmp_path, name, capsys):
     """Through every format weights arrive bit for bit; the keywords are in the header of one, and
     in the line that is printed with the other."""

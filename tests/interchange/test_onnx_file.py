@@ -17,9 +17,9 @@ onnx = pytest.importorskip("onnx")
 from liftjax.interchange import onnx_file, onnx_graph  # noqa: E402
 
 CASES = [
-    ("hrnet_tiny", "maps"),
+    pytest.param("hrnet_tiny", "maps", marks=pytest.mark.slow),
     ("hrnet_tiny", "poses"),  # with all lifters
-    ("rtmpose_tiny", "keypoints"),
+    pytest.param("rtmpose_tiny", "keypoints", marks=pytest.mark.slow),
     ("rtmpose_tiny", "rtmlib"),
     ("dwpose_t", "keypoints"),
     *((name, "clips") for name in LIFTER_SIZES),

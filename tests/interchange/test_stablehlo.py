@@ -17,7 +17,11 @@ SMALL = ["linear_size=8"]
 
 @pytest.mark.parametrize(
     ("name", "head"),
-    [("hrnet_tiny", "poses"), ("rtmpose_tiny", "maps"), ("dwpose_t", "keypoints")],
+    [
+        ("hrnet_tiny", "poses"),
+        pytest.param("rtmpose_tiny", "maps", marks=pytest.mark.slow),
+        ("dwpose_t", "keypoints"),
+    ],
 )
 def test_detectors(tmp_path, name, head):
     lifters = {other: network(other) for other in LIFTER_SIZES} if head == "poses" else None

@@ -1,9 +1,14 @@
 """Properties of the mapped step and of mapped evaluation on eight devices, in float32.
 
+They are those of any detector: toys, which compile in a moment, stand for the network of the slow
+tests.
+
 SGD shows a gradient that is N times too large; Adam would hide it. The gradient of this small
 network is itself good to about 1e-3 in float32, and larger steps let the choice of the hardest
 joints tip over; so the parameters are held to a share of their way.
 """
+
+import functools
 
 import jax
 import numpy as np
@@ -14,21 +19,29 @@ from flax import nnx
 from liftjax import prediction
 from liftjax.data.records import PoseDataset
 from liftjax.errors import LiftjaxError
-from liftjax.registry import create_detector, create_lifter
+from liftjax.registry import create_lifter
 from liftjax.training import lifter_task
 from liftjax.training.replicas import Replicas
 from liftjax.training.update import Update, make_update_step
 from tests.data.builders import make_dataset
-from tests.multi_device.problems import BATCH, Problem, batches, guided, largest_difference
+from tests.multi_device.problems import (
+    BATCH,
+    Problem,
+    batches,
+    guided,
+    largest_difference,
+    make_detector,
+)
 from tests.training.test_lifter_task import recipe
 
 ONE = Replicas.create("shard_map", 1)
 EIGHT = [Replicas.create(how, 8) for how in ("shard_map", "pmap")]
 each_way = pytest.mark.parametrize("eight", EIGHT, ids=lambda replicas: replicas.how)
 SGD = optax.identity()
+hrnet = functools.partial(pytest.param, "hrnet_tiny", marks=pytest.mark.slow)
 
 
-def assert_same_run(problem: Problem, eight: Replicas, steps: int = 20) -> None:
+def assert_same_run(problem: Problem, eight: Replicas, steps: int) -> None:
     """Losses to float32 rounding, parameters to 2 % of their way (measured: 0.6 %)."""
     made = batches(steps)
     (state, metrics), (expected, terms) = problem.run(eight, made), problem.run(ONE, made)
@@ -41,32 +54,33 @@ def assert_same_run(problem: Problem, eight: Replicas, steps: int = 20) -> None:
 
 
 @pytest.fixture(scope="module")
-def heatmaps():
-    return guided(SGD, detector="hrnet_tiny", learning_rate=5e-4)
+def guided_by():
+    """The guided problem of a detector by name, once."""
+    return functools.cache(lambda detector: guided(SGD, detector=detector, learning_rate=5e-4))
 
 
 @each_way
-def test_twenty_guided_steps(eight, heatmaps):
-    assert_same_run(heatmaps, eight)
+@pytest.mark.parametrize(("detector", "steps"), [("toy", 5), hrnet(20)])
+def test_guided_steps(eight, guided_by, detector, steps):
+    assert_same_run(guided_by(detector), eight, steps)
 
 
-def test_a_simcc_detector():
-    assert_same_run(guided(SGD, detector="toy_simcc", learning_rate=5e-4), EIGHT[0], steps=5)
+@pytest.mark.slow
+def test_a_simcc_detector(guided_by):
+    """The default tests train one in float64."""
+    assert_same_run(guided_by("toy_simcc"), EIGHT[0], steps=5)
 
 
-def test_parts_of_an_accumulated_batch_have_the_same_rows_on_any_devices():
-    problem = guided(SGD, learning_rate=5e-4, update={"parts": 2})
-    assert_same_run(problem, EIGHT[0], steps=5)
+def test_accumulated_parts_have_the_same_rows_and_the_same_dropped_lifter():
+    problem = guided(SGD, learning_rate=5e-4, update={"parts": 2}, lifter_dropout=True)
+    assert_same_run(problem, EIGHT[0], steps=8)
 
 
-def test_lifter_dropout_drops_the_same_lifter_everywhere():
-    assert_same_run(guided(SGD, learning_rate=5e-4, lifter_dropout=True), EIGHT[0], steps=8)
-
-
-def test_bfloat16_activations_on_eight_devices(heatmaps):
-    problem = guided(SGD, detector="hrnet_tiny", dtype="bfloat16", learning_rate=5e-4)
+@pytest.mark.parametrize("detector", ["toy", hrnet()])
+def test_bfloat16_activations_on_eight_devices(guided_by, detector):
+    problem = guided(SGD, detector=detector, dtype="bfloat16", learning_rate=5e-4)
     made = batches(3)
-    (state, metrics), (_, terms) = problem.run(EIGHT[0], made), heatmaps.run(ONE, made)
+    (state, metrics), (_, terms) = problem.run(EIGHT[0], made), guided_by(detector).run(ONE, made)
     for ours, expected in zip(metrics, terms, strict=True):
         np.testing.assert_allclose(ours["loss"], expected["loss"], rtol=0.02)
     assert {array.dtype for array in jax.tree.leaves(state["params"])} == {np.dtype(np.float32)}
@@ -75,7 +89,7 @@ def test_bfloat16_activations_on_eight_devices(heatmaps):
 def test_without_synchronisation_running_statistics_are_the_mean_of_the_replicas():
     """What each replica would have kept by itself, averaged."""
     made = batches(1)
-    shared = guided(SGD, sync=False)
+    shared = guided(SGD, sync=False, lifters=("simple_baseline",))
     state, _ = shared.run(EIGHT[0], made)
     each = []
     for start in range(0, BATCH, BATCH // 8):
@@ -115,12 +129,11 @@ def pictures(tmp_path_factory):
 
 @each_way
 @pytest.mark.parametrize("batch_size", [4, 8, 11])
-def test_predictions_do_not_depend_on_the_devices(pictures, eight, batch_size):
+@pytest.mark.parametrize("name", ["toy_simcc", hrnet()])
+def test_predictions_do_not_depend_on_the_devices(pictures, eight, batch_size, name):
     """Eleven pictures: no number of devices here divides them."""
 
-    detector = create_detector(
-        "hrnet_tiny", skeleton="human36m", image_size=(64, 64), rngs=nnx.Rngs(0)
-    )
+    detector = make_detector(name)
     found = prediction.predict_2d(detector, pictures, batch_size=batch_size, replicas=eight)
     expected = prediction.predict_2d(detector, pictures, batch_size=11, replicas=ONE)
     np.testing.assert_allclose(found, expected, atol=1e-3)
@@ -138,7 +151,9 @@ def test_predictions_do_not_depend_on_the_devices(pictures, eight, batch_size):
     )
 
 
-@each_way
+@pytest.mark.parametrize(
+    "eight", [EIGHT[0], pytest.param(EIGHT[1], marks=pytest.mark.slow)], ids=lambda r: r.how
+)
 def test_a_lifter_trains_alike_where_frames_do_not_count_alike(tmp_path, eight):
     """Clips of seven frames in windows of four: some replicas have more frames that count."""
     directory = tmp_path / "clips"

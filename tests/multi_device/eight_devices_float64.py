@@ -4,6 +4,7 @@ Adam moves an entry by the learning rate however small its gradient is, so nothi
 mantissa keeps two orders of summation together. Measured: 2.3e-10 of the learning rate.
 """
 
+import jax
 import numpy as np
 import optax
 import pytest
@@ -12,17 +13,24 @@ from liftjax.training.replicas import Replicas
 from tests.multi_device.problems import SMALL, batches, guided, largest_difference
 
 LEARNING_RATE = 1e-3
+PROBLEMS = [
+    pytest.param(("toy_simcc", ("simple_baseline",)), id="toy"),
+    pytest.param(("hrnet_tiny", tuple(SMALL)), id="hrnet", marks=pytest.mark.slow),
+]
+WAYS = [("shard_map", 8), ("pmap", 8), pytest.param("pmap", 1, marks=pytest.mark.slow)]
 
 
-@pytest.fixture(scope="module")
-def problem():
-    return guided(
-        optax.scale_by_adam(),
-        detector="hrnet_tiny",
-        lifters=tuple(SMALL),
-        dtype="float64",
-        learning_rate=LEARNING_RATE,
-    )
+@pytest.fixture(scope="module", autouse=True)
+def float64():
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture(scope="module", params=PROBLEMS)
+def problem(request):
+    detector, lifters = request.param
+    options = {"detector": detector, "lifters": lifters, "learning_rate": LEARNING_RATE}
+    return guided(optax.scale_by_adam(), dtype="float64", **options)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +38,7 @@ def alone(problem):
     return problem.run(Replicas.create("shard_map", 1), batches(20, "float64"))
 
 
-@pytest.mark.parametrize(("how", "devices"), [("shard_map", 8), ("pmap", 8), ("pmap", 1)])
+@pytest.mark.parametrize(("how", "devices"), WAYS)
 def test_twenty_guided_steps(problem, alone, how, devices):
     state, metrics = problem.run(Replicas.create(how, devices), batches(20, "float64"))
     assert largest_difference(problem.state["params"], state["params"]) > 10 * LEARNING_RATE

@@ -24,6 +24,12 @@ from tests.multi_device.problems import Problem, as_type
 LEARNING_RATE = 1e-3
 
 
+@pytest.fixture(scope="module", autouse=True)
+def float64():
+    with jax.enable_x64(True):
+        yield
+
+
 @pytest.fixture(scope="module")
 def hrnet():
     detector = HRNet(17, (384, 288), rngs=nnx.Rngs(0))
@@ -60,8 +66,8 @@ def assert_near(got, want, limit, scale=None):
     assert np.abs(got - want).max() / scale < limit
 
 
+@pytest.mark.slow
 def test_float64_on_one_device(hrnet, golden):
-    assert jax.config.jax_enable_x64
     manifest, arrays = golden("train_steps_ft2d")
     losses, values = run(hrnet, golden, "float64", 1)
     np.testing.assert_allclose(losses, arrays["loss_float64"], rtol=1e-8)

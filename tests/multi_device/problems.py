@@ -9,7 +9,9 @@ import optax
 from flax import nnx
 
 from liftjax import geometry, losses
+from liftjax.detectors.spec import HeatmapOutput
 from liftjax.nn.layers import synchronize
+from liftjax.ops.widening import at_least_float32
 from liftjax.registry import create_detector, create_lifter
 from liftjax.training.replicas import AXIS, Replicas
 from liftjax.training.state import PureModule
@@ -97,10 +99,17 @@ def guided(
     return Problem(step, state, frozen, hyper)
 
 
+class Toy(ToyDetector):
+    """Its output is as wide as that of the real ones."""
+
+    def __call__(self, images, train=False):
+        return HeatmapOutput(at_least_float32(super().__call__(images, train).heatmaps))
+
+
 def make_detector(name: str) -> nnx.Module:
     """A small detector of the registry, or a toy of either kind, which compiles in a moment."""
     if name == "toy":
-        return ToyDetector(nnx.Rngs(0))
+        return Toy(nnx.Rngs(0))
     if name == "toy_simcc":
         return ToySimCC(JOINTS, SIZE, rngs=nnx.Rngs(0))
     return create_detector(name, skeleton="human36m", image_size=SIZE, rngs=nnx.Rngs(0))

@@ -1,8 +1,12 @@
-"""A training process that is killed again and again ends with the very bits of one that is not.
+"""A training process that is killed, or told to end, ends at last with the bits of one that is not.
 
-LIFTJAX_KILLS sets how many times it is killed; the default keeps the suite short.
+By default a kill is copied, not carried out, at every change of the run directory
+(`tests/kills.py`), and a process is killed for good once. LIFTJAX_KILLS sets how often the slow
+test kills one.
 """
 
+import contextlib
+import functools
 import json
 import os
 import random
@@ -11,6 +15,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest import mock
 
 import jax
 import numpy as np
@@ -18,15 +23,20 @@ import orbax.checkpoint as ocp
 import pytest
 
 from liftjax.errors import Preempted
+from liftjax.recipes import load_recipe
+from liftjax.training import detector_task, loop, validation
 from liftjax.training.checkpoints import Checkpoints, build_model, whole_steps
+from liftjax.training.replicas import Replicas
 from liftjax.training.scores import Scores
 from liftjax.training.state import flat_arrays
 from tests.data.builders import make_dataset
+from tests.kills import moments
+from tests.training.toys import toy_detector
 
 ROOT = Path(__file__).parents[2]
 KILLS = int(os.environ.get("LIFTJAX_KILLS", 4))
-SAVE_EVERY, EVALUATE_EVERY = 3, 6
-STEPS = 12 * max(KILLS, 4)
+SAVE_EVERY, EVALUATE_EVERY = 2, 4
+STEPS, MANY = 4, 12 * max(KILLS, 4)
 PATIENCE_S = 600  # on a loaded machine; a process that hangs fails the test
 MOMENTS = ("step", "save", "evaluation")
 
@@ -39,37 +49,112 @@ def people(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def lifters(tmp_path_factory):
-    """Run directories of two lifters of fresh weights."""
-    runs = {name: tmp_path_factory.mktemp(name) for name in ("first", "second")}
-    for seed, run in enumerate(runs.values()):
-        spec = {"kind": "lifter", "name": "simple_baseline", "skeleton": "human36m"}
-        spec |= {"linear_size": 8, "num_stages": 1}
+def settings(people, tmp_path_factory):
+    """A guided recipe with all that a state can hold; S0 trains, S1 evaluates."""
+    spec = {"kind": "lifter", "name": "simple_baseline", "skeleton": "human36m"}
+    spec |= {"linear_size": 8, "num_stages": 1}
+    lifters = {name: tmp_path_factory.mktemp(name) for name in ("first", "second")}
+    for seed, run in enumerate(lifters.values()):
         with Checkpoints(run) as checkpoints:
             arrays = flat_arrays(build_model(spec, seed))
             checkpoints.save(0, arrays, {"opt": np.zeros(1)}, {"model": spec, "recipe": {}})
-    return runs
-
-
-def guided(people, lifters, run, *overrides):
-    """The command of a guided run with all that a state can hold; S0 trains, S1 evaluates."""
-    settings = {
+    values = {
         "data.dir": people, "data.subjects": "('S0',)", "data.eval_split": "train",
         "data.eval_subjects": "('S1',)", "detector.name": "toy", "detector.image_size": "(64,64)",
-        "batch_size": 4, "steps": STEPS, "log_every": 2, "ema": 0.9, "keep_best": True,
+        "batch_size": 4, "log_every": 2, "ema": 0.9, "keep_best": True, "data.eval_batch_size": 6,
         "checkpoint_every": SAVE_EVERY, "evaluate_every": EVALUATE_EVERY,
     }  # fmt: skip
-    settings |= {f"lifters.{name}": path for name, path in lifters.items()}
-    options = [f"--config.{key}={value}" for key, value in settings.items()]
+    values |= {f"lifters.{name}": path for name, path in lifters.items()}
+    return [f"{key}={value}" for key, value in values.items()]
+
+
+@pytest.fixture(scope="module")
+def train(settings):
+    """Trains in this process: train(run directory, steps). What is compiled serves all runs."""
+
+    @functools.cache
+    def prepared(steps):
+        config = load_recipe("multi_model", [*settings, f"steps={steps}"])
+        task = detector_task.build(config)
+        return task, loop.Plan.of(config), validation.build(config, task)
+
+    def train(run, steps=STEPS):
+        task, plan, measured = prepared(steps)
+        loop.train(task, plan, run, measured)
+
+    map_step = functools.cache(Replicas.map_step)
+    with toy_detector(), mock.patch.object(Replicas, "map_step", map_step):
+        yield train
+
+
+def end_of(run: Path) -> dict:
+    """All that the newest checkpoint of a run holds, and what else must be the same."""
+    folder = run / "checkpoints"
+    newest = folder / str(whole_steps(folder)[-1])
+    with ocp.StandardCheckpointer() as checkpointer:
+        stored = {key: checkpointer.restore(newest / key) for key in ("model", "training")}
+    leaves = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree.leaves_with_path(stored)}
+    unfinished = [path.name for path in folder.iterdir() if not path.name.isdigit()]
+    assert not unfinished
+    return leaves | {"steps": whole_steps(folder), "scores": Scores(run).steps}
+
+
+def assert_same(found: dict, wanted: dict) -> None:
+    assert found.keys() == wanted.keys()
+    for name, value in wanted.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(train, tmp_path_factory):
+    """The end of a run of so many steps that nothing happens to."""
+
+    @functools.cache
+    def end(steps=STEPS):
+        run = tmp_path_factory.mktemp("undisturbed")
+        train(run, steps)
+        return end_of(run)
+
+    return end
+
+
+def test_a_kill_at_any_change_of_the_run_directory_changes_no_bit(train, undisturbed, tmp_path):
+    options = {"ignored": ("tensorboard", "deleted"), "discarded": "orbax-checkpoint-tmp"}
+    with moments(tmp_path / "run", tmp_path / "copies", **options) as found:
+        train(tmp_path / "run")
+    print(f"{len(found.copies)} states before {len(found.changes)} changes")
+    seen = " ".join(found.changes)
+    for what in ("2.orbax-checkpoint-tmp", "scores.json.partial", "metrics.csv.partial", "2 "):
+        assert f"os.rename {what}" in seen
+    assert len(found.copies) > 40
+    for run in found.copies:
+        train(run)
+        assert_same(end_of(run), undisturbed())
+
+
+def command(settings, run, steps=STEPS, *overrides):
     program = [sys.executable, "-m", "tests.training.toy_program", "train"]
-    return [*program, "--config=multi_model", f"--workdir={run}", *options, *overrides]
+    options = [f"--config.{setting}" for setting in (*settings, f"steps={steps}", *overrides)]
+    return [*program, "--config=multi_model", f"--workdir={run}", *options]
 
 
-def start(command, log, pause_s=0.05, **options):
-    """The process of a command, with what it says added to a file."""
+@contextlib.contextmanager
+def started(command, run, pause_s=1.0, **options):
+    """The process of a command; what it says is added to a file of the run directory."""
     env = os.environ | {"JAX_PLATFORMS": "cpu", "PAUSE_S": str(pause_s)}
-    with open(log, "ab") as file:
-        return subprocess.Popen(command, cwd=ROOT, env=env, stdout=file, stderr=file, **options)
+    with open(run / "said.txt", "ab") as file:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=env, stdout=file, stderr=file, start_new_session=True, **options
+        )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def said(run) -> str:
+    return (run / "said.txt").read_text()[-3000:]
 
 
 def at(run: Path, moment: str, least: int) -> bool:
@@ -82,9 +167,7 @@ def at(run: Path, moment: str, least: int) -> bool:
     if moment == "save":
         return any("tmp" in name for name in names)
     if moment == "evaluation":
-        scores = run / "scores.json"
-        known = json.loads(scores.read_text())["steps"] if scores.exists() else {}
-        return newest > 0 and newest % EVALUATE_EVERY == 0 and str(newest) not in known
+        return newest > 0 and newest % EVALUATE_EVERY == 0 and newest not in Scores(run).steps
     return True
 
 
@@ -99,55 +182,34 @@ def wait_for(process, run, moment, least) -> bool:
     return False
 
 
-def arrays(run: Path) -> dict:
-    """All that the newest checkpoint of a run holds, and its step."""
-    step = whole_steps(run / "checkpoints")[-1]
-    with ocp.StandardCheckpointer() as checkpointer:
-        items = ("model", "training")
-        stored = {k: checkpointer.restore(run / "checkpoints" / str(step) / k) for k in items}
-    return {"step": step} | {
-        jax.tree_util.keystr(k): v for k, v in jax.tree.leaves_with_path(stored)
-    }
+def test_a_killed_process_is_resumed_to_the_same_bits(settings, train, undisturbed, tmp_path):
+    with started(command(settings, tmp_path), tmp_path) as process:
+        assert wait_for(process, tmp_path, "step", SAVE_EVERY), said(tmp_path)
+        process.kill()
+        assert process.wait(PATIENCE_S) == -signal.SIGKILL
+    assert whole_steps(tmp_path / "checkpoints") == [SAVE_EVERY]
+    train(tmp_path)
+    assert_same(end_of(tmp_path), undisturbed())
 
 
-def assert_same_end(run, other):
-    found, wanted = arrays(run), arrays(other)
-    assert found.keys() == wanted.keys()
-    for name, value in wanted.items():
-        np.testing.assert_array_equal(found[name], value, err_msg=name)
-    assert Scores(run).steps == Scores(other).steps
-    assert whole_steps(run / "checkpoints") == whole_steps(other / "checkpoints")
-
-
-@pytest.fixture(scope="module")
-def undisturbed(people, lifters, tmp_path_factory):
-    run = tmp_path_factory.mktemp("undisturbed")
-    assert start(guided(people, lifters, run), run / "said.txt", 0).wait(PATIENCE_S) == 0, said(run)
-    return run
-
-
-def said(run) -> str:
-    return (run / "said.txt").read_text()[-3000:]
-
-
-def test_kills_change_no_bit(people, lifters, undisturbed, tmp_path):
-    run, draw, done = tmp_path, random.Random(0), []
-    command = guided(people, lifters, run)
+@pytest.mark.slow
+def test_many_kills_change_no_bit(settings, train, undisturbed, tmp_path):
+    draw, done = random.Random(0), []
     for kill in range(KILLS):
-        process = start(command, run / "said.txt")
         moment = MOMENTS[kill % len(MOMENTS)]
-        if wait_for(process, run, moment, kill * STEPS // (KILLS + 1)):
-            time.sleep(draw.uniform(0, 0.2 if moment == "step" else 0.01))
-            process.kill()
-        if process.wait(PATIENCE_S) == -signal.SIGKILL:
-            done.append(next(name for name in ("save", "evaluation", "step") if at(run, name, 0)))
-        else:
-            assert process.returncode == 0, said(run)
-    assert start(command, run / "said.txt", 0).wait(PATIENCE_S) == 0, said(run)
+        with started(command(settings, tmp_path, MANY), tmp_path, 0.05) as process:
+            if wait_for(process, tmp_path, moment, kill * MANY // (KILLS + 1)):
+                time.sleep(draw.uniform(0, 0.2 if moment == "step" else 0.01))
+                process.kill()
+            if process.wait(PATIENCE_S) == -signal.SIGKILL:
+                order = ("save", "evaluation", "step")
+                done.append(next(name for name in order if at(tmp_path, name, 0)))
+            else:
+                assert process.returncode == 0, said(tmp_path)
     print({name: done.count(name) for name in MOMENTS})
     assert done
-    assert_same_end(run, undisturbed)
-    assert not any("tmp" in path.name for path in (run / "checkpoints").iterdir())
+    train(tmp_path, MANY)
+    assert_same(end_of(tmp_path), undisturbed(MANY))
 
 
 def ended_by(process, number, group=False) -> int:
@@ -162,22 +224,30 @@ def ended_by(process, number, group=False) -> int:
     raise TimeoutError(f"process {process.pid} does not end")
 
 
-def test_a_process_told_to_end_saves_and_asks_for_a_retry(people, lifters, undisturbed, tmp_path):
+@pytest.mark.parametrize(
+    ("when", "steps"),
+    [(("step",), STEPS), pytest.param(("step", "evaluation"), MANY, marks=pytest.mark.slow)],
+)
+def test_a_process_told_to_end_saves_and_asks_for_a_retry(
+    settings, train, undisturbed, tmp_path, when, steps
+):
     """As a scheduler does it: to all processes of the job, those that read pictures too."""
-    workers = "--config.data.cache=False", "--config.data.workers=1"
-    command, steps = guided(people, lifters, tmp_path, *workers), [0]
-    for moment in ("step", "evaluation"):
-        process = start(command, tmp_path / "said.txt", start_new_session=True)
-        assert wait_for(process, tmp_path, moment, steps[-1] + 1), said(tmp_path)
-        status = ended_by(process, signal.SIGTERM, group=True)
+    workers = "data.cache=False", "data.workers=1"
+    saved = [0]
+    for moment in when:
+        with started(command(settings, tmp_path, steps, *workers), tmp_path) as process:
+            assert wait_for(process, tmp_path, moment, saved[-1] + 1), said(tmp_path)
+            status = ended_by(process, signal.SIGTERM, group=True)
         assert status == Preempted.EX_TEMPFAIL, said(tmp_path)
-        steps.append(whole_steps(tmp_path / "checkpoints")[-1])
-        assert f"step {steps[-1]} is saved; run again to go on" in said(tmp_path)
-    assert start(command, tmp_path / "said.txt", 0).wait(PATIENCE_S) == 0, said(tmp_path)
-    assert_same_end(tmp_path, undisturbed)
+        saved.append(whole_steps(tmp_path / "checkpoints")[-1])
+        assert f"step {saved[-1]} is saved; run again to go on" in said(tmp_path)
+    train(tmp_path, steps)
+    assert_same(end_of(tmp_path), undisturbed(steps))
     starts = json.loads((tmp_path / "versions.json").read_text())["starts"]
-    assert [one["step"] for one in starts] == steps
-    assert 0 < steps[1] <= steps[2] < STEPS
+    assert [one["step"] for one in starts] == saved
+    assert saved == sorted(saved)
+    assert saved[1] > 0
+    assert saved[-1] < steps
 
 
 def test_ctrl_c_saves_too_and_ends_as_shells_expect(people, tmp_path):
@@ -187,9 +257,9 @@ def test_ctrl_c_saves_too_and_ends_as_shells_expect(people, tmp_path):
     }  # fmt: skip
     command = [sys.executable, "-m", "liftjax", "train", "--config=lifter", f"--workdir={tmp_path}"]
     command += [f"--config.{key}={value}" for key, value in options.items()]
-    process = start(command, tmp_path / "said.txt")
-    assert wait_for(process, tmp_path, "step", 1), said(tmp_path)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(PATIENCE_S) == 130, said(tmp_path)
+    with started(command, tmp_path) as process:
+        assert wait_for(process, tmp_path, "step", 1), said(tmp_path)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE_S) == 130, said(tmp_path)
     step = whole_steps(tmp_path / "checkpoints")[-1]
     assert f"step {step} is saved" in said(tmp_path)

@@ -113,12 +113,19 @@ class Run:
 def train_run(recipe: str, settings: Mapping[str, Any], source: Source, **about) -> Run:
     """A run of the recipe with `settings`, dotted keys; values that are runs become references."""
     parents = tuple(value for value in settings.values() if isinstance(value, Run))
+    named = {k: f"run:{v.id}" if isinstance(v, Run) else v for k, v in settings.items()}
+    name, content = _content(recipe, (("data.dir", source.reference), *named.items()))
+    return Run(id=name, recipe=content, parents=parents, source=source, **about)
+
+
+@functools.cache  # a plan and its report ask for the same runs hundreds of times
+def _content(recipe: str, settings: tuple[tuple[str, Any], ...]) -> tuple[str, Mapping[str, Any]]:
+    """The name and the content of a recipe with `settings`."""
     config = load_recipe(recipe)
-    set_value(config, "data.dir", source.reference)
-    for key, value in settings.items():
-        set_value(config, key, f"run:{value.id}" if isinstance(value, Run) else value)
+    for key, value in settings:
+        set_value(config, key, value)
     content = config.to_dict()
-    return Run(id=digest(content), recipe=content, parents=parents, source=source, **about)
+    return digest(content), content
 
 
 def given_run(directory: str, source: Source, **about) -> Run:

@@ -1,24 +1,31 @@
-"""The whole command, killed again and again, or run twice at once, ends as one left in peace.
+"""The whole command, killed anywhere, or run twice at once, ends as one left in peace.
 
 Training, data and pictures are toys; plan, bookkeeping, tables and the report's numbers are the
-command's own.
-LIFTJAX_KILLS sets how many times it is killed; the default keeps the suite short.
+command's own. LIFTJAX_KILLS sets how many times the slow test kills it.
 """
 
 import collections
+import dataclasses
+import functools
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from liftjax.cli import main
+from liftjax.experiments.paper import command, execute
 from liftjax.experiments.paper.command import make_plan
-from liftjax.experiments.paper.scales import TINY
+from liftjax.experiments.paper.report import document
+from liftjax.experiments.paper.scales import SCALES, TINY
 from tests.experiments.paper import toy_runs
+from tests.kills import Moments, moments
 
 ROOT = Path(__file__).parents[3]
 KILLS = int(os.environ.get("LIFTJAX_KILLS", 6))
@@ -27,13 +34,36 @@ RUN_S = 0.15  # that a toy trains, and that it measures
 PATIENCE_S = 300
 
 
+@pytest.fixture(scope="module", autouse=True)
+def toys():
+    """Toys for what is done in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        toy_runs.install(patch.setattr)
+        toy_runs.install_data_and_pictures(patch.setattr)
+        patch.setattr(execute, "_PATIENCE", 0.01)
+        patch.setattr(document, "source_revision", lambda: {})  # of git, in a process
+        yield
+
+
+@pytest.fixture
+def log(tmp_path, monkeypatch):
+    """What toys write down; the work directory goes beside it."""
+    path = tmp_path / "all" / "log.txt"
+    path.parent.mkdir()
+    monkeypatch.setenv(toy_runs.LOG, str(path))
+    return path
+
+
+def arguments(workdir, tables=TABLES):
+    return ["tables", *tables, "--scale", "tiny", "--workdir", str(workdir)]
+
+
 def start(workdir, log):
-    command = [sys.executable, "-m", "tests.experiments.paper.toy_program", "tables", *TABLES]
-    command += ["--scale", "tiny", "--workdir", str(workdir)]
+    program = [sys.executable, "-m", "tests.experiments.paper.toy_program", *arguments(workdir)]
     env = os.environ | {"JAX_PLATFORMS": "cpu", toy_runs.LOG: str(log)}
     env |= {toy_runs.PAUSE_S: str(RUN_S)}
     with open(said(log), "ab") as file:
-        return subprocess.Popen(command, cwd=ROOT, env=env, stdout=file, stderr=file)
+        return subprocess.Popen(program, cwd=ROOT, env=env, stdout=file, stderr=file)
 
 
 def said(log):
@@ -49,11 +79,11 @@ def finish(process, log):
 
 
 def report(workdir):
-    """What was measured, without what differs from start to start: times and the typed command."""
+    """What was measured, without what differs from start to start: times, command, versions."""
     found = json.loads((workdir / "report" / "report.json").read_text())
     for run in found["runs"]:
         assert run.pop("seconds") >= 0
-    assert str(workdir) in found.pop("command")
+    del found["command"], found["versions"]
     return found
 
 
@@ -64,10 +94,10 @@ def runs():
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    """The work directory of a command that nobody killed."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    finish(start(folder / "work", folder / "log.txt"), folder / "log.txt")
-    return folder / "work"
+    """The report of a command that nobody killed."""
+    workdir = tmp_path_factory.mktemp("undisturbed") / "work"
+    assert main(arguments(workdir)) == 0
+    return report(workdir)
 
 
 def kill_when(process, reached, delay) -> bool:
@@ -95,8 +125,56 @@ def assert_done_once(log, runs, kills):
     assert len(measured) - len(set(measured)) <= kills
 
 
-def test_kills_lose_no_finished_run_and_change_no_number(runs, undisturbed, tmp_path):
-    workdir, log, draw, killed = tmp_path / "work", tmp_path / "log.txt", random.Random(0), 0
+def assert_nothing_unfinished(workdir):
+    assert not [p for p in workdir.rglob("*") if "partial" in p.name or "tmp" in p.name]
+
+
+@pytest.fixture
+def changes(monkeypatch):
+    """`moments` of all but locks, which end with their process, and of what is within a data set
+    that is being built, which the tests of `data_prep` look at."""
+    before = Moments.before
+
+    def before_some(found, event, paths):
+        _, *place = paths[0].relative_to(found.directory).parts
+        if place[:1] != ["locks"] and (place[:1] != ["data"] or len(place) < 3):
+            before(found, event, paths)
+
+    monkeypatch.setattr(Moments, "before", before_some)
+    return functools.partial(moments, ignored=("locks",))
+
+
+def test_from_whatever_a_kill_leaves_the_command_goes_on(log, changes, tmp_path, monkeypatch):
+    """Of one lifter and the detectors of one table, which are all done alike."""
+    scale = dataclasses.replace(TINY, lifters={"simple_baseline": {}})
+    monkeypatch.setitem(SCALES, "tiny", scale)
+    monkeypatch.setattr(toy_runs, "STEPS", 2)
+    tables, workdir = ("relu", "gt"), log.parent / "work"
+    with changes(log.parent, tmp_path / "store") as found:
+        assert main(arguments(workdir, tables)) == 0
+    runs, wanted = make_plan(tables, ["synthetic"], scale, [0]).runs(), report(workdir)
+    assert len(found.copies) > 10 * len(runs)
+    for copy in found.copies:
+        print(f"killed: {copy}")
+        shutil.rmtree(log.parent)
+        shutil.copytree(copy, log.parent)
+        assert main(arguments(workdir, tables)) == 0
+        assert_done_once(log, runs, kills=1)
+        assert report(workdir) == wanted
+        assert_nothing_unfinished(workdir)
+
+
+def test_a_killed_process_lets_go_of_its_run(runs, undisturbed, log):
+    workdir = log.parent / "work"
+    assert kill_when(start(workdir, log), lambda: len(lines(log)) > 25, RUN_S / 20)
+    assert main(arguments(workdir)) == 0
+    assert_done_once(log, runs, kills=1)
+    assert report(workdir) == undisturbed
+
+
+@pytest.mark.slow
+def test_kills_lose_no_finished_run_and_change_no_number(runs, undisturbed, log):
+    workdir, draw, killed = log.parent / "work", random.Random(0), 0
     all_steps = toy_runs.STEPS * sum(bool(run.recipe) for run in runs)
 
     def moment(kill):
@@ -115,14 +193,32 @@ def test_kills_lose_no_finished_run_and_change_no_number(runs, undisturbed, tmp_
     print(f"killed {killed} times; {len(lines(log))} lines of work")
     assert killed >= KILLS // 2
     assert_done_once(log, runs, killed)
-    assert report(workdir) == report(undisturbed)
-    assert not [p for p in workdir.rglob("*") if "partial" in p.name or "tmp" in p.name]
+    assert report(workdir) == undisturbed
+    assert_nothing_unfinished(workdir)
 
 
-def test_two_processes_share_the_work(runs, undisturbed, tmp_path):
-    workdir, log = tmp_path / "work", tmp_path / "log.txt"
+@pytest.mark.slow
+def test_two_processes_share_the_work(runs, undisturbed, log):
+    workdir = log.parent / "work"
     processes = [start(workdir, log) for _ in range(2)]
     for process in processes:
         finish(process, log)
     assert_done_once(log, runs, kills=0)
-    assert report(workdir) == report(undisturbed)
+    assert report(workdir) == undisturbed
+
+
+def test_two_at_once_share_the_work(runs, undisturbed, log, monkeypatch):
+    monkeypatch.setenv(toy_runs.PAUSE_S, "0.02")
+    workdir, began = log.parent / "work", threading.Barrier(2)
+
+    def work():
+        began.wait(PATIENCE_S)
+        command.run(TABLES, str(workdir), scale="tiny")
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE_S)
+    assert_done_once(log, runs, kills=0)
+    assert report(workdir) == undisturbed

@@ -23,6 +23,7 @@ from tests.data.builders import make_record
 
 LOG, PAUSE_S = "TOY_LOG", "TOY_PAUSE_S"
 SAVED, STEPS = "saved.txt", 10
+OWN_FILES = (SAVED, "metrics.csv", "config.json", "toy.json")  # of a run directory
 
 
 def install(replace=setattr) -> None:

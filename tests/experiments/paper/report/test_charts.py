@@ -96,8 +96,7 @@ def test_short_curves_lose_nothing_but_what_is_too_much(count):
     assert len(charts.thin(curve)["step"]) == min(count, charts.CURVE_POINTS)
 
 
-def test_the_library_is_of_the_version_that_the_charts_are_written_for(report):
+def test_the_charts_are_written_for_a_version_of_the_library_that_is_there(report):
     specification = next(iter(charts.charts(report).values()))
     wanted = specification["$schema"].split("/v")[-1].removesuffix(".json").split(".")[:2]
     assert ".".join(wanted) in vl_convert.get_vegalite_versions()
-    assert "vegaEmbed" in charts.library()

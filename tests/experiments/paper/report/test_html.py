@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from liftjax.experiments.paper.report import html
+from liftjax.experiments.paper.report import charts, html
 from tests.experiments.paper.report.sample_report import HOSTILE, sample_report, write_figures
 
 
@@ -41,23 +41,38 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def elements(folder):
-    return _Elements(html.page(sample_report(), folder))
+def path(folder):
+    return html.write(sample_report(), folder)
+
+
+@pytest.fixture(scope="module")
+def elements(path):
+    return _Elements(path.read_text())
+
+
+@pytest.fixture(scope="module")
+def sample_charts():
+    return charts.charts(sample_report())
+
+
+@pytest.fixture
+def same_charts(monkeypatch, sample_charts):
+    """The sample's charts in every page: they take most of its time."""
+    monkeypatch.setattr(html.charts, "charts", lambda report: sample_charts)
 
 
 def data(elements: _Elements, name: str):
     return json.loads(elements.scripts[f"data-{name}"])
 
 
-def test_the_page_is_one_small_file(folder):
-    path = html.write(sample_report(), folder)
+def test_the_page_is_one_small_file(path, folder):
     assert path.name == "report.html"
     assert path.stat().length < 700_000
     assert [file.name for file in folder.iterdir() if "unfinished" in file.name] == []
 
 
-def test_the_same_report_gives_the_same_page(folder):
-    assert html.page(sample_report(), folder) == html.page(sample_report(), folder)
+def test_the_same_report_gives_the_same_page(path, folder):
+    assert html.page(sample_report(), folder) == path.read_text()
 
 
 def test_a_page_asks_for_nothing_outside_itself(elements):
@@ -81,16 +96,17 @@ def test_runs_are_held_whole(elements):
         assert held["curve"]["step"] == run["curve"]["step"]  # short enough to be kept
 
 
-def test_a_number_of_runs_that_were_not_trained_here_is_no_link(folder):
+@pytest.mark.usefixtures("same_charts")
+def test_a_number_of_runs_that_were_not_trained_here_is_no_link(path, folder):
     report = sample_report()
-    links = html.page(report, folder).count("<td data-sort=")
+    links = path.read_text().count("<td data-sort=")
     report["tables"][1]["rows"][0]["cells"][0]["runs"] = ["ground-truth"]
     elements = _Elements(html.page(report, folder))
     assert "ground-truth" not in str(elements.tags)
     assert sum(tag == "td" and "data-sort" in a for tag, a in elements.tags) == links
 
 
-def test_texts_are_escaped(folder):
+def test_texts_are_escaped(elements, folder):
     report = sample_report()
     report["title"] = report["command"] = report["findings"][0]["claim"] = HOSTILE
     table = report["tables"][0]
@@ -98,8 +114,8 @@ def test_texts_are_escaped(folder):
     report["runs"][0]["title"] = report["poses"]["samples"][0]["title"] = HOSTILE
     text = html.page(report, folder)
     assert HOSTILE not in text
-    usual, hostile = _Elements(html.page(sample_report(), folder)), _Elements(text)
-    assert [tag for tag, _ in hostile.tags] == [tag for tag, _ in usual.tags]
+    hostile = _Elements(text)
+    assert [tag for tag, _ in hostile.tags] == [tag for tag, _ in elements.tags]
     assert data(hostile, "runs")[0]["title"] == HOSTILE
     assert data(hostile, "poses")["frames"][0]["title"] == HOSTILE
     assert HOSTILE in json.dumps(data(hostile, "charts")).replace(r"\"", '"').replace(r"\\", "\\")
@@ -115,6 +131,7 @@ def test_numbers_that_are_none_become_gaps(folder):
     assert data(_Elements(text), "runs")[0]["curve"]["loss"][0] is None
 
 
+@pytest.mark.usefixtures("same_charts")
 def test_figures_without_a_file_are_left_out(tmp_path, elements):
     images = [a["src"] for tag, a in elements.tags if tag == "img"]
     assert len(images) == len(sample_report()["figures"])
@@ -128,6 +145,7 @@ def test_the_charts_library_is_there_compressed(elements):
     assert b"vegaEmbed" in zlib.decompress(packed)
 
 
+@pytest.mark.usefixtures("same_charts")
 def test_differences_are_those_of_the_printed_numbers(folder):
     report = sample_report(same_data=True)
     report["tables"][1]["rows"][0]["cells"][1] |= {"value": 56.1249, "published": 56.13}
@@ -135,6 +153,7 @@ def test_differences_are_those_of_the_printed_numbers(folder):
     assert "56.13 <i>\N{MINUS SIGN}0.01</i>" in text
 
 
+@pytest.mark.usefixtures("same_charts")
 def test_names_of_the_program_are_shown_as_a_reader_knows_them(folder):
     report = sample_report()
     report["runs"][2] |= {"method": "ft2d", "detector": "dwpose"}

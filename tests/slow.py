@@ -1,0 +1,18 @@
+"""Which of many cases of one property the default run has."""
+
+from collections.abc import Iterable
+
+import pytest
+
+
+def one_in(every: int, cases: Iterable) -> list:
+    """Every n-th case as it is; the others under the marker `slow`.
+
+    Args:
+      every: n.
+      cases: values, or tuples of them, for `pytest.mark.parametrize`.
+    """
+    tuples = [case if isinstance(case, tuple) else (case,) for case in cases]
+    return [
+        pytest.param(*t, marks=pytest.mark.slow if i % every else ()) for i, t in enumerate(tuples)
+    ]
