@@ -1,5 +1,6 @@
 """Settings that every test runs under, and the golden arrays."""
 
+import gc
 import json
 import os
 import shutil
@@ -58,9 +59,18 @@ def pytest_collection_modifyitems(items):
 def optimized():
     """What the module compiles is optimised as it is for users."""
     before = jax.config.read("jax_disable_most_optimizations")
+    jax.clear_caches()  # of what was compiled without
     jax.config.update("jax_disable_most_optimizations", False)
     yield
     jax.config.update("jax_disable_most_optimizations", before)
+    jax.clear_caches()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _little_garbage_to_look_through():
+    """What a module has left, such as compiled programs, is not searched for garbage later on."""
+    yield
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,8 @@ from liftjax.inference.lifting import Lifting, load_lifters
 from liftjax.inference.results import row_dtype
 from liftjax.skeletons import convert, get_skeleton
 
+pytestmark = pytest.mark.usefixtures("optimized")
+
 H36M = get_skeleton("human36m")
 SIZE = np.array([640.0, 480.0])
 
