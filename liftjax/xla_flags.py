@@ -22,6 +22,7 @@ import ctypes
 import importlib.util
 import os
 import re
+import sys
 from collections.abc import MutableMapping
 from pathlib import Path
 
@@ -84,13 +85,13 @@ def keep_freed_memory(environment: MutableMapping[str, str] | None = None) -> bo
 
     A step on a CPU allocates its activations anew. By default glibc returns them to the kernel
     after every step, and the kernel clears tens of thousands of pages for the next one. With this
-    the process keeps the most that it has needed until it ends. For processes that jax does not
-    run in yet, computing on a CPU, with glibc.
+    the process keeps the most that it has needed until it ends. Does nothing if jax is imported
+    already, if it will not compute on a CPU, or without glibc.
     """
     environment = os.environ if environment is None else environment
     chosen = any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in environment)
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
-    if chosen or mallopt is None or not on_cpu(environment):
+    if chosen or mallopt is None or "jax" in sys.modules or not on_cpu(environment):
         return False
     return all(mallopt(option, value) for option, value in _MALLOC_SETTINGS)
 

@@ -207,7 +207,8 @@ def build(out_dir, *, processes: int | None = None, **settings) -> None:
       **settings: see :func:`plan`.
     """
     made = plan(**settings)
-    building.build(made, out_dir, processes=processes or usual_processes(made))
+    processes = usual_processes(made) if processes is None else processes
+    building.build(made, out_dir, processes=processes)
 
 
 def usual_processes(made: Plan) -> int:
@@ -268,5 +269,6 @@ def run(args: argparse.Namespace) -> None:
         difficulty=Difficulty(occluded=args.occluded, camouflage=args.camouflage),
         clip_frames=args.clip_frames,
     )
-    args.processes = args.processes or usual_processes(made)
+    if args.processes is None:
+        args.processes = usual_processes(made)
     build_from_args(made, args)
