@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from data_prep import __main__ as command
 from data_prep.contact_sheet import contact_sheet
 from data_prep.synthetic import build
 from liftjax.data.records import PoseDataset
@@ -86,3 +87,8 @@ def test_mistakes_are_named(tmp_path, flags, message):
     with pytest.raises(LiftjaxError, match=message):
         build.run(parser.parse_args(["--out", str(tmp_path / "set"), *flags]))
     assert not (tmp_path / "set").exists()
+
+
+def test_no_process_is_refused(tmp_path, capsys):
+    assert command.main(["synthetic", "--out", str(tmp_path / "set"), "--processes", "0"]) == 2
+    assert "--processes 0: give 1 or more" in capsys.readouterr().err
