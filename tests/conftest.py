@@ -17,9 +17,17 @@ if OWN_CACHE:
     os.environ[CACHE_VARIABLE] = OWN_CACHE
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
-# XLA compiles twice as fast without most of its optimisations. A module whose numbers are those of
-# the programs as users run them asks for the fixture `optimized`.
-os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+# XLA compiles twice as fast without most of its optimisations, and small programs twice as fast
+# again without its MLIR emitters, each of which loads all dialects anew. With 0, the tests run the
+# programs that users run.
+if "JAX_DISABLE_MOST_OPTIMIZATIONS" not in os.environ:
+    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false"
+    os.environ["XLA_FLAGS"] = flags.strip()
+
+# Two workers have the cores: threads of libraries would wait for each other, and spin meanwhile.
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
 
 import jax  # noqa: E402  (reads the variables)
 import numpy as np  # noqa: E402
@@ -53,17 +61,6 @@ def pytest_collection_modifyitems(items):
         return next((i for i, s in enumerate(LONGEST) if item.nodeid.startswith(s)), len(LONGEST))
 
     items.sort(key=place)
-
-
-@pytest.fixture(scope="module")
-def optimized():
-    """What the module compiles is optimised as it is for users."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.clear_caches()  # of what was compiled without
-    jax.config.update("jax_disable_most_optimizations", False)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
-    jax.clear_caches()
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -5,6 +5,11 @@ from collections.abc import Iterable
 import pytest
 
 
+def slow(*values):
+    """A case for `pytest.mark.parametrize` that the default run leaves out."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 def one_in(every: int, cases: Iterable) -> list:
     """Every n-th case as it is; the others under the marker `slow`.
 
@@ -13,6 +18,4 @@ def one_in(every: int, cases: Iterable) -> list:
       cases: values, or tuples of them, for `pytest.mark.parametrize`.
     """
     tuples = [case if isinstance(case, tuple) else (case,) for case in cases]
-    return [
-        pytest.param(*t, marks=pytest.mark.slow if i % every else ()) for i, t in enumerate(tuples)
-    ]
+    return [slow(*t) if i % every else pytest.param(*t) for i, t in enumerate(tuples)]

@@ -15,6 +15,7 @@ from liftjax.registry import create_lifter
 from liftjax.skeletons import get_skeleton
 from liftjax.training import run as training
 from tests.data.builders import DOT_JOINT, make_dataset, make_record
+from tests.slow import slow
 
 
 class BrightestPixel(nnx.Module):
@@ -148,8 +149,9 @@ def by_hand(lifter, dataset, before, flip=False):
     return poses
 
 
-@pytest.mark.parametrize("flip", [False, True])
-@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize(
+    ("causal", "flip"), [slow(False, False), (False, True), (True, False), slow(True, True)]
+)
 def test_a_temporal_lifter_is_evaluated_on_whole_clips(clips, causal, flip, monkeypatch):
     monkeypatch.setattr(prediction, "_SLIDE", 10)  # several windows a clip
     lifter = create_lifter("videopose3d", num_frames=9, rngs=nnx.Rngs(0), channels=8, causal=causal)

@@ -69,7 +69,7 @@ def exported(module, lifters, devices: int, precision: str, platforms) -> jax.ex
 
 @pytest.mark.parametrize(
     ("devices", "name", "precision"),
-    one_in(5, itertools.product((1, 8), DETECTORS, ("float32", "bfloat16"))),
+    one_in(8, itertools.product((8, 1), DETECTORS, ("bfloat16", "float32"))),
 )
 def test_the_guided_step_lowers(name, devices, precision, lifters):
     remat = precision == "bfloat16"

@@ -18,6 +18,7 @@ from tests.goldens import weights
 torch = pytest.importorskip("torch")
 
 from liftjax.benchmark import torch_peer  # noqa: E402
+from tests.slow import slow  # noqa: E402
 
 SMALL_VP = {"channels": 24, "dropout": 0.0}
 LIFTERS = {  # name, sizes; the published sizes with one frame are compared with upstream below
@@ -44,10 +45,15 @@ LIFTERS = {  # name, sizes; the published sizes with one frame are compared with
     ),
 }
 DETECTORS = {"HRNet": "hrnet_tiny", "RTMPose": "rtmpose_tiny"}
-SLOW = (  # as the others are
-    "RTMPose", "hrnet_w32", "hrnet_w48", "rtmpose_m", "rtmpose_l", "rtmpose_x", "dwpose_m",
-    "dwpose_l",
-)  # fmt: skip
+QUICK = (
+    "VP",
+    "VP, strided, causal",
+    "MixSTE",
+    "hrnet_tiny",
+    "rtmpose_tiny",
+    "videopose3d",
+    "mixste",
+)
 UPSTREAM = {  # the twin's outputs and the proposed tolerance, relative to their root mean square
     "hrnet_w32_384x288": ("hrnet_w32", 17, ("heatmap",), 5e-5),
     "rtmpose_m_256x192": ("rtmpose_m", 17, ("pred_x", "pred_y"), 5e-4),
@@ -59,7 +65,7 @@ UPSTREAM = {  # the twin's outputs and the proposed tolerance, relative to their
 
 
 def cases(names):
-    return [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in names]
+    return [n if n in QUICK else slow(n) for n in names]
 
 
 def off(got, want):

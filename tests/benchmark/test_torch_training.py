@@ -20,9 +20,10 @@ torch = pytest.importorskip("torch")
 
 from liftjax.benchmark.torch_peer import capture, compiling, trainers  # noqa: E402
 from liftjax.benchmark.torch_peer.trainers import WAYS  # noqa: E402
+from tests.slow import slow  # noqa: E402
 
 DETECTORS = {"heatmap": "hrnet_tiny", "simcc": "rtmpose_tiny"}
-WHOLE = ["heatmap", pytest.param("simcc", marks=pytest.mark.slow)]  # which takes a minute
+WHOLE = [slow("heatmap"), slow("simcc")]
 LIFTERS = {
     "simple_baseline": {"linear_size": 32, "num_stages": 1},
     "videopose3d": {"channels": 32},
@@ -161,10 +162,13 @@ def ours(detector, lifters):
 
 @pytest.mark.parametrize(
     ("detector", "count"),
-    [("heatmap", 0), ("heatmap", 1), ("simcc", 4)]
-    + [
-        pytest.param(*c, marks=pytest.mark.slow)
-        for c in (("heatmap", 4), ("simcc", 0), ("simcc", 1))
+    [
+        slow("heatmap", 0),
+        ("heatmap", 1),
+        slow("heatmap", 4),
+        slow("simcc", 0),
+        slow("simcc", 1),
+        slow("simcc", 4),
     ],
     indirect=["detector"],
 )

@@ -11,6 +11,7 @@ from liftjax.data.pipeline import evaluation_batches, train_batches
 from liftjax.data.records import PoseDataset
 from liftjax.errors import LiftjaxError
 from tests.data.builders import DOT_JOINT, IMAGE_SIZE, make_dataset, make_record
+from tests.slow import slow
 
 CROP = (96, 64)
 EVERYTHING = {"flip": 0.5, "rotation": 40.0, "scale": 0.3, "color": 0.3, "roll": 15.0}
@@ -44,7 +45,12 @@ def test_nothing_is_augmented_unless_asked_for(dataset):
 
 @pytest.mark.parametrize(
     "options",
-    [{"num_workers": 1}, {"num_workers": 2}, {"cache": True}, {"num_workers": 2} | {"cache": True}],
+    [
+        slow({"num_workers": 1}),
+        slow({"num_workers": 2}),
+        {"cache": True},
+        {"num_workers": 2} | {"cache": True},
+    ],
 )
 def test_workers_and_cache_change_nothing_and_a_resumed_run_goes_on(dataset, options):
     plain = take(dataset, 5, augment=EVERYTHING)
@@ -154,6 +160,7 @@ def test_several_data_sets_are_read_as_one(directories):
     np.testing.assert_array_equal(studio.image(2), single[1].image(2))
 
 
+@pytest.mark.slow
 def test_shares_of_data_sets_in_a_batch(directories):
     both = PoseDataset.open(directories, "train")
     for options in ({}, {"num_workers": 2}, {"cache": True}):

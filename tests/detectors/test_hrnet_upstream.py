@@ -19,8 +19,6 @@ from liftjax.detectors.hrnet import HRNet
 from liftjax.losses import heatmap_loss
 from tests.goldens.weights import fill_state_dict, fingerprint, input_arrays
 
-pytestmark = pytest.mark.usefixtures("optimized")
-
 STEPS = 4
 LEARNING_RATE = 1e-3
 ADAM = optax.adam(LEARNING_RATE, b1=0.9, b2=0.999, eps=1e-8)
@@ -141,6 +139,7 @@ def test_heatmaps(hrnet, golden):
     assert _off(_heat_BKHW(heat), arrays["heatmap"]) < 5e-5
 
 
+@pytest.mark.slow
 def test_training_mode_and_running_statistics(hrnet, golden):
     manifest, arrays = golden("train_batchnorm")
     part = manifest["parts"]["hrnet_w32"]
@@ -158,6 +157,7 @@ def test_training_mode_and_running_statistics(hrnet, golden):
             assert _off(got[name], arrays[f"hrnet_w32/after/{name}"]) < 2e-5, name
 
 
+@pytest.mark.slow
 def test_losses(trained, golden):
     manifest, arrays = golden("train_steps_ft2d")
     tolerance = manifest["suggested_tolerance"]["float32"]["loss"]["relative_per_step"]
@@ -165,6 +165,7 @@ def test_losses(trained, golden):
     assert (relative < tolerance).all(), relative
 
 
+@pytest.mark.slow
 def test_first_step(trained, golden):
     manifest, arrays = golden("train_steps_ft2d")
     tolerance = manifest["suggested_tolerance"]["float32"]
@@ -183,6 +184,7 @@ def test_first_step(trained, golden):
         assert _off(got[use], want[use], LEARNING_RATE) < 9e-3, name
 
 
+@pytest.mark.slow
 def test_last_step(trained, golden):
     manifest, arrays = golden("train_steps_ft2d")
     tolerance = manifest["suggested_tolerance"]["float32"]

@@ -9,6 +9,7 @@ from flax import nnx
 from liftjax.registry import create_detector
 from liftjax.training.state import PureModule
 from tests.equations import equations
+from tests.slow import slow
 
 NARROW, WIDE = jnp.bfloat16, jnp.float32
 NETWORKS = ("hrnet_tiny", "rtmpose_tiny")
@@ -64,7 +65,7 @@ def test_what_leaves_the_network_is_float32(network):
 
 @pytest.mark.parametrize(
     "network",
-    ["hrnet_tiny", pytest.param("rtmpose_tiny", marks=pytest.mark.slow)],
+    [slow("hrnet_tiny"), slow("rtmpose_tiny")],
     indirect=True,
     scope="module",
 )

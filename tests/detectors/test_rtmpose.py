@@ -13,6 +13,7 @@ from liftjax.detectors.spec import SimCCOutput
 from liftjax.errors import LiftjaxError
 from liftjax.registry import create_detector
 from tests.goldens import weights
+from tests.slow import slow
 
 SMALL = {"deepen": 0.33, "widen": 0.0625, "channels": 16, "attention_dim": 8}
 
@@ -25,7 +26,7 @@ def _small(image_size=(64, 32), **options):
     ("file", "name", "image_size", "tolerance"),
     [
         ("rtmpose_m_256x192", "rtmpose_m", (256, 192), 5e-4),
-        pytest.param("rtmpose_l_384x288", "rtmpose_l", (384, 288), 1e-3, marks=pytest.mark.slow),
+        slow("rtmpose_l_384x288", "rtmpose_l", (384, 288), 1e-3),
     ],
 )
 def test_equals_the_original(golden, file, name, image_size, tolerance):

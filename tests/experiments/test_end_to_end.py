@@ -26,9 +26,10 @@ from liftjax.experiments.paper.report import figures
 from liftjax.experiments.paper.scales import SCALES
 from tests.data.builders import make_record
 from tests.experiments import toy_scales
+from tests.slow import slow
 
 ROOT = Path(__file__).parents[2]
-KINDS = ["toy", pytest.param("network", marks=pytest.mark.slow)]
+KINDS = ["toy", slow("network")]
 TABLES = ("3", "gt")  # the fewest runs that have a row of every kind, and figures
 
 

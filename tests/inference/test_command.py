@@ -103,6 +103,7 @@ def test_pictures_of_many_sizes_with_detections(runs, tmp_path):
         np.testing.assert_allclose(person["poses_m"][name], pose_m[0], atol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_batch_and_the_stretches_change_nothing(runs, video, tmp_path, monkeypatch):
     predict(runs, video, "--write", "npz", lifters=(1, 2), out=tmp_path / "one")
     monkeypatch.setattr("liftjax.inference.lifting._STRETCH", 5)
@@ -238,6 +239,7 @@ def test_what_is_read_is_never_written_over(runs, video, tmp_path, capsys):
     assert {path: path.read_bytes() for path in before} == before
 
 
+@pytest.mark.slow
 def test_pictures_and_videos_of_the_same_name_keep_apart(runs, video, tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()

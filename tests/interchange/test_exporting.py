@@ -16,6 +16,7 @@ from liftjax.errors import LiftjaxError
 from liftjax.interchange import exporting, importing, run_directory, weight_files
 from liftjax.training.checkpoints import build_model, load_model, read_meta
 from tests.interchange.checkpoints import SMALL, assert_same, imported, state_dict
+from tests.slow import slow
 
 
 def overrides(name: str) -> list[str]:
@@ -42,9 +43,8 @@ def assert_same_statistics(a, b):
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=pytest.mark.slow if name in ("rtmpose_tiny", "mixste") else ())
-        for name in SMALL
-        if name != "simple_baseline"
+        "videopose3d",
+        *(slow(name) for name in SMALL if name not in ("simple_baseline", "videopose3d")),
     ],
 )
 def test_import_takes_back_what_export_wrote(tmp_path, name, capsys):

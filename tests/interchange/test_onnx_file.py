@@ -15,14 +15,15 @@ pytest.importorskip("jax2onnx")
 onnx = pytest.importorskip("onnx")
 
 from liftjax.interchange import onnx_file, onnx_graph  # noqa: E402
+from tests.slow import one_in, slow  # noqa: E402
 
 CASES = [
-    pytest.param("hrnet_tiny", "maps", marks=pytest.mark.slow),
-    ("hrnet_tiny", "poses"),  # with all lifters
-    pytest.param("rtmpose_tiny", "keypoints", marks=pytest.mark.slow),
+    slow("hrnet_tiny", "maps"),
+    slow("hrnet_tiny", "poses"),  # with all lifters
+    slow("rtmpose_tiny", "keypoints"),
     ("rtmpose_tiny", "rtmlib"),
-    ("dwpose_t", "keypoints"),
-    *((name, "clips") for name in LIFTER_SIZES),
+    slow("dwpose_t", "keypoints"),
+    *one_in(2, ((name, "clips") for name in LIFTER_SIZES)),
 ]
 
 

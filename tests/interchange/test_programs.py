@@ -12,6 +12,7 @@ from liftjax.errors import LiftjaxError
 from liftjax.interchange import programs
 from liftjax.interchange.programs import Decoding
 from tests.interchange.networks import CLIPS, LIFTER_SIZES, network
+from tests.slow import slow
 
 
 def run(program, batch=2):
@@ -27,7 +28,7 @@ def run(program, batch=2):
     return inputs, outputs
 
 
-@pytest.mark.parametrize("name", ["hrnet_tiny", "rtmpose_tiny"])
+@pytest.mark.parametrize("name", ["hrnet_tiny", slow("rtmpose_tiny")])
 def test_maps_and_keypoints(name):
     detector = network(name)
     (image,), (keypoints, scores) = run(programs.detector_program(detector))

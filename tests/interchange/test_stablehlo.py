@@ -11,6 +11,7 @@ from liftjax.errors import LiftjaxError
 from liftjax.interchange import exporting, programs, stablehlo, verify
 from liftjax.interchange.exporting import Options
 from tests.interchange.networks import CLIPS, LIFTER_SIZES, network
+from tests.slow import slow
 
 SMALL = ["linear_size=8"]
 
@@ -18,8 +19,8 @@ SMALL = ["linear_size=8"]
 @pytest.mark.parametrize(
     ("name", "head"),
     [
-        ("hrnet_tiny", "poses"),
-        pytest.param("rtmpose_tiny", "maps", marks=pytest.mark.slow),
+        slow("hrnet_tiny", "poses"),
+        slow("rtmpose_tiny", "maps"),
         ("dwpose_t", "keypoints"),
     ],
 )

@@ -10,6 +10,7 @@ from liftjax import torch_weights
 from liftjax.errors import LiftjaxError
 from tests.goldens import weights
 from tests.lifters.small import PAPER, SMALL, build
+from tests.slow import one_in
 
 each_lifter = pytest.mark.parametrize("name", SMALL)
 each_skeleton = pytest.mark.parametrize("skeleton", ["human36m", "panoptic"])
@@ -61,7 +62,7 @@ def test_gradient_reaches_input_and_every_parameter(name):
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves((of_params, of_x)))
 
 
-@each_lifter
+@pytest.mark.parametrize("name", one_in(2, SMALL))
 def test_dropout_needs_training_and_random_numbers(name):
     lifter = build(name)
     x = poses(lifter)
@@ -126,7 +127,7 @@ def test_wrong_input_is_refused(name):
         build(name, "human36")
 
 
-@pytest.mark.parametrize("name", ["simple_baseline", "videopose3d", "iganet"])
+@pytest.mark.parametrize("name", one_in(2, ["simple_baseline", "videopose3d", "iganet"]))
 def test_frames_are_lifted_alone(name):
     lifter = build(name)
     x = poses(lifter, frames=4)

@@ -8,6 +8,7 @@ from flax import nnx
 
 from liftjax.lifters.spec import PRECISIONS
 from tests.lifters.small import SMALL, build
+from tests.slow import one_in
 
 CLIPS = 8
 # Of the gradient in bfloat16, where the pose is off by about its own length. At the paper's size it
@@ -15,7 +16,7 @@ CLIPS = 8
 FAR = 0.08
 
 
-@pytest.fixture(scope="module", params=SMALL)
+@pytest.fixture(scope="module", params=one_in(2, SMALL))
 def graded(request):
     """(kpts_px, truth, precision) -> (gradient of the squared error at the 2D pose, pose)."""
     lifter = build(request.param)

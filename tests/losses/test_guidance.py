@@ -6,6 +6,7 @@ import pytest
 from liftjax import losses
 from liftjax.losses import LossWeights
 from tests.losses.arrays import normal
+from tests.slow import slow
 
 
 def test_ohklm_takes_the_joints_that_lift_worst():
@@ -83,7 +84,7 @@ def test_gradient_parts_do_not_mix(step):
 
 @pytest.mark.parametrize(
     ("mask", "dtype"),
-    [("has_3d_B", jnp.float32), ("sample_weight_B", jnp.float32), ("sample_weight_B", bool)],
+    [("has_3d_B", jnp.float32), slow("sample_weight_B", jnp.float32), ("sample_weight_B", bool)],
 )
 def test_masked_samples_are_as_good_as_absent(step, mask, dtype):
     # Sample 2 has no label; what stands there, even NaN, must not matter, nor its gradient.

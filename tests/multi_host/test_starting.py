@@ -9,6 +9,7 @@ import pytest
 
 from liftjax import hosts
 from tests.multi_host.processes import Processes, free_address, together
+from tests.slow import slow
 
 PROGRAM = ["-m", "tests.multi_host.program"]
 TRAIN = ["-m", "liftjax", "train", "--config", "ft2d"]
@@ -54,6 +55,7 @@ def test_a_taken_port_is_one_line(tmp_path):
     assert second.said(0).count("\n") == 1
 
 
+@pytest.mark.slow
 def test_different_recipes_are_refused_by_all(tmp_path):
     address, workdir = free_address(), tmp_path / "run"
     commands = [
@@ -69,6 +71,7 @@ def test_different_recipes_are_refused_by_all(tmp_path):
     assert not workdir.exists()
 
 
+@pytest.mark.slow
 def test_a_scheduler_needs_no_flags(tmp_path):
     """As srun starts them: process by process another SLURM_PROCID."""
     job = {"SLURM_JOB_ID": free_address().rpartition(":")[2], "SLURM_STEP_NODELIST": "localhost"}
@@ -79,7 +82,7 @@ def test_a_scheduler_needs_no_flags(tmp_path):
     assert "process 1 of 2" in processes.said(1)
 
 
-@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("number", [slow(0), 1])
 def test_when_one_is_killed_the_other_ends(number, tmp_path):
     with together([*PROGRAM, "wait"], 2, tmp_path) as processes:
         processes.wait_for(lambda: "step 2" in processes.said(1 - number))
@@ -89,6 +92,7 @@ def test_when_one_is_killed_the_other_ends(number, tmp_path):
     assert statuses[1 - number] not in (0, 2, 75)
 
 
+@pytest.mark.slow
 def test_when_one_fails_the_other_ends(tmp_path):
     with together([*PROGRAM, "error"], 2, tmp_path) as processes:
         statuses = processes.wait()

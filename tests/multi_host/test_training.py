@@ -103,6 +103,7 @@ def test_several_processes_train_as_one(recipe, alone, tmp_path, count):
     assert len(list((run / "tensorboard").iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_from_one_process_to_two_and_back(recipe, alone, tmp_path):
     """One of the two is told to end; both save, and ask to be started again."""
     run = tmp_path / "run"

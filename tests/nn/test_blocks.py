@@ -11,6 +11,7 @@ from liftjax.nn.blocks import rematerialise
 from liftjax.nn.layers import synchronize
 from liftjax.registry import create_detector
 from liftjax.training.state import PureModule
+from tests.slow import slow
 
 SIZES = {
     "hrnet_tiny": {"image_size": (64, 64), "blocks": 2},
@@ -40,9 +41,7 @@ def pullback(split, images):
     return jax.vjp(forward, params, has_aux=True)
 
 
-@pytest.mark.parametrize(
-    "name", ["hrnet_tiny", pytest.param("rtmpose_tiny", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("name", ["hrnet_tiny", slow("rtmpose_tiny")])
 def test_rematerialised_networks_have_the_same_numbers(name):
     with jax.enable_x64(True):
         images = jnp.asarray(np.random.default_rng(0).normal(size=(2, 64, 64, 3)))

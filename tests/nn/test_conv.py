@@ -8,6 +8,7 @@ import torch
 from flax import nnx
 
 from liftjax.nn.layers import Conv
+from tests.slow import slow
 
 CHANNELS = 6
 
@@ -29,10 +30,10 @@ def _pair(size, out_features=CHANNELS, **geometry):
     "geometry",
     [
         {"size": 5, "padding": 2, "groups": CHANNELS},
-        {"size": 3, "padding": 0, "groups": CHANNELS},
-        {"size": 4, "padding": 1, "groups": CHANNELS},
+        slow({"size": 3, "padding": 0, "groups": CHANNELS}),
+        slow({"size": 4, "padding": 1, "groups": CHANNELS}),
         {"size": 3, "padding": 1, "groups": CHANNELS, "strides": 2},
-        {"size": 3, "padding": 2, "groups": CHANNELS, "dilation": 2},
+        slow({"size": 3, "padding": 2, "groups": CHANNELS, "dilation": 2}),
         {"size": 3, "padding": 1, "groups": CHANNELS, "out_features": 2 * CHANNELS},
         {"size": 3, "padding": 1, "groups": 2},
         {"size": 3, "padding": 1},

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from liftjax.nn import initial
+from tests.slow import one_in
 
 _theirs = jax.nn.initializers
-SHAPES = [(3, 3, 32, 64), (7, 5), (512, 17), (4, 1), (128, 256)]
+SHAPES = [((3, 3, 32, 64),), ((7, 5),), ((512, 17),), ((4, 1),), ((128, 256),)]
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", one_in(3, SHAPES))
 @pytest.mark.parametrize(
     ("ours", "theirs"),
     [
@@ -28,9 +29,10 @@ def test_equals_jax(ours, theirs, shape):
     drawn = ours(key, shape)
     assert drawn.dtype == expected.dtype
     assert isinstance(drawn, jax.Array)
-    # One rounding of the factor.
-    np.testing.assert_allclose(drawn, expected, rtol=3e-7)
-    np.testing.assert_allclose(jax.jit(ours, static_argnums=1)(key, shape), expected, rtol=3e-7)
+    # JAX's factor is rounded five times, ours once, and each product once; a compiler may add one.
+    tolerance = {"rtol": 8 * 2**-24}
+    np.testing.assert_allclose(drawn, expected, **tolerance)
+    np.testing.assert_allclose(jax.jit(ours, static_argnums=1)(key, shape), expected, **tolerance)
 
 
 def test_follows_the_width_that_jax_is_set_to():

@@ -9,7 +9,7 @@ import pytest
 
 from liftjax.ops.conv import conv, conv_plain, wide_product
 from tests.equations import equations
-from tests.slow import one_in
+from tests.slow import one_in, slow
 
 
 def _random(seed, *shape):
@@ -124,8 +124,8 @@ def _relative(a, b):
     ("map_size", "size", "stride", "c_in", "c_out"),
     [
         ((9, 6), 1, 1, 8, 16),  # a product
-        ((16, 12), 3, 1, 8, 8),
-        ((16, 12), 3, 2, 8, 16),
+        slow((16, 12), 3, 1, 8, 8),
+        slow((16, 12), 3, 2, 8, 16),
         ((64, 48), 3, 1, 4, 4),  # a product of shifted copies
         ((8, 6), 7, 1, 16, 5),  # all taps in one product
     ],

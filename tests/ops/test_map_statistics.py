@@ -9,6 +9,7 @@ from jax.sharding import AbstractDevice, AbstractMesh, use_abstract_mesh
 from liftjax.errors import LiftjaxError
 from liftjax.ops import heatmap_loss, map_statistics, soft_argmax
 from tests.ops.test_soft_argmax import heatmaps
+from tests.slow import slow
 
 IMPLEMENTATIONS = pytest.mark.parametrize("name", map_statistics.IMPLEMENTATIONS)
 NORMALIZERS = pytest.mark.parametrize("normalizer", map_statistics.NORMALIZERS)
@@ -45,7 +46,15 @@ def check_close(name, ours, exact, extent, beta):
 @IMPLEMENTATIONS
 @NORMALIZERS
 @pytest.mark.parametrize(
-    "shape", [(1, 96, 72, 17), (2, 24, 18, 5), (1, 7, 5, 1), (2, 17, 576), (3, 7), (2, 5000)]
+    "shape",
+    [
+        slow((1, 96, 72, 17)),
+        (2, 24, 18, 5),
+        slow((1, 7, 5, 1)),
+        (2, 17, 576),
+        slow((3, 7)),
+        slow((2, 5000)),
+    ],
 )
 def test_equals_the_plain_twin(name, normalizer, shape):
     beta, rng = 20.0, np.random.default_rng(1)

@@ -156,6 +156,7 @@ def test_a_teacher_that_cannot_teach_is_refused(people, tmp_path, spec, said):
         build(stage_one(people, directory))
 
 
+@pytest.mark.slow
 def test_rtmpose_has_what_both_stages_need(people, tmp_path):
     """Traced, not compiled."""
     small = {"deepen": 0.1, "widen": 0.0625, "channels": 8, "attention_dim": 4}

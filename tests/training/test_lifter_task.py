@@ -14,6 +14,7 @@ from liftjax.training import run as training
 from liftjax.training.checkpoints import load_model
 from liftjax.training.state import assign, flat_arrays
 from tests.data.builders import make_dataset
+from tests.slow import slow
 from tests.training.toys import compiled
 
 ONE = {"subject": "S1", "action": "Walking", "camera": "a"}
@@ -35,19 +36,24 @@ def recipe(directory, *overrides):
 
 
 VIDEO = ("lifter.name=videopose3d", "lifter.overrides.channels=8")
+IGANET = ("lifter.name=iganet", "lifter.overrides.channels=16", "lifter.overrides.layers=1")
 MIXSTE = ("lifter.name=mixste", "lifter.overrides.embed_dim=8", "lifter.overrides.depth=1")
 
 
 @pytest.mark.parametrize(
     ("settings", "taken", "given"),
     [
-        ((*VIDEO, "lifter.num_frames=9"), 9, 1),
-        ((*VIDEO, "lifter.num_frames=9", "lifter.overrides.causal=True"), 9, 1),
-        ((*VIDEO, "lifter.num_frames=9", "lifter.overrides.dense=True"), 9, 1),
+        slow((*VIDEO, "lifter.num_frames=9"), 9, 1),
+        slow((*VIDEO, "lifter.num_frames=9", "lifter.overrides.causal=True"), 9, 1),
+        slow((*VIDEO, "lifter.num_frames=9", "lifter.overrides.dense=True"), 9, 1),
         ((*VIDEO, "lifter.num_frames=9", "lifter.overrides.strided=True"), 9, 1),
         ((*VIDEO, "lifter.num_frames=12", "lifter.overrides.filter_widths=[3,3]"), 12, 4),
         ((*MIXSTE, "lifter.num_frames=8"), 8, 8),
-        (("lifter.name=iganet", "lifter.overrides.channels=16", "lifter.overrides.layers=1"), 1, 1),
+        slow(
+            ("lifter.name=iganet", "lifter.overrides.channels=16", "lifter.overrides.layers=1"),
+            1,
+            1,
+        ),
     ],
     ids=["sliding", "causal", "dense", "strided", "chunk", "mixste", "iganet"],
 )

@@ -23,6 +23,7 @@ from liftjax.training.optim import (
     make_schedule,
 )
 from liftjax.training.state import dotted
+from tests.slow import one_in
 
 NETWORKS = ["hrnet_tiny", "rtmpose_tiny", "simple_baseline", "videopose3d", "iganet", "mixste"]
 
@@ -141,7 +142,7 @@ def spared_by_mmengine(network):
     }
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", one_in(3, NETWORKS))
 def test_spared_are_the_arrays_that_mmengine_spares(name):
     lifter = name in liftjax.list_lifters()
     twin = (torch_peer.create_lifter if lifter else torch_peer.create_detector)(

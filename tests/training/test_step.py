@@ -21,6 +21,7 @@ from liftjax.training.step import (
     make_step,
 )
 from liftjax.training.update import Update
+from tests.slow import slow
 from tests.training.toys import ToySimCC, compiled
 
 BATCH, JOINTS = 3, 17
@@ -156,7 +157,7 @@ def test_ft2d_takes_the_gradient_of_the_2d_loss(detectors, batch, kind):
 
 
 @pytest.mark.parametrize(
-    ("name", "count"), [("heatmap", 1), ("heatmap", 2), ("simcc", 1), ("rtmpose", 2)]
+    ("name", "count"), [slow("heatmap", 1), ("heatmap", 2), ("simcc", 1), slow("rtmpose", 2)]
 )
 def test_two_legs_add_up_to_the_gradient_of_the_whole_loss(detectors, lifters, batch, name, count):
     detector = detectors[name]

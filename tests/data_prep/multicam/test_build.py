@@ -99,6 +99,7 @@ def test_report_and_contact_sheet_lie_beside_the_records(built):
     assert kinds == {"camera without footage", "video of another size"}
 
 
+@pytest.mark.slow
 def test_several_recordings_and_who_is_tested(tmp_path):
     source = tmp_path / "source"
     synthetic.write_calibration(source / "calibration")

@@ -15,6 +15,7 @@ from liftjax.errors import LiftjaxError
 from liftjax.skeletons import HUMAN36M
 from tests.data_prep.multicam import synthetic_recording as synthetic
 from tests.data_prep.multicam.synthetic_recording import Spec
+from tests.slow import slow
 
 
 def read(folder, joint_set=None, **options):
@@ -34,13 +35,13 @@ def error_mm(poses, world):
     ("calibration", "form", "joint_set"),
     [
         ("qca", "openpose", "body25b"),
-        ("toml", "openpose", "body25"),
-        ("toml", "openpose", "halpe26"),
+        slow("toml", "openpose", "body25"),
+        slow("toml", "openpose", "halpe26"),
         ("toml", "mmpose_video", "coco"),
-        ("qca", "mmpose_demo", "wholebody"),
+        slow("qca", "mmpose_demo", "wholebody"),
     ],
 )
-@pytest.mark.parametrize("skeleton", ["human36m", "panoptic"])
+@pytest.mark.parametrize("skeleton", ["human36m", slow("panoptic")])
 def test_known_joints_are_recovered(tmp_path, calibration, form, joint_set, skeleton):
     folder = write(tmp_path, calibration=calibration, form=form, joint_set=joint_set)
     poses = reconstruct(read(folder), skeleton)
@@ -88,8 +89,17 @@ def test_noise_of_a_pixel_stays_within_millimetres(tmp_path):
     assert errors.max() < 25
 
 
-@pytest.mark.parametrize("lags", [(0, 0, 4, 0), (0, -3, 0, 7), (5, 0, 0, 0)])
-@pytest.mark.parametrize("bystanders", [False, True])
+@pytest.mark.parametrize(
+    ("lags", "bystanders"),
+    [
+        slow((0, 0, 4, 0), False),
+        slow((0, -3, 0, 7), False),
+        slow((5, 0, 0, 0), False),
+        slow((0, 0, 4, 0), True),
+        ((0, -3, 0, 7), True),
+        slow((5, 0, 0, 0), True),
+    ],
+)
 def test_lags_are_found_and_undone(tmp_path, lags, bystanders):
     folder = write(tmp_path, frames=48, lags=lags, noise_px=0.3, bystanders=bystanders)
     poses = reconstruct(read(folder))
