@@ -27,7 +27,7 @@ def person_category(
         if 0 in used:
             raise LiftjaxError(
                 f"{path}: its category_id count from 0, COCO's from 1, and it lists no categories; "
-                'add them, {"id": 0, "name": "person"} if that is people.'
+                "number people 1, or add categories, one of them called person."
             )
         return PERSON
     names = [(each["id"], str(each["name"]).strip().casefold()) for each in categories]
