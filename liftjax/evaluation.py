@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from liftjax import metrics
 from liftjax.data.records import PoseDataset, read_metadata
+from liftjax.data.schema import known_joints
 from liftjax.errors import LiftjaxError
 from liftjax.hosts import check_same, is_first
 from liftjax.prediction import lift, lift_dataset, predict_2d, sliding_form
@@ -43,14 +44,16 @@ def report(
       poses_m: (N, K, 3) by lifter.
 
     Returns:
-      {"samples", "pck", "pdj" (per cent), "mean" (mm over lifters), "lifters": {name: {"mpjpe",
-      "p_mpjpe" (mm, means over frames), "per_action": {action: mm}}}}
+      {"samples", "pck", "pdj" (per cent; None if no torso is known), "mean" (mm over lifters),
+      "lifters": {name: {"mpjpe", "p_mpjpe" (mm, means over frames), "per_action": {action: mm}}}}
     """
     visible_NK = labels["joint_visible"].astype(bool)
     true_px_NK2, has_3d_N = labels["joints_px"], labels["has_3d"].astype(bool)
     true_m_NK3, actions_N = labels["pose_m"][has_3d_N], labels["action"][has_3d_N]
     by_box_NK = metrics.correct_by_box(kpts_px_NK2, true_px_NK2, labels["box_xyxy"], visible_NK)
-    by_torso_NK = metrics.correct_by_torso(kpts_px_NK2, true_px_NK2, skeleton, visible_NK)
+    torso = {"visible": visible_NK, "known": known_joints(labels)}
+    by_torso_NK = metrics.correct_by_torso(kpts_px_NK2, true_px_NK2, skeleton, **torso)
+    counted_NK = metrics.counted_by_torso(true_px_NK2, skeleton, **torso)
     lifters = {}
     for name, pose_m_NK3 in poses_m.items():
         error_mm_N = 1000 * np.asarray(metrics.mpjpe(pose_m_NK3[has_3d_N], true_m_NK3))
@@ -63,7 +66,9 @@ def report(
     return {
         "samples": len(kpts_px_NK2),
         "pck": 100 * float(metrics.share(by_box_NK, visible_NK, axis=None)),
-        "pdj": 100 * float(metrics.share(by_torso_NK, visible_NK, axis=None)),
+        "pdj": 100 * float(metrics.share(by_torso_NK, counted_NK, axis=None))
+        if counted_NK.any()
+        else None,
         "mean": float(np.mean([row["mpjpe"] for row in lifters.values()])) if lifters else None,
         "lifters": lifters,
     }
@@ -213,11 +218,17 @@ def _lifter_protocol(config: ConfigDict, dataset: PoseDataset, lifter, flip: boo
 
 
 def _protocol(config: ConfigDict, dataset: PoseDataset) -> str:
-    subjects = ", ".join(np.unique(dataset.labels["subject"]))
+    labels, skeleton = dataset.labels, dataset.skeleton.name
+    subjects = ", ".join(np.unique(labels["subject"]))
+    known_NK = known_joints(labels)
+    counted_NK = metrics.counted_by_torso(labels["joints_px"], skeleton, known=known_NK)
+    without = int((~counted_NK.any(axis=-1)).sum())
+    left_out = f", without {without} samples whose torso's ends are not labelled" if without else ""
     return (
         f"{len(dataset)} samples of {subjects} (split {config.data.eval_split} of "
         f"{config.data.dir}); MPJPE in mm, root-relative, mean over frames; P-MPJPE after "
-        "similarity alignment; PCK@0.2 of the box's longer side, PDJ@0.2 of the torso."
+        "similarity alignment; PCK@0.2 of the box's longer side, PDJ@0.2 of the torso"
+        f"{left_out}."
     )
 
 
@@ -239,7 +250,7 @@ def format_report(rows: Mapping[str, dict], protocol: str) -> str:
             f"{row['mean']:.1f}" if lifters else "-",
             *(f"{row['lifters'][name]['p_mpjpe']:.1f}" for name in lifters),
             f"{row['pck']:.2f}",
-            f"{row['pdj']:.2f}",
+            "-" if row["pdj"] is None else f"{row['pdj']:.2f}",
         ]
         for row_name, row in rows.items()
     ]

@@ -132,39 +132,68 @@ def pck(pred_px, true_px, box_xyxy, visible=None, threshold=0.2):
     return share(correct_by_box(pred_px, true_px, box_xyxy, visible, threshold), visible)
 
 
-def correct_by_torso(pred_px, true_px, skeleton, visible=None, threshold=0.2):
+def correct_by_torso(pred_px, true_px, skeleton, visible=None, threshold=0.2, known=None):
     """Joints (..., K) of :func:`pdj` that are visible and near enough, bool; arguments as there.
+
+    None of a pose whose torso has no known length.
 
     Raises:
       LiftjaxError: the poses have another number of joints than `skeleton`.
     """
     xp = _namespace(pred_px, true_px)
-    joints = get_skeleton(skeleton)
-    if pred_px.shape[-2] != joints.num_joints:
-        raise LiftjaxError(
-            f"Poses have {pred_px.shape[-2]} joints, but {skeleton} has {joints.num_joints}."
-        )
-    shoulder, hip = joints.index("left_shoulder"), joints.index("right_hip")
-    torso = joint_distances(true_px[..., shoulder, :], true_px[..., hip, :])
+    torso = _torso(true_px, skeleton, visible if known is None else known)
     return _correct(xp, pred_px, true_px, torso * threshold, visible)
 
 
-def pdj(pred_px, true_px, skeleton, visible=None, threshold=0.2):
+def counted_by_torso(true_px, skeleton, visible=None, known=None):
+    """Joints (..., K) that :func:`pdj` counts, bool; arguments as there.
+
+    They are the visible ones of the poses whose torso has a known length.
+    """
+    xp = _namespace(true_px, visible, known)
+    torso = _torso(true_px, skeleton, visible if known is None else known)
+    visible = xp.ones(true_px.shape[:-1], bool) if visible is None else xp.asarray(visible) > 0
+    return visible & xp.isfinite(torso)[..., None]
+
+
+def pdj(pred_px, true_px, skeleton, visible=None, threshold=0.2, known=None):
     """Percentage of detected joints (...,) as a share from 0 to 1 of each pose's joints.
 
     A joint is detected if it is nearer to the truth than `threshold` times the torso's diagonal,
     from the true left shoulder to the true right hip. This is what the paper's released evaluator
-    computes; its tables give :func:`pck`.
+    computes; its tables give :func:`pck`. A pose of which either end is not known, or both are one
+    point, has no diagonal and is left out. For the share over many poses pool the joints:
+    ``share(correct_by_torso(...), counted_by_torso(...), axis=None)``.
 
     Args:
       pred_px, true_px: (..., K, 2) pixels. skeleton: name of the joint set.
       visible: (..., K) joints to count, None for all; NaN for a pose without any.
       threshold: share of the diagonal; strictly nearer counts.
+      known: (..., K) joints whose true place is known, though they may lie outside the picture;
+        None for the visible ones.
 
     Raises:
       LiftjaxError: the poses have another number of joints than `skeleton`.
     """
-    return share(correct_by_torso(pred_px, true_px, skeleton, visible, threshold), visible)
+    correct = correct_by_torso(pred_px, true_px, skeleton, visible, threshold, known)
+    return share(correct, counted_by_torso(true_px, skeleton, visible, known))
+
+
+def _torso(true_px, skeleton, known):
+    """The torso's diagonal (...,) in pixels; NaN where an end is not known or the length is 0."""
+    joints = get_skeleton(skeleton)
+    if true_px.shape[-2] != joints.num_joints:
+        raise LiftjaxError(
+            f"Poses have {true_px.shape[-2]} joints, but {skeleton} has {joints.num_joints}."
+        )
+    xp = _namespace(true_px, known)
+    shoulder, hip = joints.index("left_shoulder"), joints.index("right_hip")
+    torso = joint_distances(true_px[..., shoulder, :], true_px[..., hip, :])
+    there = torso > 0
+    if known is not None:
+        known = xp.asarray(known) > 0
+        there = there & known[..., shoulder] & known[..., hip]
+    return xp.where(there, torso, xp.nan)
 
 
 def _correct(xp, pred_px, true_px, radius, visible):

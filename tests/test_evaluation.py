@@ -92,6 +92,29 @@ def test_report_of_hand_made_predictions():
     assert report["mean"] == pytest.approx(15.0)
 
 
+def test_the_truth_has_all_of_pdj_where_torsos_are_labelled():
+    rng = np.random.default_rng(0)
+    labels = {
+        "joint_visible": np.ones((2, 17), bool),
+        "joints_px": rng.uniform(0, 90, (2, 17, 2)),
+        "pose_m": np.zeros((2, 17, 3)),
+        "has_3d": np.zeros(2, bool),
+        "box_xyxy": np.tile([0.0, 0, 100, 50], (2, 1)),
+        "action": np.array(["val2017"] * 2),
+    }
+    joints = get_skeleton("human36m")
+    ends = [joints.index("left_shoulder"), joints.index("right_hip")]
+    labels["joint_visible"][1, ends] = False
+    labels["joints_px"][1, ends] = 45  # one stand-in for both
+    report = evaluation.report(labels, "human36m", labels["joints_px"], {})
+    assert (report["pck"], report["pdj"]) == (100, 100)
+    labels["joint_visible"][0, ends[1]] = False
+    report = evaluation.report(labels, "human36m", labels["joints_px"], {})
+    assert report["pdj"] is None
+    table = evaluation.format_report({"gt": report}, "").splitlines()[-1]
+    assert table.split("|")[-2].strip() == "-"
+
+
 def test_ground_truth_has_perfect_2d(dataset):
     lifter = create_lifter("videopose3d", rngs=nnx.Rngs(0), channels=8)
     report, kpts, poses = evaluation.evaluate(None, {"vp": lifter}, dataset)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from liftjax import metrics
 from liftjax.errors import LiftjaxError
+from liftjax.skeletons import get_skeleton
 
 PROPERTY = settings(max_examples=25, deadline=None, derandomize=True)
 SEEDS = st.integers(0, 2**16)
@@ -122,6 +123,33 @@ def test_golden_pdj(arrays):
     )
     with pytest.raises(LiftjaxError, match="17 joints"):
         metrics.pdj(pred, true, "panoptic")
+
+
+@pytest.mark.parametrize("to", [np.asarray, jnp.asarray])
+def test_pdj_is_of_people_with_a_torso(to):
+    """Of the first person all is known, of the second no right hip, of the third no torso."""
+    joints = get_skeleton("human36m")
+    shoulder, hip = joints.index("left_shoulder"), joints.index("right_hip")
+    true = np.full((3, 17, 2), 50, np.float32)
+    true[:2, shoulder] = (50, 100)  # 50 px from the hip: 10 px are the limit
+    pred = true + np.float32([3, 0])
+    pred[0, 0] += 30
+    visible = np.ones((3, 17), bool)
+    visible[1, hip] = visible[2, [shoulder, hip]] = False
+    pred, true, visible = to(pred), to(true), to(visible)
+    pdj = metrics.pdj(pred, true, "human36m", visible)
+    np.testing.assert_allclose(pdj, [16 / 17, np.nan, np.nan], rtol=1e-6)
+    np.testing.assert_allclose(metrics.pdj(true, true, "human36m", visible), [1, np.nan, np.nan])
+    counted = metrics.counted_by_torso(true, "human36m", visible)
+    np.testing.assert_array_equal(counted.sum(axis=-1), [17, 0, 0])
+    # A place that is known though it is not seen, such as outside the picture, is a measure.
+    pdj = metrics.pdj(pred, true, "human36m", visible, known=to(np.ones((3, 17), bool)))
+    np.testing.assert_allclose(pdj, [16 / 17, 1, np.nan], rtol=1e-6)
+    # Without flags a torso is missing where it has no length, or is NaN.
+    np.testing.assert_allclose(metrics.pdj(pred, true, "human36m"), pdj, rtol=1e-6)
+    gone = np.array(true)
+    gone[0, hip] = np.nan
+    assert np.isnan(metrics.pdj(to(np.array(pred)), to(gone), "human36m")[0])
 
 
 def test_pck_by_hand():

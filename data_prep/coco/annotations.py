@@ -3,22 +3,29 @@
 import collections
 import dataclasses
 import json
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from data_prep.building import Problem
+from data_prep.coco import files
+from liftjax.data import coco
 from liftjax.errors import LiftjaxError
 from liftjax.skeletons import COCO
+
+_LARGEST = 2**63  # records store numbers of pictures and annotations in 64 bits
+_BOX_MARGIN = 0.1  # of a box's side: annotators draw boxes with care, not to the pixel
 
 
 class Person(NamedTuple):
     """One annotated person.
 
     `box_xyxy` (4,) is COCO's box clipped to the image; `keypoints` (17, 3) are x, y and 0 for not
-    labelled, 1 for labelled though hidden, 2 for visible. 2D in pixels of the image.
+    labelled, 1 for labelled though hidden, 2 for visible. 2D in pixels of the image. `file_name` is
+    absolute or begins in the folder of the pictures.
     """
 
     annotation: int
@@ -37,46 +44,75 @@ class Selection:
     min_side: float
 
 
+@dataclasses.dataclass(frozen=True)
+class _Layout:
+    """What a file says of people's annotations.
+
+    Attributes:
+      person: their category. alone: whether there is no other.
+      order: where COCO's joints stand among the annotation's. joints: how many it has.
+    """
+
+    person: object
+    alone: bool
+    order: tuple[int, ...]
+    joints: int
+
+
 class _Useless(Exception):
     """An annotation that makes no record: kind and detail of the problem."""
 
 
-def read_people(path: Path, name: str, selection: Selection) -> tuple[list[Person], list[Problem]]:
+def read_people(
+    path: Path, source: Path, folder: Path, selection: Selection
+) -> tuple[list[Person], list[Problem]]:
     """People worth training on, by image and annotation number, and what the file has wrong.
 
     Crowds, and people with too few labelled joints, are not named one by one (COCO's training set
     has some hundred thousand of these) but counted.
 
     Args:
-      path: the file. name: what problems call it.
+      path: the file. source: what problems name it from. folder: of the pictures.
 
     Raises:
-      LiftjaxError: the file is missing, cut short, or holds no keypoints of people.
+      LiftjaxError: the file is missing, cut short, or holds no keypoints of people; it does not
+        tell who is a person, which joints theirs are, or how boxes are written.
     """
-    document = _read(path)
-    images = {entry["id"]: entry for entry in document["images"] if _is_image(entry)}
-    people, problems = {}, []
+    document, name = _read(path), str(path.relative_to(source))
+    layout, problems = _layout(document, path, name)
+    images, twice = _images(document["images"])
+    people, boxes = {}, {}
     counted: collections.Counter[str] = collections.Counter()
     if broken := len(document["images"]) - len(images):
         detail = f"{broken} without a number, name or size, or of a number already given"
         problems.append(Problem("malformed image entry", name, None, detail, 0))
     for annotation in document["annotations"]:
-        kind = _passed_over(annotation, selection)
+        kind = _passed_over(annotation, layout, selection)
         if kind:
             counted[kind] += 1
             continue
         try:
-            person = _person(annotation, images, selection)
+            person = _person(annotation, layout, images, selection)
+            if person.image in twice:
+                raise _Useless("number of two pictures", person.file_name)
             if person.annotation in people:
                 raise _Useless("duplicate annotation", "the first is kept")
             people[person.annotation] = person
+            boxes[person.annotation] = annotation["bbox"]
         except _Useless as useless:
             problems.append(_problem(name, annotation, *useless.args))
     problems += [
         Problem(kind, name, None, "all annotations of this kind", count)
         for kind, count in sorted(counted.items())
     ]
-    return sorted(people.values(), key=lambda p: (p.image, p.annotation)), problems
+    _check_boxes(people.values(), boxes.values(), path)
+    ordered = sorted(people.values(), key=lambda p: (p.image, p.annotation))
+    named = (entry["file_name"] for entry in images.values())
+    paths, by_end = files.locate((p.file_name for p in ordered), named, source, folder)
+    if by_end:
+        detail = f"{len(by_end)}, such as {by_end[0]}, which is not on this machine"
+        problems.append(Problem("picture found by the end of its path", name, None, detail, 0))
+    return [p._replace(file_name=paths[p.file_name]) for p in ordered], problems
 
 
 def _read(path: Path) -> dict:
@@ -88,18 +124,18 @@ def _read(path: Path) -> dict:
             document = json.load(stream, object_hook=_without_outline)
         images, annotations = document["images"], document["annotations"]
         keypoints = any(isinstance(a, dict) and "keypoints" in a for a in annotations)
-        for category in document.get("categories", ()):
-            _check_category(category, path)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        if isinstance(error, LiftjaxError):
-            raise
-        reason = f"no {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
-        raise LiftjaxError(
-            f"{path} is not a COCO annotation file, or cut short ({reason}); unpack it again."
-        ) from error
+        raise _no_file_of_coco(path, error) from error
     if not images or not keypoints:
         raise LiftjaxError(f"{path} holds no keypoints; person_keypoints_*.json has them.")
     return document
+
+
+def _no_file_of_coco(path: Path, error: Exception) -> LiftjaxError:
+    reason = f"no {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
+    return LiftjaxError(
+        f"{path} is not a COCO annotation file, or cut short ({reason}); unpack it again."
+    )
 
 
 def _without_outline(entry: dict) -> dict:
@@ -107,49 +143,95 @@ def _without_outline(entry: dict) -> dict:
     return entry
 
 
-def _check_category(category: dict, path: Path) -> None:
-    joints = category.get("keypoints")
-    if category.get("name") == "person" and joints and tuple(joints) != COCO.joints:
+def _layout(document: dict, path: Path, name: str) -> tuple[_Layout, list[Problem]]:
+    """What the categories say, and a remark if they do not name the joints."""
+    entries = [a for a in document["annotations"] if isinstance(a, dict) and "keypoints" in a]
+    try:
+        categories = list(document.get("categories") or ())
+        person = coco.person_category(categories, coco.used_categories(entries), path)
+        given = next((c.get("keypoints") for c in categories if c["id"] == person), None)
+        joints = [_plain(str(joint)) for joint in given or COCO.joints]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _no_file_of_coco(path, error) from error
+    if any(joints.count(joint) != 1 for joint in COCO.joints):
         raise LiftjaxError(
             f"{path}: the keypoints of a person are {', '.join(joints)}; COCO has "
             f"{', '.join(COCO.joints)}."
         )
+    order = tuple(joints.index(joint) for joint in COCO.joints)
+    layout = _Layout(person, len(categories) < 2, order, len(joints))
+    detail = "no category names the joints; they are taken for COCO's, in COCO's order"
+    return layout, [] if given else [Problem("joints without names", name, None, detail, 0)]
+
+
+def _plain(joint: str) -> str:
+    """ "Left Eye", "left-eye" -> "left_eye"."""
+    return re.sub(r"[\s._-]+", "_", joint.strip().casefold())
+
+
+def _images(entries: Iterable) -> tuple[dict[int, dict], set[int]]:
+    """Sound entries by number, and the numbers that two different pictures have."""
+    images, twice = {}, set()
+    for entry in filter(_is_image, entries):
+        number = _whole(entry["id"])
+        first = images.setdefault(number, entry)
+        if any(first[key] != entry[key] for key in ("file_name", "width", "height")):
+            twice.add(number)
+    return images, twice
 
 
 def _is_image(entry) -> bool:
     try:
-        return bool(entry["file_name"]) and min(entry["id"], entry["width"], entry["height"]) >= 0
+        sides = entry["width"], entry["height"]
+        sized = all(0 <= side < 2**31 for side in sides)
+        number = _whole(entry["id"])
     except (KeyError, TypeError):
         return False
+    return sized and number is not None and number >= 0 and files.is_name(entry.get("file_name"))
 
 
-def _passed_over(annotation, selection: Selection) -> str:
+def _whole(number) -> int | None:
+    """A number of an image or annotation, which some programs write as 12.0; None if it is none."""
+    if isinstance(number, float) and number.is_integer() and abs(number) < 2**53:
+        return int(number)
+    whole = isinstance(number, int) and not isinstance(number, bool)
+    return number if whole and abs(number) < _LARGEST else None
+
+
+def _passed_over(annotation, layout: _Layout, selection: Selection) -> str:
     """The kind of an annotation that is sound but not wanted; "" if it is wanted or unsound."""
     if not isinstance(annotation, dict):
         return ""
     if annotation.get("iscrowd"):
         return "crowd"
-    if annotation.get("category_id", 1) != 1:
+    category = annotation.get("category_id")
+    if category is None and not layout.alone:
+        return "no category"
+    if category not in (layout.person, None):
         return "no person"
     flags = annotation.get("keypoints", ())
-    sound = isinstance(flags, list) and len(flags) == 3 * COCO.num_joints
-    if sound and sum(1 for v in flags[2::3] if v) < selection.min_keypoints:
+    sound = isinstance(flags, list) and len(flags) == 3 * layout.joints
+    if sound and sum(1 for i in layout.order if flags[3 * i + 2]) < selection.min_keypoints:
         return "too few keypoints"
     return ""
 
 
-def _person(annotation, images: dict[int, dict], selection: Selection) -> Person:
+def _person(annotation, layout: _Layout, images: dict[int, dict], selection: Selection) -> Person:
     """The person; raises _Useless if there is something wrong."""
-    if not isinstance(annotation, dict) or not isinstance(annotation.get("id"), int):
+    own = _whole(annotation.get("id")) if isinstance(annotation, dict) else None
+    if own is None:
         raise _Useless("malformed annotation", "no number")
-    number = annotation.get("image_id")
-    image = images.get(number) if isinstance(number, int) else None
+    number = _whole(annotation.get("image_id"))
+    image = images.get(number)
     if image is None:
-        raise _Useless("unknown image", str(number))
+        raise _Useless("unknown image", str(annotation.get("image_id")))
     size = int(image["width"]), int(image["height"])
-    keypoints = _numbers(annotation, "keypoints", 3 * COCO.num_joints).reshape(-1, 3)
+    keypoints = _numbers(annotation, "keypoints", 3 * layout.joints).reshape(-1, 3)
+    keypoints = keypoints[list(layout.order)]
     if not np.isfinite(keypoints).all():
         raise _Useless("NaN joints", "")
+    if ((keypoints[:, 2] < 0) | (keypoints[:, 2] > 2)).any():
+        raise _Useless("malformed annotation", "flags of keypoints are 0, 1 and 2")
     x, y, width, height = bbox = _numbers(annotation, "bbox", 4)
     if not np.isfinite(bbox).all():
         raise _Useless("NaN box", "")
@@ -157,16 +239,41 @@ def _person(annotation, images: dict[int, dict], selection: Selection) -> Person
     sides = box[2:] - box[:2]
     if sides.min() < selection.min_side:
         raise _Useless("tiny box", "{:.4g} x {:.4g} px in the image".format(*sides))
-    return Person(
-        annotation["id"], image["id"], image["file_name"], size, box, keypoints.astype(np.float32)
-    )
+    return Person(own, number, image["file_name"], size, box, keypoints.astype(np.float32))
+
+
+def _check_boxes(people: Iterable[Person], boxes: Iterable, path: Path) -> None:
+    """Raises if the boxes are corners, or not where the people are.
+
+    Args:
+      boxes: the people's, as the file has them.
+    """
+    people = list(people)
+    if not people:
+        return
+    given = np.array([np.ravel(box) for box in boxes], float)
+    if coco.are_corners(given, [person.image_size for person in people]):
+        raise LiftjaxError(
+            f"{path}: boxes, read as x, y, width, height, reach far beyond their pictures; they "
+            "seem to be left, top, right, bottom: write bbox as [x, y, width, height]."
+        )
+    keypoints = np.stack([person.keypoints for person in people])
+    box = np.stack([person.box_xyxy for person in people])[:, None]
+    low, high, xy = box[..., :2], box[..., 2:], keypoints[..., :2]
+    margin = _BOX_MARGIN * (high - low)
+    inside = ((xy >= low - margin) & (xy <= high + margin)).all(axis=-1)
+    share = inside[keypoints[..., 2] > 0].mean()
+    if share < 0.5:
+        raise LiftjaxError(
+            f"{path}: only {share:.0%} of the labelled joints lie in their person's box; keypoints "
+            "and bbox must both be pixels of the picture."
+        )
 
 
 def _problem(name: str, annotation, kind: str, detail: str) -> Problem:
     entry = annotation if isinstance(annotation, dict) else {}
-    image, number = entry.get("image_id"), entry.get("id")
-    detail = f"annotation {number}" + (f": {detail}" if detail else "")
-    return Problem(kind, name, image if isinstance(image, int) else None, detail)
+    detail = f"annotation {entry.get('id')}" + (f": {detail}" if detail else "")
+    return Problem(kind, name, _whole(entry.get("image_id")), detail)
 
 
 def _numbers(annotation: dict, key: str, count: int) -> np.ndarray:

@@ -8,6 +8,7 @@ COCO's, which surrounds the person's outline, not the joints.
 import argparse
 import dataclasses
 import itertools
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -100,7 +101,7 @@ def plan(
         folder = _picture_folder(source, split)
         annotations = source / "annotations" / f"person_keypoints_{subset}.json"
         name = str(annotations.relative_to(source))
-        people, found = read_people(annotations, name, selection)
+        people, found = read_people(annotations, source, folder, selection)
         problems += found
         people, hidden = _with_visible(people, skeleton)
         if hidden:
@@ -199,7 +200,8 @@ class People(Unit):
         picture = pictures.read_jpeg(path)
         kind, detail = _fault(path, picture, first.image_size)
         if kind:
-            file = str(path.relative_to(self.source))
+            inside = path.is_relative_to(self.source)
+            file = str(path.relative_to(self.source) if inside else path)
             yield Problem(kind, file, first.image, detail, len(people))
         else:
             for person, joints_px, visible in zip(
@@ -236,7 +238,7 @@ class People(Unit):
 
 def _fault(path: Path, picture: np.ndarray | None, size: tuple[int, int]) -> tuple[str, str]:
     """Kind and detail of what is wrong with a picture; kind "" if nothing is."""
-    if picture is None and not path.exists():
+    if picture is None and not os.path.exists(path):
         return "missing picture", ""
     if picture is None:
         return "broken picture", "unreadable or cut short"

@@ -25,6 +25,7 @@ from liftjax.data.schema import (
     STRING_FIELDS,
     Record,
     array_fields,
+    known_joints,
     record_name,
 )
 from liftjax.errors import LiftjaxError, unknown_name
@@ -37,6 +38,7 @@ _CURE = "make one, for instance with: python -m data_prep synthetic --out"
 class Statistics(NamedTuple):
     """Mean and (population) standard deviation per joint and axis, for z-scored lifters.
 
+    The 2D numbers count joints whose place is known, see `schema.known_joints`, unless nobody's is.
     The 3D numbers count samples with a 3D pose only; they are zero where there is none.
     """
 
@@ -182,11 +184,13 @@ class PoseDataset:
 
     def statistics(self) -> Statistics:
         """Mean and standard deviation over the selected records, in float64."""
-        joints = self.labels["joints_px"].astype(np.float64)
+        joints, known = self.labels["joints_px"].astype(np.float64), known_joints(self.labels)
+        known = (known | ~known.any(axis=0))[..., None]  # what nobody has labelled has no mean
         poses = self.labels["pose_m"][self.labels["has_3d"]].astype(np.float64)
         if not len(poses):
             poses = np.zeros((1, *self.labels["pose_m"].shape[1:]))
-        return Statistics(joints.mean(0), joints.std(0), poses.mean(0), poses.std(0))
+        mean_px, std_px = joints.mean(0, where=known), joints.std(0, where=known)
+        return Statistics(mean_px, std_px, poses.mean(0), poses.std(0))
 
 
 def split_directories(directory) -> tuple[epath.Path, ...]:

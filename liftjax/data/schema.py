@@ -5,6 +5,7 @@ down); 3D in metres, camera axes (x right, y down, z forward), root joint at the
 """
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -105,6 +106,16 @@ def array_fields(num_joints: int) -> dict[str, tuple[np.dtype, tuple[int, ...]]]
         "camera_t": (f64, (3,)),
         "camera_distortion": (f64, (5,)),
     }
+
+
+def known_joints(labels: Mapping[str, np.ndarray]) -> np.ndarray:
+    """(N, K) bool: joints whose true place in the picture is known, of the labels of N records.
+
+    They are the visible ones, and all joints of a record with 3D, which are projections. Another
+    joint may stand anywhere: nobody has labelled it.
+    """
+    visible_NK = np.asarray(labels["joint_visible"]) > 0
+    return visible_NK | np.asarray(labels["has_3d"], bool)[:, None]
 
 
 IDENTITY = ("subject", "action", "trial", "camera", "frame")

@@ -4,20 +4,21 @@ Each is called with a Frame and returns boxes (N, 4) float32, x0, y0, x1, y1 in 
 and their scores (N,) float32. A box may reach beyond the frame, but not lie wholly outside.
 """
 
-import collections
 import functools
-import re
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 
+from liftjax.data.coco import are_corners
 from liftjax.errors import LiftjaxError
 from liftjax.inference import coco
+from liftjax.inference.frame_names import frame_numbers
 from liftjax.inference.results import Frame, Source
 
 Boxes = tuple[np.ndarray, np.ndarray]
+
+_LEAST, _TELLING = 5, 50  # boxes that tell how boxes are written: at least, and enough
 
 
 def whole_frame(frame: Frame) -> Boxes:
@@ -67,26 +68,26 @@ def read_detections(path, score: float = 0.5) -> Callable[[Source], "BoxesFromFi
 
 
 class BoxesFromFile:
-    """The boxes that another program found in a source.
-
-    In a video `image_id` is the number of the frame, from 0, or, where the COCO file gives the id
-    a file name, the last number in that. Pictures are found by this file name; without one, by an
-    id that is the picture's name or the last number in it (frame_0012.jpg is 12). A single picture
-    takes the boxes of a file that has a single id.
-    """
+    """The boxes that another program found in a source; which are of it, `frame_names` says."""
 
     def __init__(self, found: coco.Detections, source: Source):
         """Raises LiftjaxError if no box is of this source; tells on stderr if some are not."""
         self.path, self._warned = found.path, False
-        frames = _frame_numbers(found, source)
+        frames = frame_numbers(found, source)
         order = np.argsort(frames, kind="stable")[(frames < 0).sum() :]
         self._frames = frames[order]
         self._boxes, self._scores = found.boxes[order], found.scores[order]
+        self._first: list[tuple[np.ndarray, tuple[int, int]]] = []  # boxes and sizes of frames
 
     def __call__(self, frame: Frame) -> Boxes:
-        """Leaves out, with one warning, boxes that lie outside the frame or have no size."""
+        """Leaves out, with one warning, boxes that lie outside the frame or have no size.
+
+        Raises:
+          LiftjaxError: the first boxes are left, top, right, bottom, not left, top, width, height.
+        """
         first, last = np.searchsorted(self._frames, [frame.index, frame.index + 1])
         boxes, scores = self._boxes[first:last], self._scores[first:last]
+        self._check_form(boxes, frame)
         inside = overlaps(boxes, frame.size)
         if not inside.all() and not self._warned:
             self._warned = True
@@ -97,6 +98,22 @@ class BoxesFromFile:
                 file=sys.stderr,
             )
         return boxes[inside], scores[inside]
+
+    def _check_form(self, boxes: np.ndarray, frame: Frame) -> None:
+        """Raises if the first boxes cannot be what COCO's are; a few tell nothing."""
+        if len(self._first) >= _TELLING or not len(boxes):
+            return
+        self._first += [(box, frame.size) for box in boxes]
+        if len(self._first) < min(_LEAST, len(self._boxes)):
+            return
+        xyxy, sizes = (np.array(values, float) for values in zip(*self._first, strict=True))
+        given = np.concatenate([xyxy[:, :2], xyxy[:, 2:] - xyxy[:, :2]], axis=1)
+        if are_corners(given, sizes):
+            raise LiftjaxError(
+                f"{self.path}: boxes, read as x, y, width, height, reach far beyond their frames "
+                f"(up to {_described(frame)}); they seem to be left, top, right, bottom: write "
+                "bbox as [x, y, width, height], within the frame."
+            )
 
 
 def overlaps(boxes_xyxy: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -128,79 +145,3 @@ def _text(box: np.ndarray) -> str:
 def _described(frame: Frame) -> str:
     width, height = frame.size
     return f"frame {frame.name}, {width} pixels wide and {height} high"
-
-
-# Which frame an image id means
-
-
-def _frame_numbers(found: coco.Detections, source: Source) -> np.ndarray:
-    """(N,) index of the frame of each box, -1 where the source has none."""
-    names = getattr(source, "names", None)  # pictures have names
-    if names is None:
-        number = _by_number(found, len(source) if source.counted else 0)
-    elif len(names) == 1 and len(set(found.ids)) == 1 and not found.files:
-        number = {found.ids[0]: 0}
-    else:
-        number = _by_name(found, names)
-    frames = np.array([number.get(image_id, -1) for image_id in found.ids], np.int64)
-    unknown = np.flatnonzero(frames < 0)
-    if len(unknown):
-        _report_unknown(found, unknown, source, names)
-    return frames
-
-
-def _by_number(found: coco.Detections, count: int) -> dict:
-    """Frame number by image id, for those in range; `count` 0: any."""
-    numbers = {}
-    for image_id in set(found.ids):
-        name = found.files.get(image_id)
-        number = _last_number(name) if name else image_id
-        if str(number).isdecimal() and (int(number) < count or not count):
-            numbers[image_id] = int(number)
-    return numbers
-
-
-def _by_name(found: coco.Detections, names: Sequence[str]) -> dict:
-    """Index of the picture by image id, for those ids that have one."""
-    index = {}
-    for keys in (map(_last_number, names), [Path(name).stem for name in names], names):
-        index |= _unambiguous(keys)
-    if found.files:
-        meant = {i: Path(found.files[i]).name for i in set(found.ids) if i in found.files}
-    else:
-        meant = {i: i for i in set(found.ids)}
-    return {image_id: index[key] for image_id, key in meant.items() if key in index}
-
-
-def _unambiguous(keys) -> dict:
-    """Place by key, for keys that occur once: what two pictures share tells neither."""
-    places = collections.defaultdict(list)
-    for i, key in enumerate(keys):
-        places[key].append(i)
-    return {key: found[0] for key, found in places.items() if len(found) == 1 and key is not None}
-
-
-def _last_number(name: str) -> int | None:
-    digits = re.findall(r"[0-9]+", Path(name).stem)
-    return int(digits[-1]) if digits else None
-
-
-def _report_unknown(found: coco.Detections, unknown: np.ndarray, source: Source, names) -> None:
-    """Raises where no box is of the source: the file is another's, or its ids mean something else.
-
-    Some boxes of other pictures are no fault.
-    """
-    example = found.ids[unknown[0]]
-    example = f"{example} ({found.files[example]})" if example in found.files else example
-    last = f" to {len(source) - 1}" if len(source) else ""
-    frames = f"such as {names[0]}" if names else f"numbered from 0{last}"
-    if len(unknown) == len(found.ids):
-        raise LiftjaxError(
-            f"{found.path}: its image_id, such as {example}, are of no frame of {source.given}, "
-            f"which are {frames}."
-        )
-    print(
-        f"{found.path}: {len(unknown)} of {len(found.ids)} boxes are of no frame of "
-        f"{source.given}, such as image_id {example}; they are left out.",
-        file=sys.stderr,
-    )

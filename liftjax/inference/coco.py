@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from liftjax.data.coco import person_category, used_categories
 from liftjax.errors import LiftjaxError
 from liftjax.inference.files import check_file
 
-_PERSON = 1  # COCO's category
+_ABOVE_ONE = 1e-3  # by which a score of float16 may exceed 1
 _EXPECTED = (
     'expected COCO detections, [{"image_id": 0, "bbox": [x, y, width, height], "score": 0.9}, '
     "...], or a COCO file with images and annotations"
@@ -43,19 +44,26 @@ def read(path) -> Detections:
     """All persons of the file; crowds are left out, and other categories where there are any.
 
     Raises:
-      LiftjaxError: if the file is missing, no JSON, of another structure, or has boxes that are no
-        finite numbers.
+      LiftjaxError: if the file is missing, no JSON, of another structure, does not tell which
+        category is a person, or has boxes that are no finite numbers or scores beyond 0 and 1.
     """
     path = Path(path)
     content = _load(path)
-    entries, files, person = content, {}, _PERSON
+    entries, files, categories = content, {}, []
     if isinstance(content, Mapping):
         entries = content.get("annotations")
-        files, person = _names(content, path)
+        files, categories = _names(content, path)
     if not isinstance(entries, list):
         raise LiftjaxError(f"{path}: not what was expected inside; {_EXPECTED}.")
     _check_entries(entries, path)
-    persons = [entry for entry in entries if entry.get("category_id", person) == person]
+    used = used_categories(entries)
+    person = person_category(categories, used, path)
+    if None in used and len(categories) > 1:
+        raise LiftjaxError(
+            f"{path}: some boxes have no category_id, and there are {len(categories)} categories; "
+            "give each box one."
+        )
+    persons = [entry for entry in entries if entry.get("category_id") in (person, None)]
     if entries and not persons:
         raise LiftjaxError(
             f"{path}: none of its {len(entries)} boxes has the category_id {person}, person."
@@ -77,16 +85,24 @@ def _load(path: Path):
         raise LiftjaxError(f"{path}: no JSON; {_EXPECTED}.") from None
 
 
-def _names(content: Mapping, path: Path) -> tuple[dict, object]:
-    """(file names by image id, the category that is a person)."""
+def _names(content: Mapping, path: Path) -> tuple[dict, list[Mapping]]:
+    """(file names by image id, the categories)."""
     try:
-        files = {image["id"]: str(image["file_name"]) for image in content.get("images", [])}
-        categories = {each["name"]: each["id"] for each in content.get("categories", [])}
+        images = content.get("images") or []
+        named = [(image["id"], str(image["file_name"])) for image in images]
+        files = {number: name for number, name in named if name}
+        categories = [{"id": c["id"], "name": c["name"]} for c in content.get("categories") or []]
     except (TypeError, KeyError):
         raise LiftjaxError(
             f"{path}: images need id and file_name, categories id and name; {_EXPECTED}."
         ) from None
-    return files, categories.get("person", _PERSON)
+    for number, name in named:
+        if files.get(number, name) != name:
+            raise LiftjaxError(
+                f"{path}: the image id {number} is given to {name} and to {files[number]}; number "
+                "the images anew."
+            )
+    return files, categories
 
 
 def _check_entries(entries: list, path: Path) -> None:
@@ -112,6 +128,12 @@ def _arrays(entries: list[Mapping], path: Path) -> tuple[np.ndarray, np.ndarray]
         raise LiftjaxError(
             f"{path}: the box {first['bbox']} of image_id {first['image_id']} or its score is no "
             f"sound number, and {len(broken) - 1} more; write them again without these."
+        )
+    scores = table[:, 4]
+    if len(scores) and (scores.min() < 0 or scores.max() > 1 + _ABOVE_ONE):
+        raise LiftjaxError(
+            f"{path}: its scores go from {scores.min():g} to {scores.max():g}; scores are from 0 "
+            "to 1, or left out."
         )
     table[:, 2:4] += table[:, :2]
     return table[:, :4].astype(np.float32), table[:, 4].astype(np.float32)

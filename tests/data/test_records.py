@@ -75,9 +75,13 @@ def test_statistics_are_those_of_the_selection_and_are_stored(tmp_path):
     np.testing.assert_allclose(
         statistics.std_3d_m, dataset.labels["pose_m"][with_3d].std(0), rtol=1e-5
     )
-    np.testing.assert_allclose(
-        statistics.mean_2d_px, dataset.labels["joints_px"].mean(0), rtol=1e-5
-    )
+    visible, joints = dataset.labels["joint_visible"], dataset.labels["joints_px"]
+    assert not visible[4].all()  # a record without 3D: nobody knows where its hidden joints are
+    for joint in range(17):
+        known = [i for i in range(10) if visible[i, joint] or with_3d[i]]
+        mean, std = joints[known, joint].mean(0), joints[known, joint].std(0)
+        np.testing.assert_allclose(statistics.mean_2d_px[joint], mean, rtol=1e-5)
+        np.testing.assert_allclose(statistics.std_2d_px[joint], std, rtol=1e-5)
     stored = read_metadata(tmp_path / "set")["splits"]["train"]
     np.testing.assert_array_equal(stored["statistics"]["std_2d_px"], statistics.std_2d_px)
     assert stored["counts"]["subject"] == {"S0": 5, "S1": 5}

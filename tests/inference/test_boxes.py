@@ -39,14 +39,26 @@ def detections(*ids, score=0.9, **more):
     ]
 
 
+def named(*files):
+    """A COCO file of pictures of these names, a box in each, its left side telling its place."""
+    images = [{"id": i, "file_name": file} for i, file in enumerate(files)]
+    return {"images": images, "annotations": detections(*range(len(files)))}
+
+
+def film(name, count=10):
+    source = Film(count)
+    source.given = name
+    return source
+
+
 @pytest.fixture
 def boxes_of(tmp_path):
     """(content, source) -> the left sides of the boxes by frame."""
 
-    def find(content, source, **options):
+    def find(content, source, size=(200, 100), **options):
         (tmp_path / "boxes.json").write_text(json.dumps(content))
         find_boxes = read_detections(tmp_path / "boxes.json", **options)(source)
-        found = [find_boxes(frame(i))[0][:, 0].tolist() for i in range(10)]
+        found = [find_boxes(frame(i, *size))[0][:, 0].tolist() for i in range(10)]
         return {i: sides for i, sides in enumerate(found) if sides}
 
     return find
@@ -113,6 +125,118 @@ def test_pictures_by_file_name(boxes_of):
         "annotations": detections(1, 2),
     }
     assert boxes_of(content, pictures("a.jpg", "b.jpg")) == {0: [1], 1: [0]}
+
+
+SEQUENCES = [f"images/{name}/{n:06d}.jpg" for name in ("seqA", "seqB") for n in range(3)]
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        SEQUENCES,
+        [f"/server/{name}" for name in SEQUENCES],
+        [name.replace("/", "\\") for name in SEQUENCES],
+    ],
+)
+def test_pictures_of_equal_names_by_their_folders(boxes_of, files):
+    b = Pictures([f"copy/seqB/{n:06d}.jpg" for n in range(3)], "seqB", "seqB")
+    assert boxes_of(named(*files), b) == {0: [3], 1: [4], 2: [5]}
+    assert boxes_of(detections(*files), b) == {0: [3], 1: [4], 2: [5]}  # names as image ids
+    both = ["seqA/000000.jpg", "seqB/000001.jpg"]
+    assert boxes_of(named(*files), Pictures(both, "pictures", "2")) == {0: [0], 1: [4]}
+
+
+def test_pictures_of_a_folder_that_the_file_has_not(boxes_of):
+    renamed = pictures(*(f"{n:06d}.jpg" for n in range(3)))
+    with pytest.raises(LiftjaxError, match=r"0 \(images/seqA/000000\.jpg\).*as folder/000000\.jpg"):
+        boxes_of(named(*SEQUENCES), renamed)
+    # A longer sequence gives nothing to another's last frames either.
+    with pytest.raises(LiftjaxError, match="of no frame of folder"):
+        boxes_of(named(*SEQUENCES, "images/seqB/000003.jpg"), pictures("000003.jpg"))
+
+
+def test_folders_without_boxes_tell_pictures_apart_too(boxes_of):
+    content = named(*SEQUENCES)
+    content["annotations"] = detections(0, 1, 2)  # of seqA alone
+    b = Pictures([f"seqB/{n:06d}.jpg" for n in range(3)], "seqB", "seqB")
+    with pytest.raises(LiftjaxError, match="of no frame of seqB"):
+        boxes_of(content, b)
+    content = named("000000.jpg", "seqB/000000.jpg")
+    content["annotations"] = detections(0)
+    with pytest.raises(LiftjaxError, match="of no frame of seqB"):
+        boxes_of(content, b)
+
+
+def test_one_name_for_two_pictures_is_refused(boxes_of):
+    two = Pictures(["a/1.jpg", "b/1.jpg"], "pictures", "2")
+    with pytest.raises(LiftjaxError, match=r": 1\.jpg may be a/1\.jpg or b/1\.jpg; give"):
+        boxes_of(named("1.jpg"), two)
+    assert boxes_of(named("b/1.jpg", "a/1.jpg"), two) == {0: [1], 1: [0]}
+
+
+def test_a_name_in_another_folder_is_told(boxes_of, capsys):
+    assert boxes_of(named("folder/a.jpg", "b.jpg"), pictures("a.jpg", "b.jpg")) == {0: [0], 1: [1]}
+    assert capsys.readouterr().err == ""
+    assert boxes_of(named("train/a.jpg", "b.jpg"), pictures("a.jpg", "b.jpg")) == {0: [0], 1: [1]}
+    said = capsys.readouterr().err
+    assert "1 of its pictures" in said
+    assert "the boxes of train/a.jpg are taken for folder/a.jpg" in said
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        SEQUENCES,
+        [f"images/{name}/cam/{n}.png" for name in ("seqA", "seqB") for n in range(3)],
+        [f"{name}_{n:03d}.jpg" for name in ("seqA", "seqB") for n in range(3)],
+    ],
+)
+def test_a_video_takes_the_frames_that_have_its_name(boxes_of, files):
+    assert boxes_of(named(*files), film("films/seqB.mp4")) == {0: [3], 1: [4], 2: [5]}
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (
+            SEQUENCES,
+            r"images/seqA/000000\.jpg, are not said to be of seqC\.mp4; name their folder seqC",
+        ),
+        (SEQUENCES[:3], r"are not said to be of seqC\.mp4"),
+        (["a_0.jpg", "b_0.jpg"], r"a_0\.jpg and b_0\.jpg would both be frame 0 of seqC\.mp4"),
+        (["seqC/left/7.jpg", "seqC/right/7.jpg"], "would both be frame 7"),
+    ],
+)
+def test_frames_of_another_video_are_refused(boxes_of, files, message):
+    with pytest.raises(LiftjaxError, match=message) as error:
+        boxes_of(named(*files), film("seqC.mp4"))
+    assert "\n" not in str(error.value)
+
+
+def test_frames_that_count_from_one_are_refused(boxes_of):
+    with pytest.raises(LiftjaxError, match=r"are 2 to 10, those of film\.mp4 0 to 9: .* from 1"):
+        boxes_of(detections(2, 5, 10), Film())
+    with pytest.raises(LiftjaxError, match="are 1 to 3,"):
+        boxes_of(named(*(f"seqA/{n}.jpg" for n in (1, 2, 3))), film("seqA.mp4", 3))
+    assert boxes_of(detections(2, 5, 9), Film()) == {2: [0], 5: [1], 9: [2]}
+
+
+def test_boxes_that_are_corners_are_refused(boxes_of):
+    corners = [[20, 30, 60, 90], [100, 10, 190, 95], [90, 40, 120, 99], [150, 60, 199, 90],
+               [120, 5, 180, 80]]  # fmt: skip
+    content = [{"image_id": i, "bbox": box} for i, box in enumerate(corners)]
+    with pytest.raises(
+        LiftjaxError, match=r"left, top, right, bottom: write bbox as \[x, y, width"
+    ):
+        boxes_of(content, Film())
+    for entry in content:
+        x, y, right, bottom = entry["bbox"]
+        entry["bbox"] = [x, y, right - x, bottom - y]
+    assert len(boxes_of(content, Film())) == 5
+    # Boxes may reach beyond the picture; of these some would be upside down as corners.
+    beyond = [[150, 50, 90, 90], [120, 5, 150, 140], [180, 20, 60, 70]]
+    content = [{"image_id": i, "bbox": box} for i, box in enumerate(beyond)]
+    assert len(boxes_of(content, Film())) == 3
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,31 @@ def test_annotations(tmp_path):
     assert (found.ids, found.files) == ([7], {7: "a.jpg", 8: "b.jpg"})
 
 
+@pytest.mark.parametrize("number", [0, 3, "p"])
+def test_a_person_is_whom_the_file_calls_so(tmp_path, number):
+    content = {
+        "annotations": [entry(7, category_id=number), entry(8, category_id=1)],
+        "categories": [{"id": 1, "name": "antelope"}, {"id": number, "name": "Person"}],
+    }
+    assert coco.read(write(tmp_path, content)).ids == [7]
+
+
+def test_a_name_given_twice_means_the_category_that_boxes_have(tmp_path):
+    content = {
+        "annotations": [entry(7, category_id=1)],
+        "categories": [{"id": 0, "name": "person"}, {"id": 1, "name": "person"}],
+    }
+    assert coco.read(write(tmp_path, content)).ids == [7]
+
+
+def of_categories(*names, entries=(0,)):
+    """A file of these categories, numbered from 0, and boxes of the numbers `entries`."""
+    return {
+        "annotations": [entry(category_id=number) for number in entries],
+        "categories": [{"id": i, "name": name} for i, name in enumerate(names)],
+    }
+
+
 def test_nobody(tmp_path):
     found = coco.read(write(tmp_path, []))
     assert found.boxes.shape == (0, 4)
@@ -73,6 +98,20 @@ def test_nobody(tmp_path):
         ([entry(score=float("inf"))], "no sound number"),
         ([entry(bbox=(1, 2, 1e300, 4))], "no sound number"),
         ([entry(category_id=3)], "none of its 1 boxes has the category_id 1, person"),
+        ([entry(category_id=0), entry(category_id=1)], "count from 0, COCO's from 1"),
+        (of_categories("dog", "cat"), r"none of its categories \(dog, cat\) is called person"),
+        (of_categories("person", "person", entries=(0, 1)), "category_id 0, 1 is called person;"),
+        (
+            {"annotations": [], "categories": [{"id": 1, "name": n} for n in ("person", "dog")]},
+            "category_id 1 is called person and dog",
+        ),
+        (of_categories("person", "dog", entries=(0, None)), "some boxes have no category_id"),
+        (
+            {"annotations": [], "images": [{"id": 1, "file_name": f"{n}.jpg"} for n in "ab"]},
+            r"the image id 1 is given to a\.jpg and to b\.jpg",
+        ),
+        ([entry(score=0.5), entry(score=87.5)], r"its scores go from 0\.5 to 87\.5"),
+        ([entry(score=-0.1)], r"its scores go from -0\.1"),
     ],
 )
 def test_faults(tmp_path, content, message):

@@ -107,12 +107,15 @@ def voted_mpjpe(runs: Sequence[Run], lifter: str | None = None) -> Measure:
 
 def pck(run: Run) -> Measure:
     """PCK@0.2: share of the visible joints within 20 % of the box's longer side."""
-    return Measure((run,), "%", lambda o: _shares(o[run.id], o[run.id].correct_NK))
+    return _share(run, lambda outcome: (outcome.correct_NK, outcome.visible_NK))
 
 
 def pdj(run: Run) -> Measure:
-    """PDJ@0.2: share of the visible joints within 20 % of the torso's diagonal."""
-    return Measure((run,), "%", lambda o: _shares(o[run.id], o[run.id].by_torso_NK))
+    """PDJ@0.2: share of the visible joints within 20 % of the torso's diagonal.
+
+    Samples whose torso has no known length do not count.
+    """
+    return _share(run, lambda outcome: (outcome.by_torso_NK, outcome.with_torso_NK))
 
 
 # Of other measures
@@ -167,8 +170,16 @@ def _errors(outcome: Outcome, error_mm_N: np.ndarray) -> Sampled:
     return Sampled(error_mm_N, weights_N, outcome.moment_N).only(outcome.has_3d_N)
 
 
-def _shares(outcome: Outcome, correct_NK: np.ndarray) -> Sampled:
-    """A sample counts as many times as it has visible joints, so that the mean pools joints."""
-    count_N = outcome.visible_NK.sum(axis=-1)
-    share_N = (correct_NK & outcome.visible_NK).sum(axis=-1) / np.maximum(count_N, 1)
-    return Sampled(100 * share_N, count_N.astype(np.float64), outcome.moment_N)
+def _share(run: Run, joints: Callable[[Outcome], tuple[np.ndarray, np.ndarray]]) -> Measure:
+    """Correct ones of the joints that count, both (N, K) bool, in per cent.
+
+    A sample counts as many times as it has such joints, so that the mean pools joints.
+    """
+
+    def of(outcomes):
+        correct_NK, counted_NK = joints(outcomes[run.id])
+        count_N = counted_NK.sum(axis=-1)
+        share_N = (correct_NK & counted_NK).sum(axis=-1) / np.maximum(count_N, 1)
+        return Sampled(100 * share_N, count_N.astype(np.float64), outcomes[run.id].moment_N)
+
+    return Measure((run,), "%", of)

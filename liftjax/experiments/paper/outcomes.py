@@ -129,10 +129,19 @@ class Outcome:
     @functools.cached_property
     def by_torso_NK(self) -> np.ndarray:
         """Visible joints within 20 % of the torso's diagonal, as PDJ@0.2 counts them."""
-        true_px_NK2 = self.labels["joints_px"]
         return metrics.correct_by_torso(
-            self.kpts_px_NK2, true_px_NK2, self.skeleton, self.visible_NK
+            self.kpts_px_NK2, self.labels["joints_px"], self.skeleton, **self._torso
         )
+
+    @functools.cached_property
+    def with_torso_NK(self) -> np.ndarray:
+        """Visible joints of samples whose torso has a known length: those that PDJ@0.2 is of."""
+        return metrics.counted_by_torso(self.labels["joints_px"], self.skeleton, **self._torso)
+
+    @property
+    def _torso(self) -> dict[str, np.ndarray]:
+        # In a record with 3D the joints outside the picture are known too.
+        return {"visible": self.visible_NK, "known": self.visible_NK | self.has_3d_N[:, None]}
 
     @functools.cached_property
     def perfect_N(self) -> np.ndarray:

@@ -183,6 +183,142 @@ def test_one_split_needs_one_subset(source):
         plan(source)
 
 
+# Files of labelling tools
+
+
+def renumber(content, number) -> None:
+    """Gives the category of people another number."""
+    content["categories"][0]["id"] = number
+    for annotation in content["annotations"]:
+        annotation["category_id"] = number
+
+
+@pytest.mark.parametrize("number", [0, 3])
+def test_people_are_the_category_of_that_name(source, number):
+    def change(content):
+        renumber(content, number)
+        animal = [f"k{i}" for i in range(17)]
+        content["categories"].append({"id": 1, "name": "antelope", "keypoints": animal})
+        antelope = photographs.annotation(1, 1003, (1, 1, 60, 60))
+        content["annotations"].append(antelope | {"keypoints": [9, 9, 2] * 17})
+        del content["annotations"][1]["category_id"]  # 412
+
+    edit(source, change)
+    assert [r.trial for r in records(source)] == [398, 77]
+    found = items(source)
+    assert Problem("no person", TRAIN, None, "all annotations of this kind", 1) in found
+    assert Problem("no category", TRAIN, None, "all annotations of this kind", 1) in found
+
+
+def test_joints_in_another_order_go_by_their_names(source):
+    expected = of(records(source, skeleton="coco"), 398)
+
+    def change(content):
+        category = content["categories"][0]
+        names = [name.replace("_", " ").title() for name in category["keypoints"]]
+        category["keypoints"] = ["Neck", *names[::-1]]
+        for annotation in content["annotations"]:
+            joints = np.reshape(annotation["keypoints"], (17, 3))[::-1]
+            annotation["keypoints"] = [0, 0, 0, *joints.ravel().tolist()]
+
+    edit(source, change)
+    record = of(records(source, skeleton="coco"), 398)
+    np.testing.assert_array_equal(record.joints_px, expected.joints_px)
+    np.testing.assert_array_equal(record.joint_visible, expected.joint_visible)
+
+
+def test_joints_without_names_are_told(source):
+    edit(source, lambda content: content.pop("categories"))
+    detail = "no category names the joints; they are taken for COCO's, in COCO's order"
+    assert Problem("joints without names", TRAIN, None, detail, 0) in items(source)
+    assert [r.trial for r in records(source)] == [398, 77, 412]
+
+
+@pytest.mark.parametrize("number", [float, lambda n: n + 10_000_010_000_000])
+def test_numbers_may_be_large_or_floats(source, tmp_path, number):
+    def change(content):
+        for entry in content["images"]:
+            entry["id"] = number(entry["id"])
+        for annotation in content["annotations"]:
+            annotation["image_id"] = number(annotation["image_id"])
+            annotation["id"] = number(annotation["id"])
+
+    edit(source, change)
+    out = str(tmp_path / "out")
+    words = ["--source", str(source), "--out", out, "--splits", "train", "--processes", "1"]
+    assert main(["coco", *words]) == 0
+    labels = PoseDataset.open(out, "train").labels
+    assert labels["frame"].tolist() == [int(number(n)) for n in (1003, 1007, 1007)]
+    assert labels["trial"].tolist() == [int(number(n)) for n in (398, 77, 412)]
+
+
+def rename_picture(root, name, number=1007) -> None:
+    def change(content):
+        next(i for i in content["images"] if i["id"] == number)["file_name"] = name
+
+    edit(root, change)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "/label-studio/data/upload/1/0a1b-000000001007.jpg",
+        "C:\\pictures\\other.jpg",
+        "https://example.org/other.jpg",
+        "train2017/other.jpg",
+        "9" * 300 + ".jpg",
+    ],
+)
+def test_a_picture_that_is_not_there_is_named(source, name):
+    rename_picture(source, name)
+    made = items(source, splits=["train"])
+    missing = [i for i in made if isinstance(i, Problem) and i.kind == "missing picture"]
+    last = re.split(r"[/\\]", name)[-1]
+    assert [(p.file.endswith(last), p.frame, p.dropped) for p in missing] == [(True, 1007, 2)]
+    assert [i.trial for i in made if isinstance(i, Record)] == [398]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "/label-studio/data/upload/1/000000001007.jpg",
+        "D:\\coco\\train2017\\000000001007.jpg",
+        "https://example.org/upload/000000001007.jpg",
+    ],
+)
+def test_a_picture_of_another_machine_is_found_by_the_end_of_its_path(source, name):
+    rename_picture(source, name)
+    made = items(source, splits=["train"])
+    assert [i.trial for i in made if isinstance(i, Record)] == [398, 77, 412]
+    detail = f"1, such as {name}, which is not on this machine"
+    remark = Problem("picture found by the end of its path", TRAIN, None, detail, 0)
+    assert remark in made
+
+
+def test_an_end_that_two_pictures_have_finds_neither(source):
+    content = photographs.document("train2017")
+    content["images"][0]["file_name"] = "/a/000000001007.jpg"
+    other = {"id": 5, "file_name": "/b/000000001007.jpg", "width": 160, "height": 120}
+    content["images"].append(other)
+    photographs.write_annotations(source, "train2017", content)
+    assert [r.trial for r in records(source, splits=["train"])] == [398]
+    # The folder tells them apart, where it is there.
+    (source / "train2017" / "a").mkdir()
+    picture = source / "train2017" / "000000001007.jpg"
+    picture.rename(picture.parent / "a" / picture.name)
+    assert [r.trial for r in records(source, splits=["train"])] == [398, 77, 412]
+
+
+@pytest.mark.parametrize("name", ["train2017/000000001007.jpg", "train2017\\000000001007.jpg"])
+def test_a_file_name_may_begin_above_the_pictures(source, name):
+    rename_picture(source, name)
+    made = items(source, splits=["train"])
+    assert [i.trial for i in made if isinstance(i, Record)] == [398, 77, 412]
+    assert "picture found by the end of its path" not in {
+        i.kind for i in made if isinstance(i, Problem)
+    }
+
+
 # What is wrong with one person or picture is named and passed over.
 
 
@@ -260,6 +396,27 @@ def unnumbered(root):
     return Problem("malformed annotation", TRAIN, 1007, "annotation None: no number")
 
 
+def unknown_flag(root):
+    joints = photographs.keypoints(20, 10, 40, 80)
+    edit_person(root, 412, keypoints=[*joints[:-1], 7])
+    detail = "annotation 412: flags of keypoints are 0, 1 and 2"
+    return Problem("malformed annotation", TRAIN, 1007, detail)
+
+
+def too_large_a_number(root):
+    edit_person(root, 412, id=2**63)
+    return Problem("malformed annotation", TRAIN, 1007, f"annotation {2**63}: no number")
+
+
+def number_of_two_pictures(root):
+    def change(content):
+        content["images"].append(content["images"][1] | {"file_name": "other.jpg"})
+
+    edit(root, change)
+    detail = "annotation 398: 000000001003.jpg"
+    return Problem("number of two pictures", TRAIN, 1003, detail)
+
+
 def no_object(root):
     def change(content):
         content["annotations"][1] = None
@@ -271,6 +428,7 @@ def no_object(root):
 FAULTS = [
     no_picture, cut_picture, black_picture, turned_picture, short_keypoints, words_for_keypoints,
     no_keypoints, no_box, nan_joint, nan_box, tiny_box, unknown_image, unnumbered, no_object,
+    unknown_flag, too_large_a_number, number_of_two_pictures,
 ]  # fmt: skip
 
 
@@ -281,7 +439,10 @@ def test_faults_are_named_and_nothing_is_lost(source, spoil):
     problems = [i for i in made if isinstance(i, Problem)]
     assert expected in problems
     kept = [i.trial for i in made if isinstance(i, Record)]
-    assert kept == ([398] if expected.dropped == 2 else [398, 77])
+    if spoil is number_of_two_pictures:
+        assert kept == [77, 412]
+    else:
+        assert kept == ([398] if expected.dropped == 2 else [398, 77])
     assert sum(p.dropped for p in problems) + len(kept) == 5
 
 
@@ -296,8 +457,17 @@ def test_second_annotation_of_a_number_is_dropped(source):
 
 
 def test_malformed_image_entries_are_counted(source):
-    edit(source, lambda content: content["images"].append({"id": 5}))
-    detail = "1 without a number, name or size, or of a number already given"
+    def change(content):
+        content["images"] += [
+            {"id": 5},
+            {"id": 6, "file_name": 7, "width": 9, "height": 9},
+            {"id": 8, "file_name": "\0.jpg", "width": 9, "height": 9},
+            {"id": 9, "file_name": "\ud800.jpg", "width": 9, "height": 9},
+            {"id": 10, "file_name": "a.jpg", "width": float("nan"), "height": 9},
+        ]
+
+    edit(source, change)
+    detail = "5 without a number, name or size, or of a number already given"
     assert Problem("malformed image entry", TRAIN, None, detail, 0) in items(source)
 
 
@@ -334,6 +504,49 @@ def other_joints(root):
     return {}, r"the keypoints of a person are nose, neck; COCO has nose, left_eye"
 
 
+def nobody_called_person(root):
+    edit(root, lambda content: content["categories"][0].update(name="people"))
+    return {}, r"none of its categories \(people\) is called person; rename"
+
+
+def two_called_person(root):
+    def change(content):
+        content["categories"].append(content["categories"][0] | {"id": 2})
+        content["annotations"][1]["category_id"] = 2
+
+    edit(root, change)
+    return {}, r"category_id 1, 2 is called person; give people one number"
+
+
+def categories_from_zero(root):
+    def change(content):
+        renumber(content, 0)
+        del content["categories"]
+
+    edit(root, change)
+    return {}, r"its category_id count from 0, COCO's from 1, and it lists no categories"
+
+
+def corners(root):
+    def change(content):
+        for annotation in content["annotations"]:
+            x, y, width, height = annotation["bbox"]
+            annotation["bbox"] = [x, y, x + width, y + height]
+
+    edit(root, change)
+    return {}, r"boxes, read as x, y, .*; they seem to be left, top, right, bottom: write bbox as"
+
+
+def keypoints_in_per_cent(root):
+    def change(content):
+        for annotation in content["annotations"]:
+            joints = np.reshape(annotation["keypoints"], (17, 3)) * (0.01, 0.01, 1)
+            annotation["keypoints"] = joints.ravel().tolist()
+
+    edit(root, change)
+    return {}, r"only 0% of the labelled joints lie in their person's box"
+
+
 def no_pictures(root):
     (root / "train2017").rename(root / "photographs")
     return {}, r"train2017 pictures are missing: expected .*/train2017 or .*--splits test"
@@ -345,6 +558,7 @@ def nobody(root):
 
 REFUSED = [
     cut_annotations, other_document, no_annotations, boxes_alone, other_joints, no_pictures, nobody,
+    nobody_called_person, two_called_person, categories_from_zero, corners, keypoints_in_per_cent,
 ]  # fmt: skip
 
 

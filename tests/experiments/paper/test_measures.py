@@ -66,6 +66,19 @@ def test_pdj_is_relative_to_the_torso():
         assert value(measures.pdj(RUN), outcomes) == expected
 
 
+def test_pdj_leaves_out_people_without_a_torso():
+    """Without 3D an invisible joint stands anywhere; with 3D it is where the pose has it."""
+    visible = np.ones((3, JOINTS), bool)
+    visible[1:, 11] = False  # the left shoulder of two
+    truth = labels(["Eating"] * 3, visible, has_3d=[False, False, True])
+    truth["joints_px"][:] = 0
+    truth["joints_px"][:, 11] = (30, 40)
+    truth["joints_px"][1, 11] = (0, 1)
+    sampled = measures.pdj(RUN).of({"r": outcome(truth, {}, [9.9, 9.9, 10.1])})
+    np.testing.assert_array_equal(sampled.weights_N, [JOINTS, 0, JOINTS - 1])
+    np.testing.assert_array_equal(sampled.values_N, [100, 0, 0])
+
+
 def test_perfect_2d_is_chosen_by_the_reference_alone():
     """Samples 0 and 2 are perfect under the reference, 1 and 2 under the run that is measured."""
     truth = labels(["Eating"] * 3)

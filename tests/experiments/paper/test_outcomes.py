@@ -68,6 +68,11 @@ def test_agrees_with_the_evaluation_of_one_run():
     assert report["lifters"]["a"]["p_mpjpe"] == pytest.approx(one.aligned_mm("a").mean())
     assert report["pck"] == pytest.approx(100 * one.correct_NK.sum() / visible.sum())
     assert report["pdj"] == pytest.approx(100 * one.by_torso_NK.sum() / visible.sum())
+    flat = labels(actions, visible, has_3d=np.arange(40) % 2 == 0)
+    one = outcome(flat, {"a": np.zeros(40)}, rng.normal(0, 20, 40))
+    report = evaluation.report(one.labels, one.skeleton, one.kpts_px_NK2, one.poses_m)
+    assert 0 < one.with_torso_NK.sum() < visible.sum()
+    assert report["pdj"] == pytest.approx(100 * one.by_torso_NK.sum() / one.with_torso_NK.sum())
 
 
 def test_unknown_lifter_is_named():
