@@ -79,8 +79,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--detections-skeleton",
         choices=sorted(SKELETONS),
         metavar="NAME",
-        help=f"joints of the detections ({', '.join(sorted(SKELETONS))}), if not the usual ones of "
-        "their number",
+        help=f"joints of the detections ({', '.join(sorted(SKELETONS))}), if the file does not say "
+        "and they are not the usual ones of their number",
     )
     parser.add_argument(
         "--detections-on",
@@ -88,6 +88,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="calibration",
         help="whose pixels the detections are in, where a video was scaled or got bars after the "
         "calibration; default: %(default)s",
+    )
+    parser.add_argument(
+        "--first-frame",
+        type=int,
+        metavar="N",
+        help="the number of a video's first frame in the names or ids of the detections, 0 or 1 as "
+        "a rule; default: found from the numbers and the videos' lengths, where these show it",
     )
     parser.add_argument("--calibration", metavar="FILE", help="instead of the nearest one")
     parser.add_argument(
@@ -113,6 +120,7 @@ def run(args: argparse.Namespace) -> None:
         "skeleton": args.skeleton,
         "joint_set": args.detections_skeleton,
         "on_video": args.detections_on == "video",
+        "first_frame": args.first_frame,
         "full_frames": args.full_frames,
     }
     if args.demo_recording:
@@ -132,7 +140,8 @@ def build_demo_recording(
     """
     check_replaceable(out)
     wheel = wheel or demo_recording.fetch(cache)
-    given = {key: value for key, value in (settings or {}).items() if value or key == "max_lag"}
+    numbers = ("max_lag", "first_frame")  # 0 says something
+    given = {key: value for key, value in (settings or {}).items() if value or key in numbers}
     with demo_recording.unpacked(wheel) as (folder, license_text):
         preset = {
             "calibration": folder / demo_recording.CALIBRATION,
@@ -160,6 +169,7 @@ def plan(
     skeleton: str = "human36m",
     joint_set: str | None = None,
     on_video: bool = False,
+    first_frame: int | None = None,
     full_frames: bool = False,
     only: str | None = None,
     names: tuple[str, str] | None = None,
@@ -175,12 +185,14 @@ def plan(
     """
     if stride < 1:
         raise LiftjaxError(f"--stride {stride}: give 1 or more.")
+    if first_frame is not None and first_frame < 0:
+        raise LiftjaxError(f"--first-frame {first_frame}: give 0 or more.")
     found, problems = find_recordings(source, calibration, cameras, unit, only, names)
     tested = _tested(found, test)
     splits: dict[str, list[tuple[Unit, ...]]] = {"train": [], "test": []}
     reports = {}
     for each in found:
-        recording = read_recording(each, joint_set, on_video)
+        recording = read_recording(each, joint_set, on_video, first_frame)
         check_convertible(recording.joint_set, skeleton)
         poses = reconstruct(recording, skeleton, max_lag, stride)
         problems += [*recording.problems, *poses.problems]
@@ -200,6 +212,7 @@ def plan(
             "calibration_unit": unit,
             "detections_skeleton": joint_set,
             "detections_on_video": on_video,
+            "first_frame": first_frame,
             "full_frames": full_frames,
             "source_sha256": _digest(found),
         },

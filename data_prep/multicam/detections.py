@@ -6,39 +6,41 @@ A folder of JSON files, one a frame:
   writes the same.
 - MMPose: [{"keypoints": [[x, y], ...], "keypoint_scores": [...]}, ...], the frame's people.
 
-The file name ends in the frame's number (NAME.0000.json, NAME_000000_keypoints.json). Or one JSON
-file for the whole video, beside such folders or alone in one:
+The file name ends in a number (NAME.0000.json, NAME_000000_keypoints.json); the one that varies is
+the frame's. Or one JSON file for the whole video, beside such folders or alone in one:
 
 - MMPose's inferencer: [{"frame_id": 0, "instances": [people as above]}, ...].
 - MMPose's demo scripts: {"meta_info": ..., "instance_info": [{"frame_id": 1, "instances": ...}]},
-  which count from 1.
-- COCO results: [{"image_id": 0, "keypoints": [x, y, score, ...]}, ...], a person each.
+  which count from 1 and name the joints.
+- COCO results: [{"image_id": 0, "keypoints": [x, y, score, ...]}, ...], a person each. An image may
+  be a number or the name of a picture ("000001.jpg", as AlphaPose writes).
 
-The number of joints tells the joint set, except that 25 are BODY_25 or BODY_25B: the joints' places
-decide between them. A joint that is NaN counts as not found, and a person without joints as nobody.
+Which frame of the video the first number is, :mod:`numbering` finds with the videos; which joints
+they are, :mod:`joint_sets`. A joint that is NaN counts as not found, and a person without joints as
+nobody.
 """
 
 import dataclasses
 import itertools
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from data_prep.building import Problem
+from data_prep.multicam.joint_sets import joint_set_named, joint_set_told, lie_otherwise
+from data_prep.multicam.numbering import frame_numbers
 from liftjax.errors import LiftjaxError
 from liftjax.skeletons import get_skeleton
 
-_FRAME_NUMBER = re.compile(r"(\d+)(?:_keypoints)?\.json$")
-_JOINT_SETS = {17: "coco", 18: "openpose_coco", 26: "halpe26", 133: "wholebody"}
+_NUMBERED = re.compile(r"\d(?:_keypoints)?\.json$")
 # OpenPose's COCO model: 0 nose, 1 neck, right then left arm, right then left leg, eyes, ears.
 _OPENPOSE_COCO_TO_COCO = (0, 15, 14, 17, 16, 5, 2, 6, 3, 7, 4, 11, 8, 12, 9, 13, 10)
-# How far off, in units of a person's extent, the joint between two others may be. BODY_25B's upper
-# neck was measured to be off by 0.04 to 0.07, its joint where BODY_25 has the hip by 0.1 to 0.3.
-_OFF_MIDDLE = {"body25": 0.05, "body25b": 0.12}
-_ENOUGH_CONFIDENCE = 0.2
+# Confidences are 0 to 1; OpenPose's are a little higher at times, those of some RTMPose models
+# several times as high. Hundreds are per cent or of another unit.
+_REMARKABLE_CONFIDENCE, _NO_CONFIDENCE = 1.5, 20.0
 # What JSON of another form raises.
 _OTHERWISE = (ValueError, KeyError, TypeError, IndexError, AttributeError)
 
@@ -52,12 +54,30 @@ class Detections:
         was not found has confidence 0.
       joint_set: name of the skeleton of the J joints; None if their number leaves it open.
       source: the folder or file. problems: what was wrong in it.
+      first: the video's first frame in the file, if its form says so; it is 0 in `people`.
+      only_found: whether frames without people are not listed.
     """
 
     people: dict[int, np.ndarray]
     joint_set: str | None
     source: Path
     problems: tuple[Problem, ...] = ()
+    first: int | None = None
+    only_found: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class _Content:
+    """What files hold: (file, frame number, people as (J, 3) arrays) in order, and the rest.
+
+    Attributes:
+      meta: what the file says about its joints. first, only_found: as of Detections.
+    """
+
+    frames: Sequence[tuple[Path, int, list[np.ndarray]]]
+    meta: Mapping = dataclasses.field(default_factory=dict)
+    first: int | None = None
+    only_found: bool = False
 
 
 def read_detections(source, joint_set: str | None = None, root=None) -> Detections:
@@ -65,13 +85,15 @@ def read_detections(source, joint_set: str | None = None, root=None) -> Detectio
 
     Args:
       source: a folder of files, one a frame, or one file for the whole video.
-      joint_set: skeleton of the joints; None to tell it from their number.
+      joint_set: skeleton of the joints; None for what the file says, or else to tell it from their
+        number and places.
       root: the directory that problems name files relative to.
     """
     source = Path(source)
     problems: list[Problem] = []
     people: dict[int, list[np.ndarray]] = {}
-    for file, number, rows in _frames(source):
+    content = _read(source)
+    for file, number, rows in content.frames:
         name = str(file.relative_to(root)) if root else str(file)
         if number in people:
             raise LiftjaxError(f"{file}: frame {number} comes twice.")
@@ -95,38 +117,49 @@ def read_detections(source, joint_set: str | None = None, root=None) -> Detectio
         number: np.stack(rows) if rows else np.zeros((0, count, 3))
         for number, rows in sorted(people.items())
     }
-    name = joint_set or _tell_joint_set(stacked, count, source)
+    name, remark = joint_set_named(content.meta, joint_set, source)
+    everyone = np.concatenate(list(stacked.values()))
+    name = name or joint_set_told(everyone, source)
     if name == "openpose_coco":
         stacked = {n: p[:, _OPENPOSE_COCO_TO_COCO] for n, p in stacked.items()}
+        everyone = everyone[:, _OPENPOSE_COCO_TO_COCO]
         name = "coco"
     elif name and get_skeleton(name).num_joints != count:
         raise LiftjaxError(
             f"{source}: a person has {count} joints, expected {get_skeleton(name).num_joints} "
             f"({name})."
         )
-    problems += _missing_frames(stacked, source, root)
-    return Detections(stacked, name, source, tuple(problems))
+    shown = str(source.relative_to(root)) if root else str(source)
+    if remark:
+        problems.append(Problem("joints of another name", shown, None, remark, 0))
+    if lie_otherwise(everyone, name):
+        detail = f"they do not lie as those of {name} do"
+        problems.append(Problem("joints in other places", shown, None, detail, 0))
+    problems += _confidences(everyone[..., 2], source, shown)
+    if not content.only_found:
+        problems += _missing_frames(stacked, shown)
+    return Detections(stacked, name, source, tuple(problems), content.first, content.only_found)
 
 
-def _frames(source: Path) -> Iterator[tuple[Path, int, list[np.ndarray]]]:
-    """(file, frame number, people as (J, 3) arrays) in order."""
+def _read(source: Path) -> _Content:
     if source.is_file():
-        yield from _read_video_file(source)
-        return
+        return _video_file(source)
     files = sorted(source.glob("*.json")) if source.is_dir() else []
     if len(files) == 1 and _is_video_file(_load(files[0])):
-        yield from _read_video_file(files[0])
-        return
-    numbered = [(int(m[1]), f) for f in files if (m := _FRAME_NUMBER.search(f.name))]
-    if not numbered:
+        return _video_file(files[0])
+    files = [file for file in files if _NUMBERED.search(file.name)]
+    if not files:
         raise LiftjaxError(f"No detections: expected files {source}/NAME.0000.json and so on.")
-    for number, file in sorted(numbered):
+    frames = []
+    numbers = frame_numbers([file.name for file in files], source)
+    for number, file in sorted(zip(numbers, files, strict=True)):
         document = _load(file)
         try:
             people = document["people"] if isinstance(document, dict) else document
-            yield file, number, [_joints(person) for person in people]
+            frames.append((file, number, [_joints(person) for person in people]))
         except _OTHERWISE as error:
             raise LiftjaxError(f"{file} is not an OpenPose file ({error!r}).") from None
+    return _Content(frames)
 
 
 def _load(file: Path):
@@ -143,27 +176,49 @@ def _is_video_file(document) -> bool:
     return isinstance(first, dict) and ("instances" in first or "image_id" in first)
 
 
-def _read_video_file(file: Path) -> Iterator[tuple[Path, int, list[np.ndarray]]]:
+def _video_file(file: Path) -> _Content:
     document = _load(file)
     try:
-        for number, people in _video_frames(document):
-            yield file, number, [_joints(person) for person in people]
+        if isinstance(document, dict):
+            return _mmpose_demo(file, document)
+        if document and "image_id" in document[0]:
+            return _coco_results(file, document)
+        numbers = [int(f.get("frame_id", i)) for i, f in enumerate(document)]
+        people = [frame["instances"] for frame in document]
+        return _Content(_frames(file, numbers, people))
+    except LiftjaxError:
+        raise
     except _OTHERWISE as error:
         raise LiftjaxError(f"{file} is not a file of MMPose predictions ({error!r}).") from None
 
 
-def _video_frames(document) -> list[tuple[int, list]]:
-    if isinstance(document, dict):
-        frames = [(int(f["frame_id"]), f["instances"]) for f in document["instance_info"]]
-        base = 1 if min((n for n, _ in frames), default=0) >= 1 else 0
-        return [(number - base, people) for number, people in frames]
-    if document and "image_id" in document[0]:
-        frames: dict[int, list] = {}
-        for person in document:
-            number = re.search(r"(\d+)\D*$", str(person["image_id"]))
-            frames.setdefault(int(number[1]), []).append(person)
-        return [(n, frames.get(n, [])) for n in range(max(frames) + 1)]  # empty ones are not listed
-    return [(int(f.get("frame_id", i)), f["instances"]) for i, f in enumerate(document)]
+def _mmpose_demo(file: Path, document: dict) -> _Content:
+    numbers = [int(frame["frame_id"]) for frame in document["instance_info"]]
+    first = 1 if min(numbers, default=0) >= 1 else 0
+    people = [frame["instances"] for frame in document["instance_info"]]
+    frames = _frames(file, [number - first for number in numbers], people)
+    meta = document.get("meta_info")
+    return _Content(frames, meta if isinstance(meta, dict) else {}, first)
+
+
+def _coco_results(file: Path, document: list[dict]) -> _Content:
+    kinds = sorted({str(person.get("category_id", 1)) for person in document})
+    if len(kinds) > 1:
+        raise LiftjaxError(
+            f"{file}: detections of {len(kinds)} categories ({', '.join(kinds[:4])}); keep the "
+            "persons' alone."
+        )
+    found: dict[int, list] = {}
+    numbers = frame_numbers([person["image_id"] for person in document], file)
+    for number, person in zip(numbers, document, strict=True):
+        found.setdefault(number, []).append(person)
+    numbers = sorted(found)
+    return _Content(_frames(file, numbers, [found[n] for n in numbers]), only_found=True)
+
+
+def _frames(file: Path, numbers: Sequence[int], people: Sequence) -> list:
+    joints = [[_joints(person) for person in frame] for frame in people]
+    return [(file, number, found) for number, found in zip(numbers, joints, strict=True)]
 
 
 def _joints(person: dict) -> np.ndarray:
@@ -173,6 +228,8 @@ def _joints(person: dict) -> np.ndarray:
     if array.ndim == 1:
         return array.reshape(-1, 3)
     scores = person.get("keypoint_scores")
+    if scores is not None and array.shape[1] > 2:
+        raise ValueError(f"keypoints of {array.shape[1]} numbers, expected 2 in pixels; is it 3D?")
     if scores is None:
         scores = array[:, 2] if array.shape[1] > 2 else np.ones(len(array))
     return np.column_stack([array[:, :2], np.asarray(scores, float)])
@@ -187,41 +244,24 @@ def _without_nan(joints: np.ndarray, file: str, frame: int, problems: list) -> n
     return np.where(bad[:, None], 0.0, joints)
 
 
-def _tell_joint_set(people: dict[int, np.ndarray], count: int, source: Path) -> str | None:
-    if count in _JOINT_SETS:
-        return _JOINT_SETS[count]
-    if count != 25:
+def _confidences(values: np.ndarray, source: Path, shown: str) -> list[Problem]:
+    """A remark if confidences are above 1; raises if they can be none."""
+    highest = float(values.max())
+    if highest > _NO_CONFIDENCE:
         raise LiftjaxError(
-            f"{source}: people of {count} joints, a joint set not known; say which with "
-            "--detections-skeleton NAME."
+            f"{source}: confidences up to {highest:.4g}, expected 0 to 1; divide them by 100 if "
+            "they are per cent."
         )
-    everyone = np.concatenate(list(people.values()))
-    misfits = {
-        "body25": _off_middle(everyone, 8, 9, 12),  # the hip between the hips
-        "body25b": _off_middle(everyone, 17, 5, 6),  # the upper neck between the shoulders
-    }
-    name = min(misfits, key=misfits.get)
-    return name if misfits[name] < _OFF_MIDDLE[name] else None
+    if highest <= _REMARKABLE_CONFIDENCE:
+        return []
+    detail = f"up to {highest:.3g}; what counts as found is above 0.2 nevertheless"
+    return [Problem("confidences above 1", shown, None, detail, 0)]
 
 
-def _off_middle(people: np.ndarray, joint: int, a: int, b: int) -> float:
-    """Median distance of a joint from the middle of two, in units of the person's extent."""
-    found = people[..., 2] > _ENOUGH_CONFIDENCE
-    people = people[found[:, [joint, a, b]].all(axis=1)]
-    if not len(people):
-        return np.inf
-    px = np.where(people[..., 2:] > _ENOUGH_CONFIDENCE, people[..., :2], np.nan)
-    extent = np.linalg.norm(np.nanmax(px, axis=1) - np.nanmin(px, axis=1), axis=-1)
-    off = np.linalg.norm(px[:, joint] - (px[:, a] + px[:, b]) / 2, axis=-1)
-    return float(np.median(off / np.maximum(extent, 1)))
-
-
-def _missing_frames(people: dict[int, np.ndarray], source: Path, root) -> list[Problem]:
+def _missing_frames(people: Mapping[int, np.ndarray], shown: str) -> list[Problem]:
     """A problem for each run of frame numbers that lack between the first and the last."""
-    name = str(source.relative_to(root)) if root else str(source)
-    numbers = sorted(people)
     return [
-        Problem("missing frame", name, a + 1, f"{b - a - 1} without detections after {a}", 0)
-        for a, b in itertools.pairwise(numbers)
+        Problem("missing frame", shown, a + 1, f"{b - a - 1} without detections after {a}", 0)
+        for a, b in itertools.pairwise(sorted(people))
         if b - a > 1
     ]

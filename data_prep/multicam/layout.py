@@ -10,6 +10,7 @@ The calibration nearest to the recording counts: in its folder or a folder *cali
 the folder above, up to SOURCE. If there is a .toml file, .qca.txt files beside it are ignored, as
 Pose2Sim does. Cameras, videos and detections are matched by name, disregarding case, signs between,
 zeros in front and "_json"; else by a name that is part of the other; else by the last number.
+A camera that the calibration lists but that is not calibrated is left out, unless it has footage.
 """
 
 import dataclasses
@@ -18,7 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from data_prep.building import Problem
-from data_prep.multicam.calibration import Camera, is_calibration, read_calibration
+from data_prep.multicam.calibration import Camera, is_calibration, read_cameras
 from liftjax.errors import LiftjaxError
 
 _VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".m4v", ".mpg", ".webm")
@@ -69,7 +70,7 @@ def find_recordings(
       calibration: the file for all recordings; None to look for it.
       cameras: the ones to use, by their names in the calibration; NAME=FILE also says how the
         video and the detections are called. Empty for all.
-      unit: of the calibration's lengths, as for :func:`calibration.read_calibration`.
+      unit: of the calibration's lengths, as for :func:`calibration.read_cameras`.
       only: the path of one recording below the source, to take it alone.
       names: subject and action to give the records.
     """
@@ -123,17 +124,21 @@ def _recording_folders(source: Path) -> list[Path]:
 
 def _files(source: Path, folder: Path, calibration, cameras, unit: str, names) -> Files:
     calibration = Path(calibration) if calibration else _nearest_calibration(source, folder)
-    known = {camera.name: camera for camera in read_calibration(calibration, unit)}
+    whole, unusable = read_cameras(calibration, unit)
+    known = {camera.name: camera for camera in whole}
     videos = _by_stem(
         file for file in _visible(folder / "videos") if file.suffix.lower() in _VIDEOS
     )
     detections = _by_stem(
         path for path in _visible(folder / "pose") if path.is_dir() or path.suffix == ".json"
     )
-    chosen, aliases = _chosen(cameras, known, calibration)
+    chosen, aliases = _chosen(cameras, [*known, *unusable], calibration)
+    _check_usable(calibration, unusable, chosen if cameras else ())
     what = f"{calibration} and of {folder}"
     video_of = _match(chosen, aliases, videos, f"{what}/videos", bool(cameras))
     detections_of = _match(chosen, aliases, detections, f"{what}/pose", bool(cameras))
+    _check_usable(calibration, unusable, [*video_of, *detections_of])
+    chosen = [name for name in chosen if name in known]
     _check_both(folder, chosen, video_of, detections_of, bool(cameras))
     used = [name for name in chosen if name in video_of]
     if len(used) < 2:
@@ -156,10 +161,16 @@ def _files(source: Path, folder: Path, calibration, cameras, unit: str, names) -
         cameras=tuple(known[name] for name in used),
         videos=tuple(video_of[name] for name in used),
         detections=tuple(detections_of[name] for name in used),
-        problems=tuple(
-            Problem("camera without footage", str(path), None, name, 0)
-            for name in known
-            if name not in used
+        problems=(
+            *(
+                Problem("camera without footage", str(path), None, name, 0)
+                for name in known
+                if name not in used
+            ),
+            *(
+                Problem("camera left out", str(path), None, f"{name}: {why}", 0)
+                for name, why in unusable.items()
+            ),
         ),
     )
 
@@ -202,7 +213,7 @@ def _nearest_calibration(source: Path, folder: Path) -> Path:
 
 
 def _chosen(
-    cameras: Sequence[str], known: Mapping[str, Camera], calibration: Path
+    cameras: Sequence[str], known: Sequence[str], calibration: Path
 ) -> tuple[list[str], dict[str, str]]:
     """Names of the cameras to use, and what --cameras says of their files' names."""
     if not cameras:
@@ -243,6 +254,16 @@ def _match(
         f"The names of {what} do not pair off: cameras {_listed(names)}; files {_listed(files)}. "
         "Say which belong together with --cameras CAMERA=FILE CAMERA=FILE ..."
     )
+
+
+def _check_usable(calibration: Path, unusable: Mapping[str, str], wanted: Iterable[str]) -> None:
+    """Raises if a camera is wanted, or has footage, with which something is wrong."""
+    for name in wanted:
+        if name in unusable:
+            raise LiftjaxError(
+                f"{calibration}, {unusable[name].removesuffix('.')}. Calibrate it, or leave it out:"
+                " --cameras with the names of the others."
+            )
 
 
 def _check_both(folder: Path, names, video_of, detections_of, chosen: bool) -> None:

@@ -13,9 +13,10 @@ from data_prep import video
 from data_prep.building import Problem
 from data_prep.multicam.calibration import Camera
 from data_prep.multicam.detections import Detections, read_detections
-from data_prep.multicam.follow import Track, confident, follow_people, tolerance_px
+from data_prep.multicam.follow import MIN_CONFIDENCE, Track, confident, follow_people, tolerance_px
 from data_prep.multicam.layout import Files
 from data_prep.multicam.letterbox import image_to_video
+from data_prep.multicam.numbering import by_video_numbers
 from data_prep.multicam.synchronise import Lags, estimate_lags, no_lags, shifted
 from data_prep.multicam.triangulate import drop_outliers, fill_gaps, without_standing_out
 from liftjax import geometry
@@ -30,6 +31,9 @@ _REMARKABLE_FRAMES = 5  # of somebody else, worth a line
 _NOTHING_TO_SPEAK_OF = 0.1  # of the tolerance: 4 px of 1920
 _ENOUGH_JOINTS = 0.3  # share of joints of a camera that agrees
 _SEEN_SHARE = 0.2  # a camera that agrees in fewer of the frames stands out
+_MARGIN = 0.1  # of the picture's size: joints of people at its edge are found so far outside
+_REMARKABLY_OUTSIDE, _TOO_MANY_OUTSIDE = 0.02, 0.3  # share of a camera's joints
+_LEAST_EXTENT_PX = 3  # of all joints of a camera; fractions of the picture, or metres, are below
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -78,13 +82,19 @@ class Poses:
     problems: tuple[Problem, ...] = ()
 
 
-def read_recording(files: Files, joint_set: str | None = None, on_video: bool = False) -> Recording:
+def read_recording(
+    files: Files,
+    joint_set: str | None = None,
+    on_video: bool = False,
+    first_frame: int | None = None,
+) -> Recording:
     """Reads the detections, and of the videos their size and length.
 
     Args:
       joint_set: skeleton of the detections; None to tell it from them.
       on_video: whether the detections are in the video's pixels, should it differ in size from the
         calibrated picture; else they are in the calibrated picture's.
+      first_frame: the number that detections give to a video's first frame; None to find it.
     """
     found, problems = [], [*files.problems, *_frame_rates(files)]
     for camera, path, where in zip(files.cameras, files.videos, files.detections, strict=True):
@@ -94,17 +104,17 @@ def read_recording(files: Files, joint_set: str | None = None, on_video: bool = 
             problems.append(_other_size(files, path, size, camera.image_size))
             if on_video:
                 detections = _mapped(detections, image_to_video(camera.image_size, size))
-        detections, remarks = _by_video_numbers(
-            detections, video.frame_count(path), files.shown(where)
-        )
-        problems += [*detections.problems, *remarks]
+        problems += [*detections.problems, *_outside(detections, camera, files.shown(where))]
         found.append(detections)
+    lengths = [video.frame_count(path) for path in files.videos]
+    names = [files.shown(where) for where in files.detections]
+    found, remarks = by_video_numbers(found, lengths, names, first_frame)
     return Recording(
         files,
         [detections.people for detections in found],
         video.frame_rate(files.videos[0]) or _FPS,
         _one_joint_set(files, found),
-        tuple(problems),
+        (*problems, *remarks),
     )
 
 
@@ -163,14 +173,29 @@ def _mapped(detections: Detections, image_to_video) -> Detections:
     return dataclasses.replace(detections, people=people)
 
 
-def _by_video_numbers(detections: Detections, count: int, name: str):
-    """Detections numbered from 0 as the video's frames, and a remark if they were not."""
-    people = detections.people
-    if min(people) != 1 or max(people) != count:
-        return detections, []
-    people = {number - 1: found for number, found in people.items()}
-    remark = Problem("frames counted from 1", name, None, "", 0)
-    return dataclasses.replace(detections, people=people), [remark]
+def _outside(detections: Detections, camera: Camera, name: str) -> list[Problem]:
+    """A remark on detections outside the picture; raises if they are of no such picture."""
+    joints = np.concatenate([p.reshape(-1, 3) for p in detections.people.values()])
+    px = joints[joints[:, 2] >= MIN_CONFIDENCE, :2]
+    size = np.array(camera.image_size)
+    picture = f"the picture of {camera.name} ({size[0]}x{size[1]})"
+    if len(px) > 1 and np.ptp(px, axis=0).max() < _LEAST_EXTENT_PX:
+        raise LiftjaxError(
+            f"{detections.source}: all joints lie within {_LEAST_EXTENT_PX} pixels in {picture}; "
+            "are they fractions of the picture, or metres? Give pixels."
+        )
+    beyond = (px < -_MARGIN * size) | (px > (1 + _MARGIN) * size)
+    share = beyond.any(axis=-1).mean() if len(px) else 0.0
+    if share > _TOO_MANY_OUTSIDE:
+        raise LiftjaxError(
+            f"{detections.source}: {share:.0%} of the joints lie outside {picture}, up to "
+            f"({px[:, 0].max():.0f}, {px[:, 1].max():.0f}); they were found in a picture of another"
+            " size. Give them for this one, or --detections-on video if they are in its video's "
+            "pixels."
+        )
+    if share <= _REMARKABLY_OUTSIDE:
+        return []
+    return [Problem("joints outside the picture", name, None, f"{share:.0%} of {camera.name}'s", 0)]
 
 
 def reconstruct(
@@ -195,7 +220,7 @@ def reconstruct(
     if not tracks:
         raise LiftjaxError(
             f"{name}: no person could be followed: in no frame do the detections of two cameras "
-            "agree. Is the calibration that of these videos?"
+            "agree. Is the calibration that of these videos, and are the detections in its pixels?"
         )
     track = tracks[0]
     problems += [*_doubtful(recording, lags), *_others(recording, tracks)]
@@ -279,8 +304,8 @@ def _check_majority(recording: Recording, people, frames, weights: np.ndarray) -
     if len(recording.cameras) > 2 and 2 * len(against) >= len(recording.cameras):
         raise LiftjaxError(
             f"{recording.files.name}: {', '.join(against)} see nobody where the other cameras do: "
-            "are videos, detections and calibration of the same cameras, by these names? Say with "
-            "--cameras which to use."
+            "are videos, detections and calibration of the same cameras, by these names, and the "
+            "detections in the calibrated picture's pixels? Say with --cameras which to use."
         )
 
 

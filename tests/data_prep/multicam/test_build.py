@@ -128,6 +128,8 @@ def test_several_recordings_and_who_is_tested(tmp_path):
         (["--test", "Wlak"], "Unknown recording 'Wlak'; did you mean"),
         (["--test", "Walk"], "--test names all recordings"),
         (["--stride", "0"], "--stride 0: give 1 or more"),
+        (["--first-frame", "-1"], "--first-frame -1: give 0 or more"),
+        (["--first-frame", "1"], "the first frame cannot be number 1"),
         (["--detections-skeleton", "halpe26"], "has 25 joints, expected 26"),
         (["--cameras", "cam_9"], "has no camera 'cam_9'"),
         (["--calibration", "none.toml"], r"calibration is missing: expected none\.toml"),

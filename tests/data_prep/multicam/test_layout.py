@@ -150,3 +150,24 @@ def test_unknown_cameras_and_a_missing_source_are_refused(tmp_path):
         find_recordings(tmp_path, cameras=["cam_02"])
     with pytest.raises(LiftjaxError, match="No such directory"):
         find_recordings(tmp_path / "none")
+
+
+def test_a_camera_that_is_not_calibrated_matters_only_if_it_is_wanted(tmp_path):
+    touch(tmp_path, numbered("cam{}.mp4"), numbered("cam{}_json"))
+    file = tmp_path / "calibration" / "Calib.toml"
+    fifth = '[cam_05]\nname = "cam_05"\nsize = [240, 320]\nrotation = []\n'
+    file.write_text(file.read_text() + fifth)
+    for cameras in ([], NAMES):
+        (found,), _ = find_recordings(tmp_path, cameras=cameras)
+        assert [camera.name for camera in found.cameras] == NAMES
+        (problem,) = found.problems
+        assert (problem.kind, problem.dropped) == ("camera left out", 0)
+        assert problem.detail.startswith("cam_05: [cam_05]: ")
+    message = r"Calib\.toml, \[cam_05\]: matrix is missing; .*leave it out: --cameras"
+    with pytest.raises(LiftjaxError, match=message):
+        find_recordings(tmp_path, cameras=[*NAMES, "cam_05"])
+    touch(tmp_path, ["cam5.mp4"], [], calibration="")
+    with pytest.raises(LiftjaxError, match=message):
+        find_recordings(tmp_path)
+    (found,), _ = find_recordings(tmp_path, cameras=NAMES)
+    assert [camera.name for camera in found.cameras] == NAMES

@@ -7,6 +7,7 @@ import pytest
 
 from data_prep.multicam.layout import find_recordings
 from data_prep.multicam.letterbox import image_to_video
+from data_prep.multicam.numbering import first_number
 from data_prep.multicam.recording import read_recording, reconstruct
 from data_prep.multicam.synchronise import estimate_lags
 from data_prep.multicam.triangulate import project
@@ -311,6 +312,137 @@ def test_detections_counted_from_one_are_noticed(tmp_path):
     np.testing.assert_allclose(
         reconstruct(recording).world_m, synthetic.human36m_world(), atol=1e-6
     )
+
+
+@pytest.mark.parametrize(
+    ("spans", "lengths", "first"),
+    [
+        ([(0, 11), (0, 11)], [12, 12], 0),
+        ([(1, 12), (1, 12)], [12, 12], 1),
+        ([(2, 12), (1, 11)], [12, 12], 1),  # the first file is missing, the last
+        ([(0, 11), (1, 11)], [12, 12], 0),
+        ([(0, 11), (1, 12)], [12, 0], 0),  # a video that does not say how long it is
+        ([(0, 14), (0, 11)], [12, 12], 0),  # a video that was cut short
+    ],
+)
+def test_the_first_number_is_known_from_the_ends_of_all_cameras(spans, lengths, first):
+    assert first_number(spans, lengths, ["a", "b"]) == first
+
+
+@pytest.mark.parametrize(
+    ("spans", "lengths", "given", "message"),
+    [
+        (
+            [(1, 11), (1, 11)],
+            [12, 12],
+            None,
+            "from 1 to 11, .*say with --first-frame",
+        ),
+        ([(5, 8), (0, 11), (1, 12)], [12] * 3, None, "from 5 to 8, .*say with --first-frame"),
+        ([(1, 12), (0, 11)], [12, 12], None, "from 1 to 12, .*nor do the cameras agree; say with"),
+        ([(100, 199), (100, 199)], [100, 100], None, "from 100 to 199, .* --first-frame N"),
+        ([(0, 11), (1, 11)], [12, 12], 1, "from 0 to 11, .* cannot be number 1"),
+        ([(-1, 11), (0, 11)], [12, 12], None, "from -1 to 11, .* cannot be number 0"),
+    ],
+)
+def test_a_first_number_that_is_not_known_is_asked_for(spans, lengths, given, message):
+    names = [f"cam{i}" for i in range(len(spans))]
+    with pytest.raises(LiftjaxError, match=message):
+        first_number(spans, lengths, names, given=given)
+
+
+def test_the_user_may_say_what_the_first_number_is():
+    spans, lengths, names = [(1, 11), (2, 11)], [12, 12], ["a", "b"]
+    assert first_number(spans, lengths, names, given=1) == 1
+    assert first_number(spans, lengths, names, given=0) == 0
+    assert first_number([(100, 111)] * 2, lengths, names, given=100) == 100
+
+
+def picture_names(folder, start, skipped=()):
+    """Names the images of COCO results as ffmpeg does, from `start` on."""
+    for file in (folder / "pose").iterdir():
+        rows = [row for row in json.loads(file.read_text()) if row["image_id"] not in skipped]
+        for row in rows:
+            row["image_id"] = f"{row['image_id'] + start:06d}.jpg"
+        file.write_text(json.dumps(rows))
+
+
+@pytest.mark.parametrize("start", [0, 1])
+def test_pictures_counted_from_one_are_the_videos_frames(tmp_path, start):
+    folder = write(tmp_path, form="coco_results", joint_set="coco")
+    picture_names(folder, start, skipped=[0] if start else [11])  # frames with nobody in them
+    poses = reconstruct(read(folder))
+    kept = list(range(1, 12)) if start else list(range(11))
+    assert poses.frames.tolist() == kept
+    world = synthetic.human36m_world(joint_set="coco")[kept]
+    np.testing.assert_allclose(poses.world_m, world, atol=1e-6)
+
+
+def test_pictures_of_an_unknown_start_are_refused_until_it_is_given(tmp_path):
+    folder = write(tmp_path, form="coco_results", joint_set="coco")
+    picture_names(folder, 1, skipped=[11])
+    with pytest.raises(LiftjaxError, match=r"pose/cam01\.json: .* 1 to 11, .* --first-frame 1\.$"):
+        read(folder)
+    (found,), _ = find_recordings(folder)
+    poses = reconstruct(read_recording(found, first_frame=1))
+    assert poses.frames.tolist() == list(range(11))
+    world = synthetic.human36m_world(joint_set="coco")[:11]
+    np.testing.assert_allclose(poses.world_m, world, atol=1e-6)
+
+
+def test_a_form_that_counts_from_one_may_lack_its_first_frame(tmp_path):
+    folder = write(tmp_path, form="mmpose_demo", joint_set="coco")
+    for file in (folder / "pose").glob("*/*.json"):
+        document = json.loads(file.read_text())
+        document["instance_info"] = document["instance_info"][2:-1]
+        file.write_text(json.dumps(document))
+    assert [(min(p), max(p)) for p in read(folder).people] == [(2, 10)] * 4
+    (found,), _ = find_recordings(folder)
+    assert read_recording(found, first_frame=1).people[0].keys() == set(range(2, 11))
+    with pytest.raises(LiftjaxError, match="count frames from 1, but --first-frame says 0"):
+        read_recording(found, first_frame=0)
+
+
+def scaled(folder, factor):
+    for file in (folder / "pose").iterdir():
+        rows = json.loads(file.read_text())
+        for row in rows:
+            row["keypoints"] = [
+                v if i % 3 == 2 else factor * v for i, v in enumerate(row["keypoints"])
+            ]
+        file.write_text(json.dumps(rows))
+
+
+@pytest.mark.parametrize(
+    ("factor", "message"),
+    [
+        (2.0, r"cam01\.json: \d+% of the joints lie outside the picture of cam_01 \(240x320\)"),
+        (1 / 320, "all joints lie within 3 pixels .*fractions"),
+        (0.5, "see nobody where the other cameras do: .* in the calibrated picture's pixels"),
+    ],
+)
+def test_detections_in_a_picture_of_another_size_are_refused(tmp_path, factor, message):
+    folder = write(tmp_path, form="coco_results", joint_set="coco")
+    scaled(folder, factor)
+    with pytest.raises(LiftjaxError, match=message):
+        reconstruct(read(folder))
+
+
+def test_videos_of_half_the_frame_rate_are_refused(tmp_path):
+    folder = write(tmp_path)
+    for i in range(4):
+        points = np.full((6, 2), 50.0)
+        synthetic.write_video(synthetic.video_file(folder, i + 1), points, synthetic.VIDEO_SIZES[i])
+    with pytest.raises(LiftjaxError, match=r"cam01_json: detections of 12 frames, .* video has 6"):
+        read(folder)
+
+
+def test_detections_that_end_before_their_video_are_told(tmp_path):
+    folder = write(tmp_path)
+    for frame in range(6, 12):
+        synthetic.detections_file(folder, 2, frame).unlink()
+    (problem,) = [p for p in read(folder).problems if p.kind.startswith("detections end")]
+    assert (problem.file, problem.frame) == ("pose/cam02_json", 6)
 
 
 def test_a_video_of_another_size_is_scaled_or_refused(tmp_path):
