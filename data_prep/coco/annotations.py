@@ -90,7 +90,7 @@ def _read(path: Path) -> dict:
         keypoints = any(isinstance(a, dict) and "keypoints" in a for a in annotations)
         for category in document.get("categories", ()):
             _check_category(category, path)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, LiftjaxError):
             raise
         reason = f"no {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
@@ -172,7 +172,7 @@ def _problem(name: str, annotation, kind: str, detail: str) -> Problem:
 def _numbers(annotation: dict, key: str, count: int) -> np.ndarray:
     try:
         values = np.asarray(annotation.get(key, ()), float).ravel()
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise _Useless("malformed annotation", f"{key} are no numbers") from None
     if values.size != count:
         raise _Useless("malformed annotation", f"{values.size} numbers of {key}, not {count}")

@@ -40,7 +40,7 @@ _OPENPOSE_COCO_TO_COCO = (0, 15, 14, 17, 16, 5, 2, 6, 3, 7, 4, 11, 8, 12, 9, 13,
 _OFF_MIDDLE = {"body25": 0.05, "body25b": 0.12}
 _ENOUGH_CONFIDENCE = 0.2
 # What JSON of another form raises.
-_OTHERWISE = (ValueError, KeyError, TypeError, IndexError, AttributeError)
+_OTHERWISE = (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,7 +132,7 @@ def _frames(source: Path) -> Iterator[tuple[Path, int, list[np.ndarray]]]:
 def _load(file: Path):
     try:
         return json.loads(file.read_text())
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise LiftjaxError(f"{file} is not an OpenPose file ({error!r}).") from None
 
 
