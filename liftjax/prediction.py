@@ -22,6 +22,7 @@ from liftjax.data.pipeline import evaluation_batches
 from liftjax.data.records import PoseDataset
 from liftjax.detectors.decoding import Decoding
 from liftjax.detectors.spec import HeatmapOutput, SimCCOutput
+from liftjax.errors import unknown_name
 from liftjax.hosts import is_first
 from liftjax.lifters.mirror import mirror_2d, mirror_3d
 from liftjax.training.checkpoints import build_model
@@ -29,6 +30,7 @@ from liftjax.training.lifter_task import offset
 from liftjax.training.replicas import Replicas
 from liftjax.training.state import PureModule
 
+PRECISIONS = ("float32", "bfloat16")  # of a detector's activations
 _LIFT_BATCH = 512
 _SLIDE = 256  # frames that a sliding lifter gives at a time
 
@@ -51,7 +53,12 @@ def predict_2d(
       batch_size: pictures at a time on all devices together, rounded up to fill them.
       beta, normalizer, quarter_pixel: of the soft-argmax. precision: of the activations.
       cache: keep decoded pictures in memory. replicas: the devices; default: all.
+
+    Raises:
+      LiftjaxError: another precision than PRECISIONS.
     """
+    if precision not in PRECISIONS:
+        raise unknown_name("precision", str(precision), PRECISIONS)
     replicas = replicas or Replicas.create()
     pure, params, others = PureModule.split(detector)
     decoding = Decoding(beta, normalizer, quarter_pixel)

@@ -14,6 +14,12 @@ from liftjax.errors import LiftjaxError, unknown_name
 
 # Sections that take any name: networks, and the keywords or parts of a network.
 OPEN_SECTIONS = ("lifters", "lifter.overrides", "detector.overrides", "optim.rates")
+# What keys, or all of a section, take where there is no default to tell.
+_KINDS = {
+    "detector.image_size": tuple, "loss.lifter_precision": str, "loss.weights": float,
+    "lifters": str,
+}  # fmt: skip
+_LARGEST = 2**63  # whole numbers are below it
 
 
 def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> ConfigDict:
@@ -47,17 +53,39 @@ def set_value(config: ConfigDict, key: str, value) -> None:
             raise _unknown_key(config, key)
     if leaf not in section and ".".join(path) not in OPEN_SECTIONS:
         raise _unknown_key(config, key)
-    old = section.get(leaf)
-    if isinstance(old, float) and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if isinstance(value, list) or (isinstance(old, tuple) and not isinstance(value, tuple)):
-        value = tuple(value) if isinstance(value, list) else (value,)
-    if isinstance(old, ConfigDict) or (old is not None and type(value) is not type(old)):
-        raise LiftjaxError(
-            f"config.{key} is {_kind(old)}, for example {old!r}; {value!r} is {_kind(value)}."
-        )
+    value = _fitted(key, value, section.get(leaf))
     with section.unlocked():
         section[leaf] = value
+
+
+def _fitted(key: str, value, old):
+    """`value` as the dotted `key` takes it, whose value so far is `old`."""
+    _check_plain(key, value)
+    kind = type(old) if old is not None else _KINDS.get(key) or _KINDS.get(key.rpartition(".")[0])
+    if kind is float and type(value) is int:
+        value = float(value)
+    if isinstance(value, list):
+        value = tuple(value)
+    if kind is tuple and value is not old and not isinstance(value, tuple | dict):
+        value = (value,)
+    if isinstance(old, ConfigDict) or (kind and type(value) is not kind and value is not old):
+        example = "" if old is None or kind is ConfigDict else f", for example {old!r}"
+        raise LiftjaxError(
+            f"config.{key} is {_named_kind(kind)}{example}; {_shown(value)} is "
+            f"{_named_kind(type(value))}."
+        )
+    return value
+
+
+def _check_plain(key: str, value) -> None:
+    """Raises for what no recipe holds: other things than texts, numbers and lists of them."""
+    if isinstance(value, dict | tuple | list):
+        for part in [*value, *value.values()] if isinstance(value, dict) else value:
+            _check_plain(key, part)
+    elif not isinstance(value, str | int | float | None):
+        raise LiftjaxError(f"config.{key}: {_shown(value)} is no text, number or list of them.")
+    elif isinstance(value, int) and abs(value) >= _LARGEST:
+        raise LiftjaxError(f"config.{key} has a number of {value.bit_length()} bits; 63 are most.")
 
 
 def complete(stored: dict) -> ConfigDict:
@@ -84,13 +112,31 @@ def _read(name_or_path: str) -> ConfigDict:
         raise LiftjaxError(f"No recipe file {path}; known by name: {', '.join(recipe_names())}.")
     if path.suffix == ".json":
         try:
-            return complete(_tuples(json.loads(path.read_text())))
-        except ValueError as error:
+            stored = _tuples(json.loads(path.read_text()))
+            _check_stored(stored)
+        except (ValueError, RecursionError) as error:
             raise LiftjaxError(f"{path} is not the config.json of a run: {error}") from error
+        return complete(stored)
     module = _module(path) if path.suffix == ".py" else _named(name_or_path)
     if not hasattr(module, "get_config"):
         raise LiftjaxError(f"{path} has no get_config(); a recipe defines one.")
     return module.get_config()
+
+
+def _check_stored(stored, default: ConfigDict | None = None, prefix: str = "") -> None:
+    """Raises for a section or value of another kind than recipes have there."""
+    from configs.common import base
+
+    default = base() if default is None else default
+    if not isinstance(stored, dict):
+        name = f"config.{prefix[:-1]}" if prefix else "it"
+        raise LiftjaxError(f"{name} is a section; {_shown(stored)} is no section.")
+    for leaf, value in stored.items():
+        old, key = default.get(leaf), f"{prefix}{leaf}"
+        if isinstance(old, ConfigDict):
+            _check_stored(value, old, f"{key}.")
+        else:
+            _fitted(key, value, old)
 
 
 def _tuples(value):
@@ -127,8 +173,13 @@ def _parse(text: str):
         return text
 
 
-def _kind(value) -> str:
-    return "a section" if isinstance(value, ConfigDict) else f"a {type(value).__name__}"
+def _named_kind(kind: type) -> str:
+    return "a section" if kind is ConfigDict else f"a {kind.__name__}"
+
+
+def _shown(value) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _unknown_key(config: ConfigDict, key: str) -> LiftjaxError:

@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 from ml_collections import ConfigDict
@@ -46,13 +47,59 @@ def test_a_recipe_file_is_loaded_by_path(tmp_path):
         ("ft2d", "loss=3", "config.loss is a section"),
         ("ft2d", "steps", "has no value"),
         ("ft2d", "data.cache=1", "config.data.cache is a bool"),
+        ("ft2d", "loss.weights.l_2d=fast", "config.loss.weights.l_2d is a float; 'fast' is a str"),
+        ("ft2d", "loss.weights.l_2d=[1]", "l_2d is a float; (1,) is a tuple"),
+        ("ft2d", "loss.weights.l_2d={1}", "l_2d: {1} is no text, number or list of them"),
+        ("ft2d", "loss.lifter_precision=3", "config.loss.lifter_precision is a str; 3 is a int"),
+        ("ft2d", "detector.image_size={'a': 1}", "image_size is a tuple; {'a': 1} is a dict"),
+        ("ft2d", "detector.image_size=[b'a', 2]", "image_size: b'a' is no text"),
+        ("ft2d", f"loss.beta={'9' * 400}", "config.loss.beta has a number of 1329 bits"),
+        ("ft2d", f"steps={'9' * 400}", "config.steps has a number of 1329 bits"),
+        ("ft2d", f"steps={'9' * 5000}", "config.steps is a int, for example"),
         ("ftd2", "seed=1", "Unknown recipe 'ftd2'; did you mean 'ft2d'"),
         ("no/such.py", "seed=1", "No recipe file no/such.py"),
     ],
 )
 def test_mistakes_are_named_with_the_cure(recipe, override, message):
-    with pytest.raises(LiftjaxError, match=message.replace("(", r"\(")):
+    with pytest.raises(LiftjaxError, match=re.escape(message)) as error:
         load_recipe(recipe, [override])
+    assert "\n" not in str(error.value)
+
+
+def test_what_is_none_by_default_takes_its_own_kind():
+    config = load_recipe(
+        "ft2d",
+        ["loss.weights.l_2d=2", "detector.image_size=[64,48]", "loss.lifter_precision=high"],
+    )
+    assert config.loss.weights.l_2d == 2.0
+    assert isinstance(config.loss.weights.l_2d, float)
+    assert config.detector.image_size == (64, 48)
+    assert config.loss.lifter_precision == "high"
+    assert load_recipe("ft2d", ["detector.image_size=None"]).detector.image_size is None
+
+
+@pytest.mark.parametrize(
+    ("stored", "message"),
+    [
+        ("[1]", "it is a section; (1,) is no section"),
+        ('{"lifter": {"checkpoint": 3}}', "config.lifter.checkpoint is a str"),
+        ('{"lifter": {"checkpoint": {}}}', "config.lifter.checkpoint is a str"),
+        ('{"lifters": {"mixste": [1]}}', "config.lifters.mixste is a str; (1,) is a tuple"),
+        ('{"lifters": "runs/x"}', "config.lifters is a section; 'runs/x' is no section"),
+        ('{"data": {"augment": 3}}', "config.data.augment is a section; 3 is no section"),
+        ('{"loss": {"weights": {"l_z": "x"}}}', "config.loss.weights.l_z is a float"),
+        (f'{{"seed": {"9" * 400}}}', "config.seed has a number of 1329 bits"),
+        (f'{{"seed": {"9" * 5000}}}', "Exceeds the limit"),
+        ("[" * 100000, "recursion"),
+    ],
+)
+def test_a_run_with_values_of_other_kinds(tmp_path, stored, message):
+    path = tmp_path / "config.json"
+    path.write_text(stored)
+    with pytest.raises(LiftjaxError, match=re.escape(message)) as error:
+        load_recipe(str(path))
+    assert "\n" not in str(error.value)
+    assert str(error.value).startswith(f"{path} is not the config.json of a run: ")
 
 
 def test_a_run_is_a_recipe(tmp_path):

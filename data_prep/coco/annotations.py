@@ -124,7 +124,7 @@ def _read(path: Path) -> dict:
             document = json.load(stream, object_hook=_without_outline)
         images, annotations = document["images"], document["annotations"]
         keypoints = any(isinstance(a, dict) and "keypoints" in a for a in annotations)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _no_file_of_coco(path, error) from error
     if not images or not keypoints:
         raise LiftjaxError(f"{path} holds no keypoints; person_keypoints_*.json has them.")
@@ -279,7 +279,7 @@ def _problem(name: str, annotation, kind: str, detail: str) -> Problem:
 def _numbers(annotation: dict, key: str, count: int) -> np.ndarray:
     try:
         values = np.asarray(annotation.get(key, ()), float).ravel()
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise _Useless("malformed annotation", f"{key} are no numbers") from None
     if values.size != count:
         raise _Useless("malformed annotation", f"{values.size} numbers of {key}, not {count}")

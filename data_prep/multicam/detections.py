@@ -42,7 +42,7 @@ _OPENPOSE_COCO_TO_COCO = (0, 15, 14, 17, 16, 5, 2, 6, 3, 7, 4, 11, 8, 12, 9, 13,
 # several times as high. Hundreds are per cent or of another unit.
 _REMARKABLE_CONFIDENCE, _NO_CONFIDENCE = 1.5, 20.0
 # What JSON of another form raises.
-_OTHERWISE = (ValueError, KeyError, TypeError, IndexError, AttributeError)
+_OTHERWISE = (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,7 +165,7 @@ def _read(source: Path) -> _Content:
 def _load(file: Path):
     try:
         return json.loads(file.read_text())
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise LiftjaxError(f"{file} is not an OpenPose file ({error!r}).") from None
 
 

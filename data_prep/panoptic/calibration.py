@@ -50,7 +50,7 @@ def read_cameras(path: Path, wanted: Collection[str]) -> dict[str, Camera]:
             camera_name(entry["panel"], entry["node"]): entry
             for entry in json.loads(path.read_bytes())["cameras"]
         }
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise LiftjaxError(
             f"{path} is not a Panoptic calibration ({_reason(error)}); download it again."
         ) from error
@@ -67,7 +67,7 @@ def _camera(name: str, entry: dict, path: Path) -> Camera:
             R=np.asarray(entry["R"], float).reshape(3, 3) @ TURN,
             t=np.asarray(entry["t"], float).reshape(3) * METRES,
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise LiftjaxError(
             f"{path}: camera {name} is malformed ({_reason(error)}); download the file again."
         ) from error

@@ -89,7 +89,7 @@ def read_bodies(data: bytes) -> list[np.ndarray]:
         joints = [np.asarray(body["joints19"], float) for body in bodies]
     except KeyError as error:
         raise ValueError(f"no {error}") from error
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise ValueError("not JSON of bodies with joints19; cut short?") from error
     for values in joints:
         if values.size != 4 * NUM_JOINTS:

@@ -26,6 +26,7 @@ def add_import(commands) -> None:
             num_joints=args.num_joints,
             stats=args.stats,
             stats_unit=args.stats_unit,
+            entry=args.entry,
             overrides=args.keywords,
         )
 
@@ -36,6 +37,10 @@ def add_import(commands) -> None:
     parser.add_argument("--out", required=True, help="run directory to write")
     add_network(parser, "default: told by the shapes in the file")
     parser.add_argument("--source-skeleton", help="joint set of the file, if it tells none or lies")
+    parser.add_argument(
+        "--entry",
+        help="dictionary of the file, or beginning of names, that holds the network, of several",
+    )
     parser.add_argument("--stats", help="SimpleBaseline's mean and deviation: file or data set")
     parser.add_argument("--stats-unit", default="m", choices=("m", "cm", "mm"))
 

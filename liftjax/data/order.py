@@ -6,6 +6,7 @@ batch may hold the end of one and the beginning of the next.
 
 import fractions
 import functools
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -73,6 +74,9 @@ def as_shares(shares: Sequence[float], names: Sequence[str]) -> tuple[fractions.
             f"{len(shares)} shares for {len(names)} data sets ({', '.join(names)}); give "
             "config.data.shares one number each, or none for all samples alike."
         )
+    numbers = all(isinstance(share, int | float) and math.isfinite(share) for share in shares)
+    if not numbers:
+        raise LiftjaxError(f"config.data.shares is {tuple(shares)}; every share is a number.")
     exact = [fractions.Fraction(share).limit_denominator(_FINEST_SHARE) for share in shares]
     if min(exact) <= 0:
         raise LiftjaxError(f"config.data.shares is {tuple(shares)}; every share is above 0.")

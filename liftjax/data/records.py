@@ -212,7 +212,7 @@ def read_metadata(directory) -> dict:
     try:
         metadata = json.loads(file.read_text())
         version = int(metadata["schema_version"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise LiftjaxError(f"{file} is damaged ({error}); make the data set again.") from None
     if version > SCHEMA_VERSION:
         raise LiftjaxError(

@@ -90,6 +90,7 @@ def _detect(config: ConfigDict, detector, data: str, splits: Sequence[str]):
             beta=config.loss.beta,
             normalizer=config.loss.normalizer,
             quarter_pixel=config.loss.quarter_pixel_shift,
+            precision=config.precision,
         )
         kpts_px.append(kpts_px_NK2)
         for field in IDENTITY:

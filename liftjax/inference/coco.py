@@ -81,7 +81,7 @@ def _load(path: Path):
         raise LiftjaxError(f"{path}: cannot be read: {error.strerror}.") from None
     except json.JSONDecodeError as error:
         raise LiftjaxError(f"{path}: no JSON from line {error.lineno} on; {_EXPECTED}.") from None
-    except (UnicodeDecodeError, RecursionError):
+    except (ValueError, RecursionError):  # bytes that are no text, numbers of thousands of digits
         raise LiftjaxError(f"{path}: no JSON; {_EXPECTED}.") from None
 
 
@@ -118,7 +118,7 @@ def _arrays(entries: list[Mapping], path: Path) -> tuple[np.ndarray, np.ndarray]
     try:
         values = [[*entry["bbox"], entry.get("score", 1.0)] for entry in entries]
         table = np.array(values, np.float64).reshape(len(entries), 5)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise LiftjaxError(
             f"{path}: a bbox is not four numbers, or a score not one; {_EXPECTED}."
         ) from None

@@ -19,13 +19,12 @@ from liftjax.detectors.spec import DetectorSpec, peak_scores
 from liftjax.errors import LiftjaxError, unknown_name
 from liftjax.geometry import invert_affine
 from liftjax.inference.crops import cut_person
-from liftjax.prediction import detect
+from liftjax.prediction import PRECISIONS, detect
 from liftjax.skeletons import Skeleton, get_skeleton
 from liftjax.training.checkpoints import load_model
 from liftjax.training.replicas import Replicas
 from liftjax.training.state import PureModule
 
-PRECISIONS = ("float32", "bfloat16")
 _MOST_PICTURES = 64  # wait for a batch, where few have people
 Found = tuple[np.ndarray, np.ndarray]  # keypoints (P, K, 2) in pixels, scores (P, K)
 

@@ -1,7 +1,9 @@
 """Finds people with a YOLOX network from an ONNX file, run as rtmlib runs it.
 
 Two kinds of files are known: the network alone (1, N, 5 + classes), one row for each cell of the
-grids of strides 8, 16 and 32, and the network with non-maximum suppression inside (1, N, 5).
+grids of strides 8, 16 and 32, and the network with non-maximum suppression inside (1, N, 5). The
+rows of the former are offsets from the cells and logarithms of sides, or, where the file was
+exported with --decode_in_inference, boxes already: the rows tell (see `are_boxes`).
 """
 
 from pathlib import Path
@@ -17,6 +19,9 @@ from liftjax.inference.results import Frame
 _STRIDES = (8, 16, 32)
 _GREY = 114  # fills what the picture leaves of the square
 _USUAL_SIDE = 640  # where the file leaves the size free
+_CLASSES = (1, 80)  # people alone, or COCO's classes, of which they are the first
+_ROUNDING = 1e-3  # that a score may lie outside 0 to 1, in half precision
+_LARGEST = 10  # sides of the input; no person's box is so large
 _PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 
 
@@ -48,7 +53,11 @@ class PersonDetector:
         self.input_size = tuple(s if isinstance(s, int) else _USUAL_SIDE for s in shape[2:])
 
     def __call__(self, frame: Frame) -> Boxes:
-        """Boxes (N, 4) float32 x0, y0, x1, y1 in pixels of the frame, and scores (N,) float32."""
+        """Boxes (N, 4) float32 x0, y0, x1, y1 in pixels of the frame, and scores (N,) float32.
+
+        Raises:
+          LiftjaxError: the rows are none of YOLOX's, or cannot be told to be.
+        """
         square, ratio = letterbox(frame.image, self.input_size)
         batch = square[None, :, :, ::-1].transpose(0, 3, 1, 2)  # BGR
         try:
@@ -59,29 +68,83 @@ class PersonDetector:
             raise self._other(f"its output is {rows.shape}, expected (1, N, 5 or more)")
         rows = rows[0].astype(np.float32)
         if rows.shape[1] == 5:
-            boxes, scores = rows[:, :4], rows[:, 4]
-            if labels and labels[0].shape == (1, len(rows)):
-                scores = np.where(labels[0][0] == 0, scores, 0)
-            kept = np.flatnonzero(scores > self.score)
+            boxes, scores = self._suppressed(rows, labels)
+            kept = np.flatnonzero((scores > self.score) & np.isfinite(boxes).all(axis=1))
+            self._check_boxes(boxes[kept])
         else:
             boxes, scores = self._decode(rows)
+            self._check_boxes(boxes[scores > self.score])
             kept = self._suppress(boxes, scores)
         boxes, scores = boxes[kept] / ratio, scores[kept]
-        inside = np.isfinite(boxes).all(axis=1) & overlaps(boxes, frame.size)
+        inside = overlaps(boxes, frame.size)
         return boxes[inside].astype(np.float32), scores[inside].astype(np.float32)
+
+    def _suppressed(self, rows: np.ndarray, labels: list[np.ndarray]) -> Boxes:
+        """Boxes in pixels of the square, and scores, 0 for what is no person."""
+        if len(rows) and len(rows) == len(grid(self.input_size)[0]):
+            raise self._other(
+                f"its {len(rows)} rows are one a cell, without suppression, and have no classes"
+            )
+        boxes, scores = rows[:, :4], rows[:, 4]
+        if not (scores <= 1 + _ROUNDING).all():
+            raise self._other(f"its scores reach {scores.max():.3g}, expected shares of 1")
+        if labels and labels[0].size != len(rows):
+            raise self._other(f"its labels are {labels[0].shape} for {len(rows)} boxes")
+        persons = labels[0].reshape(-1) == 0 if labels else True
+        return boxes, np.where(persons, scores, 0)
 
     def _decode(self, rows: np.ndarray) -> Boxes:
         """Boxes in pixels of the square, and scores of the class person, of every grid cell."""
         cells, strides = grid(self.input_size)
-        if len(cells) != len(rows):
+        self._check_rows(rows, len(cells))
+        ready = are_boxes(rows[:, :4], cells, strides)
+        if ready is None:
             raise self._other(
-                f"its output has {len(rows)} rows; an input of {self.input_size} has {len(cells)}"
+                "its rows are neither offsets from cells nor boxes in pixels of its input; export "
+                "it with YOLOX's tools/export_onnx.py"
             )
-        centers = (rows[:, :2] + cells) * strides
-        with np.errstate(over="ignore"):  # infinite boxes are dropped later
-            sides = np.exp(rows[:, 2:4]) * strides
+        if ready:
+            centers, sides = rows[:, :2], rows[:, 2:4]
+        else:
+            centers = (rows[:, :2] + cells) * strides
+            with np.errstate(over="ignore"):  # an infinite box matters where a person is seen
+                sides = np.exp(rows[:, 2:4]) * strides
         boxes = np.concatenate([centers - sides / 2, centers + sides / 2], axis=1)
         return boxes, rows[:, 4] * rows[:, 5]  # something is there, and it is a person
+
+    def _check_rows(self, rows: np.ndarray, cells: int) -> None:
+        """Raises for rows of another network, or whose scores are not what YOLOX's are."""
+        if len(rows) != cells:
+            raise self._other(
+                f"its output has {len(rows)} rows; an input of {self.input_size} has {cells}"
+            )
+        classes = rows.shape[1] - 5
+        if classes not in _CLASSES:
+            raise self._other(
+                f"it tells {classes} classes and not which is a person; expected 1 or COCO's 80"
+            )
+        if np.isnan(rows).any():
+            raise self._other("its rows hold NaN; its weights or its half precision are broken")
+        low, high = rows[:, 4:].min(), rows[:, 4:].max()
+        if low < -_ROUNDING or high > 1 + _ROUNDING:
+            raise self._other(
+                f"its scores reach from {low:.3g} to {high:.3g}: they are logits; export it with "
+                "the sigmoid inside"
+            )
+        if (rows[:, 4] == 1).all():
+            raise self._other("its cells are all sure to see something: YOLOv6 has such rows")
+
+    def _check_boxes(self, boxes: np.ndarray) -> None:
+        """Raises for boxes of people (N, 4) that no person can have in such an input."""
+        with np.errstate(invalid="ignore"):  # between infinite corners
+            sides = boxes[:, 2:] - boxes[:, :2]
+        if not sides.max(initial=0) <= _LARGEST * max(self.input_size):
+            raise self._other(
+                f"it has a person's box of {sides.max():.3g} pixels in an input of "
+                f"{self.input_size}; export it with YOLOX's tools/export_onnx.py"
+            )
+        if len(sides) and (sides <= 1).all():
+            raise self._other("its boxes are of a pixel or less: shares of the input, not pixels")
 
     def _suppress(self, boxes: np.ndarray, scores: np.ndarray) -> np.ndarray:
         """Indices of the boxes to keep, the best first."""
@@ -117,6 +180,28 @@ def grid(size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
         cells.append(np.stack([x, y], axis=-1).reshape(-1, 2))
         strides.append(np.full((cells[-1].shape[0], 1), stride))
     return np.concatenate(cells).astype(np.float32), np.concatenate(strides).astype(np.float32)
+
+
+def are_boxes(rows: np.ndarray, cells: np.ndarray, strides: np.ndarray) -> bool | None:
+    """Whether a network's rows are boxes already; None if that cannot be told.
+
+    The centre that a row speaks of lies at its cell. As a pixel of the input it grows with the
+    cell from 0 to the input's side, as an offset it stays at a few cells: wherever the people are,
+    one of the readings puts the centres of all cells together many times nearer. Sides of boxes
+    are never below 0; logarithms of sides are.
+
+    Args:
+      rows: (N, 4), centre and sides, or offsets from the cell and logarithms of sides in strides.
+      cells: (N, 2). strides: (N, 1), see `grid`.
+    """
+    sides = rows[:, 2:]
+    as_boxes = np.median(np.abs(rows[:, :2] - cells * strides))
+    as_offsets = np.median(np.abs(rows[:, :2]) * strides)
+    if 2 * as_boxes < as_offsets:
+        return True if (sides >= 0).all() else None
+    # Shares of the input look like offsets, but have no side of 0 or less.
+    shares = (sides > 0).all() and (np.abs(rows - 0.5) <= 1.5).all()
+    return None if shares or 2 * as_offsets > as_boxes else False
 
 
 def _session(path: Path):

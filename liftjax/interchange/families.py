@@ -1,9 +1,9 @@
 """Whose checkpoint is this: the networks of the published programs, by the names in their files.
 
 `recognise` takes the tree of a file to the state_dict of one of our networks. It goes in three
-steps: out of the dictionary that the training program saved, out of the wrappers around the
-network (data parallelism, distillation), and past what a family keeps beside it. Each family is
-one function that knows its own by a name or two and returns None for all others.
+steps: out of what the training program saved around and beside the network (`wrappings`), out of
+distillation, and past what a family keeps beside it. Each family is one function that knows its own
+by a name or two and returns None for all others.
 """
 
 import re
@@ -15,18 +15,21 @@ from flax import nnx
 from liftjax.detectors.hrnet import HRNet
 from liftjax.detectors.rtmpose import RTMPose
 from liftjax.detectors.spec import IMAGENET_MEAN, IMAGENET_STD
+from liftjax.errors import LiftjaxError
+from liftjax.interchange.wrappings import (
+    State,
+    dictionaries,
+    network_alone,
+    notes_on,
+    unwrap,
+)
 from liftjax.lifters.iganet import IGANet
 from liftjax.lifters.mixste import MixSTE
 from liftjax.lifters.simple_baseline import SimpleBaseline
 from liftjax.lifters.videopose3d import VideoPose3D
 from liftjax.skeletons import SKELETONS
 
-State = dict[str, Any]
-
-# Where training programs keep the network, most telling first.
-_CONTAINERS = ("state_dict", "model_state_dict", "model_pos", "best_state_dict", "model", "net",
-               "network", "weights")  # fmt: skip
-_WRAPPERS = ("module.", "_orig_mod.", "model.", "net.")
+_RTMPOSE = "backbone.stem.0.conv.weight"  # tells RTMPose, and DWPose
 
 
 class Found(NamedTuple):
@@ -53,44 +56,43 @@ class Found(NamedTuple):
     warnings: tuple[str, ...] = ()
 
 
-def recognise(tree: Any, name: str = "") -> Found | None:
+def recognise(tree: Any, name: str = "", entry: str | None = None) -> Found | None:
     """The network in the tree of a weight file, or None if it is none of ours.
 
-    `name` is the file's: HRNet's take any image size, and theirs is in their names.
+    Args:
+      name: the file's: HRNet's take any image size, and theirs is in their names.
+      entry: the dictionary, or the beginning of names, to take where there are several networks.
+
+    Raises:
+      LiftjaxError: it does not say which of several things is the network. The text goes on from
+        the name of the file.
     """
-    state, notes = unwrap(tree)
+    inside = entry in dictionaries(tree)
+    state, notes = unwrap(tree, entry if inside else None)
     meta = tree.get("meta") if isinstance(tree, Mapping) else None
     meta = meta if isinstance(meta, Mapping) else {}
     facts = {"meta": meta, "model": _text(tree, "model"), "name": name}
-    state, more = _student(state)
-    notes += more
+    beginning = None if inside else entry
+    if beginning is None:
+        state, more = _student(state)
+        notes += more
+    state, front, left = network_alone(state, beginning)
+    notes += notes_on(front, left)
     for family in (_rtmpose, _hrnet, _simple_baseline, _videopose3d, _iganet, _mixste):
         found = family(state, facts)
         if found is not None:
+            if entry is None and found.num_joints is None and front and left:
+                raise LiftjaxError(_headless(front, left))
             return found._replace(notes=(*notes, *found.notes))
     return None
 
 
-def unwrap(tree: Any) -> tuple[State, list[str]]:
-    """The arrays by name, out of the dictionaries and module wrappers around them; and notes."""
-    notes = []
-    while isinstance(tree, Mapping):
-        inner = next((k for k in _CONTAINERS if isinstance(tree.get(k), Mapping)), None)
-        if inner is None:
-            break
-        beside = [str(key) for key in tree if key != inner]
-        if beside:
-            notes.append(f"took {inner}, left {', '.join(beside[:8])}{', ...' * (len(beside) > 8)}")
-        if "ema_state_dict" in beside:
-            notes.append("state_dict holds the moving averages: MMEngine swaps them when it saves")
-        tree = tree[inner]
-    items = tree.items() if isinstance(tree, Mapping) else ()
-    state = {k: v for k, v in items if isinstance(k, str) and hasattr(v, "shape")}
-    for wrapper in _WRAPPERS * 2:
-        if state and all(key.startswith(wrapper) for key in state):
-            state = {key.removeprefix(wrapper): value for key, value in state.items()}
-            notes.append(f"stripped the prefix {wrapper}")
-    return state, notes
+def _headless(front: str, left: list[str]) -> str:
+    """A network without a head may be all there is, but what stands beside it may be its head."""
+    return (
+        f"holds a network without a head, {front}*, and {len(left)} more arrays, which may be the "
+        f"head, such as {left[0]}; to leave them add --entry={front.removesuffix('.')}."
+    )
 
 
 def _text(tree: Any, key: str) -> str:
@@ -106,7 +108,7 @@ def _student(state: State) -> tuple[State, list[str]]:
     Then teacher and student are alike; in stage 1 the teacher is the larger one.
     """
     student, teacher = _part(state, "student."), _part(state, "teacher.")
-    if not student or not teacher:
+    if _RTMPOSE not in student or _RTMPOSE not in teacher:
         return state, []
     others = len(state) - len(student) - len(teacher)
     aligned = any(key.startswith("distill_losses.loss_fea") for key in state)
@@ -139,7 +141,7 @@ def _without(state: State, reasons: Mapping[str, str]) -> tuple[State, list[str]
 
 
 def _rtmpose(state: State, facts: dict) -> Found | None:
-    if "backbone.stem.0.conv.weight" not in state:
+    if _RTMPOSE not in state:
         return None
     family = "MMPose, RTMPose or DWPose"
     state, warnings, notes = _without_mmpose_extras(state)

@@ -2,7 +2,8 @@
 
 A pickle is a program. It is read by PyTorch's weights-only reader, which runs none; objects of
 other packages that real checkpoints hold (message hubs, random states, configurations) become
-empty placeholders. PyTorch is needed for pickled files only, and imported only then.
+empty placeholders. NumPy's arrays of plain numbers are made from their bytes, without NumPy's own
+functions for pickles. PyTorch is needed for pickled files only, and imported only then.
 """
 
 import json
@@ -15,10 +16,13 @@ from collections import Counter, OrderedDict
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from liftjax.errors import LiftjaxError, first_line
 
 _LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch.save before PyTorch 1.6
 _MOST_PLACEHOLDERS = 200
+_PLAIN_NUMBERS = re.compile("b1|[iu][1248]|f[248]")
 
 
 class WeightFile(NamedTuple):
@@ -133,12 +137,59 @@ class _PlaceholderList(_Placeholder):
         return []
 
 
+class _DType(_Placeholder):
+    """Stands for NumPy's dtype; keeps that of plain numbers."""
+
+    dtype = None
+
+    def __init__(self, code: Any = None, *_):
+        plain = isinstance(code, str) and _PLAIN_NUMBERS.fullmatch(code)
+        self.dtype = np.dtype(code) if plain else None
+
+    def __setstate__(self, state):
+        if self.dtype is not None and state[1] in ("<", ">"):
+            self.dtype = self.dtype.newbyteorder(state[1])
+
+
+class _Array(_Placeholder):
+    """Stands for NumPy's function that makes an empty array, which the reader then fills."""
+
+    array = None  # of other things than plain numbers
+
+    def __setstate__(self, state):
+        _, shape, kind, by_columns, data = state
+        if isinstance(kind, _DType) and kind.dtype is not None:
+            flat = np.frombuffer(data if isinstance(data, bytes) else b"", kind.dtype)
+            self.array = flat.reshape(shape, order="F" if by_columns else "C")
+
+
+_NUMPY = [
+    (_Placeholder, "numpy.ndarray"),
+    (_Placeholder, "builtins.bytes"),  # none, of an empty array
+    (_DType, "numpy.dtype"),
+    (_Array, "numpy._core.multiarray._reconstruct"),
+    (_Array, "numpy.core.multiarray._reconstruct"),  # NumPy 1
+]
+
+
+def _with_arrays(tree: Any) -> Any:
+    """`tree` with the arrays, for what stands for them, in its dictionaries and theirs."""
+    waiting, seen = [tree], set()
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, dict) and id(node) not in seen:
+            seen.add(id(node))
+            node.update({k: v.array for k, v in node.items() if isinstance(v, _Array)})
+            waiting += node.values()
+    return tree
+
+
 def _read_pickled(path: Path) -> WeightFile:
     """Reads until nothing is unknown; each failure names one more class to stand in for."""
     torch = _import_torch(path)
     placeholders: dict[str, type] = {}
     for _ in range(_MOST_PLACEHOLDERS):
-        stand_ins = [(placeholder, name) for name, placeholder in placeholders.items()]
+        stand_ins = _NUMPY + [(placeholder, name) for name, placeholder in placeholders.items()]
         try:
             with warnings.catch_warnings(), torch.serialization.safe_globals(stand_ins):
                 warnings.simplefilter("ignore")
@@ -156,6 +207,7 @@ def _read_pickled(path: Path) -> WeightFile:
                 "download it again."
             ) from error
         else:
+            tree = _with_arrays(tree)
             return WeightFile(tree, {}, dict(Counter(n.split(".")[0] for n in placeholders)))
     raise LiftjaxError(_unreadable(path, "too many foreign objects"))
 

@@ -31,6 +31,7 @@ def run(
     num_joints: int | None = None,
     stats: str | None = None,
     stats_unit: str = "m",
+    entry: str | None = None,
     overrides: Sequence[str] = (),
 ) -> Path:
     """Reads `checkpoint`, writes the run directory `out` and prints what was done.
@@ -43,6 +44,8 @@ def run(
       source_skeleton: joint set of the file, where it does not tell or tells wrong.
       num_joints: instead of `skeleton`, the size of a set without a name.
       stats: SimpleBaseline's statistics (see `statistics.read`). stats_unit: of their 3D numbers.
+      entry: the dictionary in the file, or what the names of its arrays begin with, that holds the
+        network, where there are several.
       overrides: "KEY=VALUE" keywords of the network that leave no trace in the shapes.
 
     Raises:
@@ -51,7 +54,7 @@ def run(
     """
     run_directory.check_free(out)
     file = files.read(checkpoint)
-    found, measured, own_name = _recognise(checkpoint, file)
+    found, measured, own_name = _recognise(checkpoint, file, entry)
     if source_skeleton is not None:
         found = found._replace(skeleton=source_skeleton, why="--source-skeleton")
     if own_name and not (skeleton or found.skeleton):
@@ -99,11 +102,16 @@ def parse_overrides(overrides: Sequence[str]) -> Keywords:
     return keywords
 
 
-def _recognise(checkpoint: str, file: files.WeightFile) -> tuple[Found, Keywords, str | None]:
+def _recognise(
+    checkpoint: str, file: files.WeightFile, entry: str | None
+) -> tuple[Found, Keywords, str | None]:
     """The network in the file, its sizes, and its name if we wrote the file."""
-    found = families.recognise(file.tree, Path(checkpoint).name)
+    try:
+        found = families.recognise(file.tree, Path(checkpoint).name, entry)
+    except LiftjaxError as error:
+        raise LiftjaxError(f"{checkpoint} {error}") from None
     if found is None:
-        raise LiftjaxError(_none_of_ours(checkpoint, file.tree))
+        raise LiftjaxError(_none_of_ours(checkpoint, file.tree, entry))
     shapes = {key: tuple(value.shape) for key, value in found.state.items()}
     try:
         measured = sizes.measure(found.network, shapes)
@@ -113,7 +121,7 @@ def _recognise(checkpoint: str, file: files.WeightFile) -> tuple[Found, Keywords
             f"{error}; it is another version of that network, or not whole."
         ) from error
     spec = _tuples(_header(file.metadata, "spec"))
-    if not spec:
+    if "name" not in spec:
         return found, measured, None
     common = ("kind", "name", "skeleton", "num_joints", "image_size")
     measured |= {key: value for key, value in spec.items() if key not in common}
@@ -134,6 +142,8 @@ def _recipe(metadata: dict[str, str]) -> dict[str, Any]:
 
 def _header(metadata: dict[str, str], key: str) -> dict[str, Any]:
     """What an export of ours has written there; {} in a file of others."""
+    if "liftjax" not in metadata:
+        return {}
     try:
         found = json.loads(metadata.get(key, "{}"))
     except ValueError:
@@ -146,8 +156,8 @@ def _tuples(spec: dict) -> dict:
     return {key: tuple(v) if isinstance(v, list) else v for key, v in spec.items()}
 
 
-def _none_of_ours(checkpoint: str, tree: Any) -> str:
-    state, _ = families.unwrap(tree)
+def _none_of_ours(checkpoint: str, tree: Any, entry: str | None) -> str:
+    state, _ = families.unwrap(tree, entry if entry in families.dictionaries(tree) else None)
     if not state:
         return f"{checkpoint} holds no arrays by name; give a file that holds a state_dict."
     shown = ", ".join(list(state)[:4])
@@ -279,12 +289,12 @@ def _set_statistics(
         if stats:
             raise LiftjaxError("Only SimpleBaseline takes --stats; leave it out.")
         return []
-    joints = module.spec.num_joints
+    stored, joints = _header(metadata, "statistics"), module.spec.num_joints
     if stats:
-        found, where = statistics.read(stats, joints, unit), stats
-    elif "statistics" in metadata:
+        found, where = statistics.read(stats, joints, unit, module.spec.skeleton), stats
+    elif stored:
         where = "the file's header"
-        found = statistics.from_arrays(json.loads(metadata["statistics"]), joints, "m", where)
+        found = statistics.from_arrays(stored, joints, "m", where)
     else:
         raise LiftjaxError(
             "SimpleBaseline standardises with its training data's mean and deviation, which no "

@@ -28,20 +28,21 @@ class Statistics(NamedTuple):
     std_3d: np.ndarray
 
 
-def read(path: str, num_joints: int, unit: str = "m") -> Statistics:
+def read(path: str, num_joints: int, unit: str = "m", skeleton: str | None = None) -> Statistics:
     """Statistics from a file or a data set.
 
     Args:
       path: an .npz, .json or .pkl (L2D-Pose's ``h36m_stats.pkl``) with the four arrays, or the
         directory of a data set, whose training split is measured.
       num_joints: K. unit: of the 3D numbers in the file; see UNITS.
+      skeleton: the lifter's joint set, which a data set must have; None: any of K joints.
 
     Raises:
-      LiftjaxError: something is missing, misshapen, or plainly in another unit.
+      LiftjaxError: something is missing, misshapen, plainly in another unit or of other joints.
     """
     path = Path(path).expanduser()
     if path.is_dir():
-        return _of_dataset(path, num_joints)
+        return _of_dataset(path, num_joints, skeleton)
     if not path.is_file():
         raise LiftjaxError(f"There is no statistics file {path}.")
     return from_arrays(_arrays(path), num_joints, unit, str(path))
@@ -86,7 +87,7 @@ def _check_unit(std_3d: np.ndarray, unit: str, where: str) -> None:
 def _numbers(value: Any, name: str, where: str) -> np.ndarray:
     try:
         return np.asarray(value, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise LiftjaxError(f"{name} in {where} is not an array of numbers.") from None
 
 
@@ -134,11 +135,20 @@ class _NumPyUnpickler(pickle.Unpickler):
         raise LiftjaxError(f"it holds {module}.{name}, which is not read; arrays alone are")
 
 
-def _of_dataset(path: Path, num_joints: int) -> Statistics:
+def _of_dataset(path: Path, num_joints: int, skeleton: str | None) -> Statistics:
     from liftjax.data.records import PoseDataset
 
     dataset = PoseDataset.open(str(path), "train")
-    return from_arrays(dataset.statistics()._asdict(), num_joints, "m", str(path))
+    if skeleton not in (None, dataset.skeleton.name):
+        raise LiftjaxError(
+            f"{path} has {dataset.skeleton.name} poses, the lifter is for {skeleton}; measure the "
+            "statistics on data of its joint set."
+        )
+    if not dataset.labels["has_3d"].any():
+        raise LiftjaxError(f"{path}: split train has no 3D poses, so no statistics of them.")
+    measured = dataset.statistics()._asdict()  # mean_2d_px, ..., std_3d_m
+    arrays = {name.rpartition("_")[0]: value for name, value in measured.items()}
+    return from_arrays(arrays, num_joints, "m", str(path))
 
 
 def of_module(module: nnx.Module) -> dict[str, list] | None:

@@ -15,6 +15,7 @@ import jax
 from etils import epath
 
 import liftjax
+from liftjax.errors import LiftjaxError, first_line
 
 _PACKAGES = (
     "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy",
@@ -27,7 +28,7 @@ def record_start(workdir: epath.Path, recipe: dict, step: int) -> None:
     """Writes config.json, and versions.json with one more start, from `step` on."""
     write_whole(workdir / "config.json", json.dumps(recipe, indent=2))
     path = workdir / "versions.json"
-    earlier = json.loads(path.read_text()).get("starts", []) if path.exists() else []
+    earlier = read_json(path).get("starts", [])
     now, source = versions(), source_revision()
     time = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     start = {"step": step, "time": time, "jax": now["jax"]}
@@ -66,6 +67,21 @@ def source_revision(root: Path | None = None) -> dict[str, Any]:
 def _git(root: Path, *arguments: str) -> str:
     command = ["git", "-C", str(root), *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def read_json(path: epath.Path) -> dict[str, Any]:
+    """A JSON file that a run wrote; {} where there is none.
+
+    Raises:
+      LiftjaxError: it is damaged.
+    """
+    try:
+        found = json.loads(path.read_text()) if path.exists() else {}
+    except (ValueError, RecursionError) as error:
+        raise LiftjaxError(f"{path} is damaged ({first_line(error)}); move it away.") from None
+    if not isinstance(found, dict):
+        raise LiftjaxError(f"{path} is damaged (it holds no names); move it away.")
+    return found
 
 
 def write_whole(path: epath.Path, text: str) -> None:

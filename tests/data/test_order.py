@@ -57,3 +57,6 @@ def test_shares_become_exact_fractions_of_one():
         as_shares((1,), "ab")
     with pytest.raises(LiftjaxError, match="every share is above 0"):
         as_shares((1, 0), "ab")
+    for share in ("a", (1,), float("inf"), float("nan"), None):
+        with pytest.raises(LiftjaxError, match="every share is a number"):
+            as_shares((1, share), "ab")

@@ -119,6 +119,10 @@ def test_newer_damaged_or_incomplete_data_sets_are_refused(tmp_path):
     file.write_text(json.dumps(metadata)[:40])
     with pytest.raises(LiftjaxError, match="damaged"):
         PoseDataset.open(tmp_path / "set", "train")
+    for number in ("1e999", "9" * 5000):
+        file.write_text(f'{{"schema_version": {number}}}')
+        with pytest.raises(LiftjaxError, match="damaged"):
+            PoseDataset.open(tmp_path / "set", "train")
     file.write_text(json.dumps(metadata))
     next((tmp_path / "set").glob("*array_record*")).unlink()
     with pytest.raises(LiftjaxError, match=r"array_record.* is missing"):

@@ -163,6 +163,23 @@ def test_without_the_poses_a_sequence_ends_with_its_last_picture(detected, tmp_p
     assert "--poses data_3d_h36m.npz" in capsys.readouterr().out
 
 
+def test_it_detects_in_the_precision_of_the_recipe(detected, tmp_path):
+    config = load_recipe("ft2d", [f"data.dir={detected / 'set'}", "precision=bfloat16"])
+    out = tmp_path / "data_2d_h36m_tiny.npz"
+    export_2d.run(config, str(detected / "run"), str(out), splits=["test"])
+    with np.load(out, allow_pickle=True) as archive:
+        views = archive["positions_2d"].item()["S9"]["Eating 1"]
+    detector, _ = load_model(str(detected / "run"), "detector")
+    pictures = PoseDataset.open(detected / "set", "test")
+    rounded = predict_2d(detector, pictures, precision="bfloat16")
+    assert np.abs(rounded - predict_2d(detector, pictures)).max() > 1e-3
+    with pytest.raises(LiftjaxError, match="Unknown precision 'half'"):
+        predict_2d(detector, pictures, precision="half")
+    for i, camera in enumerate(pictures.labels["camera"]):
+        view = views[list(CAMERAS).index(camera)]
+        np.testing.assert_array_equal(view[pictures.labels["frame"][i]], rounded[i])
+
+
 def test_cameras_of_another_studio_are_refused(detected, tmp_path):
     records = [make_record(i) for i in range(4)]
     write_dataset(tmp_path / "other", "toy", {"train": records}, {})

@@ -97,6 +97,8 @@ def test_nobody(tmp_path):
         ),
         ([entry(score=float("inf"))], "no sound number"),
         ([entry(bbox=(1, 2, 1e300, 4))], "no sound number"),
+        ([entry(bbox=(1, 2, 10**400, 4))], "not four numbers"),
+        (f'[{{"image_id": {"9" * 5000}}}]', "no JSON"),
         ([entry(category_id=3)], "none of its 1 boxes has the category_id 1, person"),
         ([entry(category_id=0), entry(category_id=1)], "count from 0, COCO's from 1"),
         (of_categories("dog", "cat"), r"none of its categories \(dog, cat\) is called person"),

@@ -10,7 +10,7 @@ import pytest
 from liftjax.errors import LiftjaxError
 from liftjax.inference.boxes import overlaps
 from liftjax.inference.results import Frame
-from liftjax.inference.yolox import PersonDetector, grid, letterbox
+from liftjax.inference.yolox import PersonDetector, are_boxes, grid, letterbox
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -48,6 +48,15 @@ def raw_rows(boxes, scores, classes=80, kind=0) -> np.ndarray:
         rows[row, 2:4] = np.log((high - low) / strides[row])
         rows[row, 4], rows[row, 5 + kind] = 0.9, score / 0.9
     return rows[None]
+
+
+def decoded(rows: np.ndarray, size=SIZE) -> np.ndarray:
+    """The same rows as a network exported with --decode_in_inference gives them."""
+    cells, strides = grid(size)
+    ready = rows.copy()
+    ready[0, :, :2] = (rows[0, :, :2] + cells) * strides
+    ready[0, :, 2:4] = np.exp(rows[0, :, 2:4]) * strides
+    return ready
 
 
 BOXES = [[10, 12, 40, 70], [12, 12, 42, 71], [60, 5, 90, 80], [62, 40, 100, 90], [1, 1, 9, 9]]
@@ -109,6 +118,88 @@ def test_a_network_alone(tmp_path, classes):
     assert len(PersonDetector(path, nms=0.99)(frame())[0]) == 4
     boxes, scores = PersonDetector(path, score=0.95)(frame())
     assert (boxes.shape, scores.shape) == ((0, 4), (0,))
+
+
+def test_rows_that_are_boxes_already(tmp_path):
+    """The person of cell 7, 5 of stride 8, 45 to 75 by 11 to 69 of the input, in pixels."""
+    cells, strides = grid(SIZE)
+    rows = np.zeros((1, len(cells), 85), np.float32)
+    rows[0, :, :2], rows[0, :, 2:4] = (cells + 0.5) * strides, strides
+    rows[0, 5 * 16 + 7, :6] = 60, 40, 30, 58, 0.9, 0.9
+    path = write_network(tmp_path / "net.onnx", [rows])
+    boxes, scores = PersonDetector(path)(frame(96, 128))
+    np.testing.assert_allclose(boxes, [[45, 11, 75, 69]], rtol=1e-6)
+    np.testing.assert_allclose(scores, [0.81], rtol=1e-6)
+    np.testing.assert_allclose(PersonDetector(path)(frame())[0], 2 * boxes, rtol=1e-6)
+
+
+@pytest.mark.parametrize("toward", [None, (0, 0), (416, 416), (208, 208)])
+def test_how_rows_are_read_does_not_depend_on_what_is_seen(toward):
+    """Offsets of a few cells either way, or all toward one person, and sides of any size."""
+    size = (416, 416)
+    cells, strides = grid(size)
+    rng = np.random.default_rng(0)
+    rows = rng.normal(0.5, 2, (1, len(cells), 85)).astype(np.float32)
+    if toward:
+        rows[0, :, :2] = np.clip(toward / strides - cells, -4, 4)
+    assert are_boxes(rows[0, :, :4], cells, strides) is False
+    assert are_boxes(decoded(rows, size)[0, :, :4], cells, strides) is True
+
+
+def refused(path, rows, match, *others):
+    write_network(path, [np.asarray(rows, np.float32), *others])
+    with pytest.raises(LiftjaxError, match=match) as error:
+        PersonDetector(path)(frame())
+    assert "\n" not in str(error.value)
+
+
+def test_rows_that_can_be_read_two_ways_or_none(tmp_path):
+    path, rows = tmp_path / "net.onnx", raw_rows(BOXES, SCORES)
+    shares = decoded(rows)
+    shares[..., :4] /= (128, 96, 128, 96)
+    refused(path, shares, "neither offsets from cells nor boxes")
+    centres_alone = decoded(rows)
+    centres_alone[..., 2:4] = rows[..., 2:4] - 0.1
+    refused(path, centres_alone, "neither offsets from cells nor boxes")
+    sides_alone = rows.copy()
+    sides_alone[..., 2:4] = decoded(rows)[..., 2:4]
+    sides_alone[0, 3, 2:4] = 300, 580
+    refused(path, sides_alone, "a person's box of inf pixels in an input of")
+    sides_alone[0, 3, 2:4] = 30, 58
+    refused(path, sides_alone, r"a person's box of .*e\+\d+ pixels")
+
+
+def test_scores_that_are_no_shares_of_one(tmp_path):
+    """Logits are no probabilities, whatever the threshold."""
+    path, rows = tmp_path / "net.onnx", raw_rows(BOXES, SCORES)
+    logits = rows.copy()
+    logits[..., 4:] = np.log((rows[..., 4:] + 1e-4) / (1.0002 - rows[..., 4:]))
+    refused(path, logits, r"scores reach from -9.21 to 2.2: they are logits; export .* sigmoid")
+    high = rows.copy()
+    high[0, 3, 4] = 505
+    refused(path, high, "scores reach from 0 to 505: they are logits")
+    refused(path, [[[10, 12, 40, 70, 505]]], "its scores reach 505, expected shares of 1")
+    broken = rows.copy()
+    broken[0, 200, 4] = np.nan
+    refused(path, broken, "its rows hold NaN")
+
+
+def test_rows_of_other_networks(tmp_path):
+    path, rows = tmp_path / "net.onnx", raw_rows(BOXES, SCORES)
+    refused(path, raw_rows(BOXES, SCORES, classes=20), "tells 20 classes and not which is a person")
+    refused(path, rows.transpose(0, 2, 1), "its output has 85 rows")
+    refused(path, rows[..., :5], "252 rows are one a cell, without suppression")
+    sure = decoded(rows)
+    sure[..., 4] = 1
+    refused(path, sure, "all sure to see something: YOLOv6")
+
+
+def test_suppressed_boxes_in_other_units(tmp_path):
+    path = tmp_path / "net.onnx"
+    refused(path, [[[0.1, 0.2, 0.4, 0.9, 0.8]]], "shares of the input, not pixels")
+    refused(path, [[[0, 0, 1e13, 1e13, 0.8]]], r"a person's box of 1e\+13 pixels")
+    labels = np.zeros((1, 7), np.int64)
+    refused(path, [[[10, 12, 40, 70, 0.8]]], r"its labels are \(1, 7\) for 1 boxes", labels)
 
 
 def test_only_persons(tmp_path):

@@ -1,10 +1,13 @@
 """Each published program's checkpoint becomes the same state_dict, with the right joints."""
 
+import re
+
 import numpy as np
 import pytest
 
 from liftjax.detectors.hrnet import HRNet
 from liftjax.detectors.rtmpose import RTMPose
+from liftjax.errors import LiftjaxError
 from liftjax.interchange.families import recognise, unwrap
 from tests.interchange.checkpoints import assert_same, mmpose_hrnet, prefixed, state_dict
 
@@ -26,6 +29,105 @@ def test_every_container_and_wrapper_comes_off():
         assert notes == [f"took {container}, left epoch", "stripped the prefix module."]
     nested, _ = unwrap({"model": {"state_dict": prefixed("model.module.", state)}})
     assert_same(nested, state)
+
+
+NET = state_dict("videopose3d")
+OTHER = {key: value + 1 for key, value in NET.items()}
+SCALAR = np.zeros(())
+
+
+@pytest.mark.parametrize(
+    ("tree", "said"),
+    [
+        (prefixed("module.", NET) | {"n_averaged": SCALAR}, "left 1 array beside .* (n_averaged)"),
+        ({"state_dict": prefixed("net.", NET) | {"val.total": SCALAR}}, "network (val.total)"),
+        (
+            prefixed("pose.lifter.", NET) | {"loss.w": np.ones(3)},
+            "stripped the prefix pose.lifter.",
+        ),
+        ({"ema": NET, "optimizer": {}}, "took ema, left optimizer"),
+        ({"model_ema": NET, "epoch": 3}, "took model_ema, left epoch"),
+        ({"ema_state_dict": prefixed("module.", NET) | {"steps": SCALAR}}, "network (steps)"),
+        ({"module": NET, "global_steps": 7}, "took module, left global_steps"),
+        ({"lifter": NET, "optimizer": {"exp_avg": OTHER}}, "took lifter, left optimizer"),
+        ({"weights": {"lr": 1}, "lifter": {"params": NET}}, "took lifter, left weights"),
+        (prefixed("_fsdp_wrapped_module.", NET), "stripped _fsdp_wrapped_module. from the names"),
+        (
+            {key.replace("shrink.", "shrink._orig_mod."): value for key, value in NET.items()},
+            "stripped _orig_mod. from the names",
+        ),
+        ({"state_dict": NET, "best_state_dict": prefixed("module.", NET)}, "left best_state_dict"),
+        (
+            prefixed("model.", NET) | prefixed("copy.", NET),
+            f"left {len(NET)} arrays beside the network",
+        ),
+    ],
+)
+def test_what_stands_beside_a_network_is_left_and_told(tree, said):
+    found = recognise(tree)
+    assert_same(found.state, NET)
+    assert re.search(re.escape(said).replace(r"\.\*", ".*"), "; ".join(found.notes))
+
+
+@pytest.mark.parametrize(
+    ("tree", "options"),
+    [
+        ({"state_dict": OTHER, "state_dict_ema": NET}, ("state_dict", "state_dict_ema")),
+        ({"model": OTHER, "model_ema": NET, "lr": 1}, ("model", "model_ema")),
+        ({"model": prefixed("module.", OTHER), "ema": {"module": NET}}, ("model", "ema")),
+        ({"state_dict": OTHER, "ema_state_dict": NET}, ("state_dict", "ema_state_dict")),
+        ({"a": OTHER, "b": NET}, ("a", "b")),
+        (
+            prefixed("online_model.", OTHER) | prefixed("ema_model.", NET),
+            ("online_model", "ema_model"),
+        ),
+        (OTHER | prefixed("ema_model.", NET), ("", "ema_model")),
+    ],
+)
+def test_of_two_networks_the_user_takes_one(tree, options):
+    with pytest.raises(LiftjaxError) as error:
+        recognise(tree)
+    shown = " or ".join(f"--entry={option}" for option in options)
+    assert str(error.value) == f"holds 2 networks with different weights; take one with {shown}."
+    for option, state in zip(options, (OTHER, NET), strict=True):
+        assert_same(recognise(tree, entry=option).state, state)
+
+
+def test_an_entry_that_is_not_there():
+    for tree, cure in (
+        ({"state_dict": NET}, "leave out --entry"),
+        (prefixed("a.", NET) | prefixed("b.", OTHER), "take one with --entry=a or --entry=b"),
+    ):
+        with pytest.raises(LiftjaxError, match=f"no network by the name of 'c'; {cure}"):
+            recognise(tree, entry="c")
+
+
+def test_mmengine_swaps_the_averages_and_the_weights():
+    tree = {"meta": {"mmengine_version": "0.10.4"}, "state_dict": NET}
+    found = recognise(tree | {"ema_state_dict": prefixed("module.", OTHER)})
+    assert_same(found.state, NET)
+    assert "state_dict holds the moving averages: MMEngine swaps them" in found.notes[1]
+
+
+def test_a_head_beside_a_trunk_is_not_lost():
+    state = state_dict("hrnet_tiny")
+    trunk = {key: value for key, value in state.items() if not key.startswith("final_layer.")}
+    tree = prefixed("encoder.", trunk) | {"decoder.weight": np.zeros((17, 8, 1, 1))}
+    with pytest.raises(LiftjaxError, match=r"encoder\.\*, and 1 more .* --entry=encoder\."):
+        recognise(tree)
+    assert_same(recognise(tree, entry="encoder").state, trunk)
+
+
+def test_mmpose_names_behind_a_wrapper_keep_their_head():
+    state = state_dict("hrnet_tiny")
+    tree = prefixed("model.", mmpose_hrnet(state)) | {"loss.weight": np.ones(3)}
+    assert_same(recognise({"state_dict": tree}).state, state)
+
+
+def test_a_dictionary_that_holds_itself():
+    tree = {"epoch": 3}
+    tree["state_dict"] = tree
+    assert recognise(tree) is None
 
 
 @pytest.mark.parametrize("name", ["simple_baseline", "videopose3d", "iganet", "mixste"])
@@ -154,6 +256,19 @@ def test_distiller_stage_two_gives_the_students_head_on_the_teachers_backbone():
     expected = {k: v + k.startswith("backbone.") for k, v in student.items()}
     assert_same(found.state, expected)
     assert found.skeleton == "wholebody"
+
+
+def test_a_student_and_a_teacher_of_others_are_two_networks():
+    """What DWPose's stages mean says nothing of them."""
+    tree = prefixed("student.", NET) | prefixed("teacher.", OTHER)
+    with pytest.raises(LiftjaxError, match="--entry=student or --entry=teacher"):
+        recognise(tree)
+    assert_same(recognise(tree, entry="teacher").state, OTHER)
+    student = state_dict("rtmpose_tiny", "wholebody") | COLOURS
+    assert_same(
+        recognise(students(aligned=False), entry="student").state,
+        {key: value for key, value in student.items() if key not in COLOURS},
+    )
 
 
 @pytest.mark.parametrize("tree", [{}, [], {"epoch": 3}, {"conv1.weight": np.zeros(3)}, None])

@@ -71,6 +71,28 @@ def test_foreign_objects_are_stood_in_for(tmp_path, foreign, legacy):
     assert not isinstance(file.tree["meta"]["buffer"], Buffer)
 
 
+@pytest.mark.parametrize("legacy", [False, True])
+def test_numpy_arrays_are_read(tmp_path, legacy):
+    arrays = {
+        "float32": np.arange(6, dtype=np.float32).reshape(2, 3),
+        "columns": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+        "half": np.array([0.5, -2], np.float16),
+        "count": np.array(7),
+        "flags": np.array([True, False]),
+        "swapped": np.array([1, 2], ">i4"),
+        "none": np.zeros((0, 4)),
+    }
+    tree = {"state_dict": arrays, "w": torch.ones(2), "names": np.array(["a", None], object)}
+    torch.save(tree, tmp_path / "n.pth", _use_new_zipfile_serialization=not legacy)
+    file = files.read(tmp_path / "n.pth")
+    for name, array in arrays.items():
+        found = file.tree["state_dict"][name]
+        np.testing.assert_array_equal(found, array)
+        assert (found.dtype, found.shape) == (array.dtype, array.shape)
+    assert file.tree["names"] is None
+    assert file.foreign == {}
+
+
 class Evil:
     """Runs a function when it is unpickled."""
 

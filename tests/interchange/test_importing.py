@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from data_prep.building import write_dataset
+from liftjax.cli import main
 from liftjax.errors import LiftjaxError
 from liftjax.interchange import importing
 from liftjax.recipes import load_recipe
@@ -11,6 +13,7 @@ from liftjax.registry import DETECTORS
 from liftjax.skeletons import get_skeleton
 from liftjax.training.checkpoints import load_model, load_same_model
 from liftjax.training.detector_task import detector_spec
+from tests.data.builders import make_record
 from tests.interchange.checkpoints import (
     SMALL,
     assert_same,
@@ -144,6 +147,59 @@ def test_pickled_checkpoint_of_mmpose(tmp_path, capsys):
     assert len(out.splitlines()) < 10
 
 
+def test_of_a_network_and_its_average_one_is_named(tmp_path, capsys):
+    pytest.importorskip("torch")
+    state = state_dict("videopose3d")
+    other = {key: value + 1 for key, value in state.items()}
+    path = save(tmp_path / "t.pth.tar", {"state_dict": other, "state_dict_ema": state})
+    with pytest.raises(LiftjaxError, match=r"t.pth.tar holds 2 .* or --entry=state_dict_ema\.$"):
+        importing.run(path, str(tmp_path / "run"))
+    arguments = ["import-weights", path, "--out", str(tmp_path / "run")]
+    assert main([*arguments, "--entry", "state_dict_ema"]) == 0
+    assert_same(imported(tmp_path / "run")[0], state)
+    assert "took state_dict_ema, left state_dict" in capsys.readouterr().out
+
+
+def test_numpy_arrays_that_torch_saved(tmp_path):
+    torch = pytest.importorskip("torch")
+    state = state_dict("videopose3d")
+    torch.save({key: np.array(value) for key, value in state.items()}, tmp_path / "n.pth")
+    importing.run(str(tmp_path / "n.pth"), str(tmp_path / "run"))
+    assert_same(imported(tmp_path / "run")[0], state)
+
+
+def test_statistics_of_a_data_set(tmp_path, capsys):
+    """Of its training split: in pixels, and in metres where there is 3D."""
+    joints = np.arange(34.0).reshape(17, 2)
+    pose = np.arange(51.0).reshape(17, 3) / 100
+    records = [
+        make_record(i, False, joints_px=joints + i, pose_m=pose * i, has_3d=i < 3) for i in range(4)
+    ]
+    others = [make_record(9, False, joints_px=joints + 99, has_3d=True)]
+    write_dataset(tmp_path / "set", "toy", {"train": records, "test": others}, {})
+    path = safetensors(tmp_path / "w.safetensors", state_dict("simple_baseline"))
+    importing.run(path, str(tmp_path / "run"), stats=str(tmp_path / "set"))
+    lifter, _ = load_model(tmp_path / "run", "lifter")
+    np.testing.assert_allclose(lifter.mean_2d[...], joints + 1.5, rtol=1e-6)
+    np.testing.assert_allclose(lifter.std_2d[...], np.full((17, 2), 1.25**0.5), rtol=1e-5)
+    np.testing.assert_allclose(lifter.mean_3d[...], pose, rtol=1e-6)
+    np.testing.assert_allclose(lifter.std_3d[...], pose * (2 / 3) ** 0.5, rtol=1e-6)
+    assert f"statistics from {tmp_path / 'set'}" in capsys.readouterr().out
+
+
+def test_statistics_of_a_data_set_of_other_joints_or_without_3d(tmp_path):
+    path = safetensors(tmp_path / "w.safetensors", state_dict("simple_baseline"))
+    for changes, match in (
+        ({"skeleton": "coco"}, "has coco poses, the lifter is for human36m"),
+        ({"has_3d": False}, "split train has no 3D poses"),
+    ):
+        name = next(iter(changes))
+        records = [make_record(i, False, **changes) for i in range(2)]
+        write_dataset(tmp_path / name, "toy", {"train": records}, {})
+        with pytest.raises(LiftjaxError, match=match):
+            importing.run(path, str(tmp_path / "run"), stats=str(tmp_path / name))
+
+
 def test_half_precision_weights_become_float32(tmp_path):
     state = {k: v.astype(np.float16) if v.dtype == np.float32 else v
              for k, v in state_dict("mixste").items()}  # fmt: skip
@@ -155,9 +211,9 @@ def test_half_precision_weights_become_float32(tmp_path):
 
 def test_the_header_of_another_program_says_nothing(tmp_path):
     state = state_dict("videopose3d")
-    for header in ("hello", "[1]", '"text"'):
+    for header in ("hello", "[1]", '"text"', '{"loss": 3}'):
         path = tmp_path / "w.safetensors"
-        save_file(state, path, {"spec": header, "recipe": header})
+        save_file(state, path, {"spec": header, "recipe": header, "statistics": header})
         importing.run(str(path), str(tmp_path / "run"))
         assert_same(imported(tmp_path / "run")[0], state)
 

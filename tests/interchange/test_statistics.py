@@ -77,6 +77,10 @@ def test_bad_files(tmp_path):
     values = {key: value.tolist() for key, value in GOOD.items()} | {"std_2d": "abc"}
     (tmp_path / "text.json").write_text(json.dumps(values))
     refused(tmp_path / "text.json", "not an array of numbers")
+    text = json.dumps(values | {"std_2d": [[0, 0]] * 17})
+    for digits in (400, 5000):
+        (tmp_path / "long.json").write_text(text.replace("[0, 0]", f"[{'9' * digits}, 0]"))
+        refused(tmp_path / "long.json", "not an array of numbers|cannot be read")
 
 
 def test_a_pickle_of_anything_but_arrays_is_not_executed(tmp_path):

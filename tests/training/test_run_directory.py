@@ -7,6 +7,7 @@ import subprocess
 import pytest
 from etils import epath
 
+from liftjax.errors import LiftjaxError
 from liftjax.training import run_directory
 
 
@@ -33,6 +34,13 @@ def test_a_run_begun_before_starts_were_noted_goes_on(tmp_path):
     run_directory.record_start(epath.Path(tmp_path), {"seed": 0}, 5)
     document = json.loads((tmp_path / "versions.json").read_text())
     assert [start["step"] for start in document["starts"]] == [5]
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "9" * 5000])
+def test_a_damaged_file_is_named(tmp_path, text):
+    (tmp_path / "versions.json").write_text(text)
+    with pytest.raises(LiftjaxError, match=r"versions\.json is damaged .*; move it away"):
+        run_directory.record_start(epath.Path(tmp_path), {"seed": 0}, 5)
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="no git")

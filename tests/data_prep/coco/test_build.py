@@ -446,6 +446,13 @@ def test_faults_are_named_and_nothing_is_lost(source, spoil):
     assert sum(p.dropped for p in problems) + len(kept) == 5
 
 
+def test_a_number_of_400_digits_is_none(source):
+    edit_person(source, 412, keypoints=[10**400] * 51)
+    detail = "annotation 412: keypoints are no numbers"
+    problem = Problem("malformed annotation", TRAIN, 1007, detail)
+    assert problem in items(source, splits=["train"])
+
+
 def test_second_annotation_of_a_number_is_dropped(source):
     def change(content):
         content["annotations"].append(photographs.annotation(412, 1003, (1, 1, 50, 50)))

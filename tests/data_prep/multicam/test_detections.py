@@ -95,6 +95,8 @@ def test_a_person_without_joints_is_nobody(tmp_path):
         ('{"people": [', r"cam01\.0002\.json is not"),
         ('{"persons": []}', r"cam01\.0002\.json is not"),
         ('{"people": [{"pose_keypoints_2d": [1, 2]}]}', r"cam01\.0002\.json is not"),
+        (f'{{"people": [{{"keypoints": [{"9" * 400}]}}]}}', r"cam01\.0002\.json is not"),
+        ("[" * 100_000, r"cam01\.0002\.json is not"),
         (json.dumps({"people": [{"pose_keypoints_2d": [1.0] * 54}]}), "25 joints .* and of 18"),
         (
             json.dumps({"people": [{"pose_keypoints_2d": [1.0] * n} for n in (54, 75)]}),

@@ -12,6 +12,7 @@ import pytest
 from data_prep.__main__ import main
 from data_prep.building import Problem, build
 from data_prep.panoptic.build import CAMERAS, plan
+from data_prep.panoptic.poses import read_bodies
 from liftjax import geometry
 from liftjax.data.records import PoseDataset, decode_jpeg, read_metadata
 from liftjax.data.schema import Record
@@ -457,6 +458,15 @@ def thinned_pictures(root):
 
 def zero_stride(root):
     return {"stride": 0}, "--stride 0: give 1 or more"
+
+
+def test_a_number_of_400_digits_is_none(own):
+    bodies = {"bodies": [{"joints19": [10**400] * 76}]}
+    with pytest.raises(ValueError, match="not JSON of bodies"):
+        read_bodies(json.dumps(bodies).encode())
+    _edit_calibration(own, lambda cameras: [c | {"t": [10**400] * 3} for c in cameras])
+    with pytest.raises(LiftjaxError, match="camera 00_03 is malformed"):
+        plan(own, sequences=[TRAIN], cameras=["00_03"])
 
 
 REFUSED = [
