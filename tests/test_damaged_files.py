@@ -113,7 +113,9 @@ def picture(folder):
 BOXES = [{"image_id": i, "bbox": [5, 4, 20, 40], "score": 0.9, "category_id": 1} for i in range(3)]
 FORMATS = {
     "coco annotations": Format(
-        coco_file, lambda p: read_people(p, p.name, Selection(1, 8.0)), damaged_json
+        coco_file,
+        lambda p: read_people(p, p.parents[1], p.parents[1] / "train2017", Selection(1, 8.0)),
+        damaged_json,
     ),
     "boxes": Format(json_file(BOXES), coco.read, damaged_json),
     "boxes of a coco file": Format(coco_file, coco.read, damaged_json),
@@ -166,7 +168,7 @@ def refusal(read, path) -> str:
     return ""
 
 
-@pytest.mark.parametrize("count", [40, slow(DAMAGES)])
+@pytest.mark.parametrize("count", [400, slow(DAMAGES)])
 @pytest.mark.parametrize("name", FORMATS)
 def test_one_damage_is_read_or_one_clear_line(tmp_path, name, count):
     kind = FORMATS[name]

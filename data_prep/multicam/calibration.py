@@ -173,7 +173,7 @@ def _read_toml(path: Path, unit_m: float) -> list[tuple[str, Camera | str]]:
         except KeyError as error:
             why = f"{error.args[0]} is missing; the camera is not calibrated."
             found.append((name, f"[{key}]: {why}"))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError) as error:
             found.append((name, f"[{key}]: {error}"))
     return found
 
