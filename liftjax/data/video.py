@@ -11,13 +11,13 @@ from typing import BinaryIO
 
 import av
 import numpy as np
-from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 
 from liftjax.errors import LiftjaxError
 
 _MAX_COUNT = 10**9  # files without an index state absurd counts
 _OFF_AXIS = 0.1  # of a display matrix that still counts as turned by quarters
+_COVER = 0x400  # FFmpeg's AV_DISPOSITION_ATTACHED_PIC
 # FFmpeg's numbers. Wide gamuts and HDR become BT.709's colours, as players show them there.
 _WIDE_PRIMARIES, _HDR_CURVES, _BT709 = {9, 11, 12}, {16, 18}, 1
 _MP4_FIRST = {b"ftyp", b"wide", b"free", b"skip", b"mdat", b"moov"}
@@ -144,7 +144,8 @@ def is_mirrored(frame: av.VideoFrame) -> bool:
 
 
 def _is_cover(stream) -> bool:
-    return bool(stream.disposition & Disposition.attached_pic)
+    disposition = getattr(stream, "disposition", 0)  # a flag or an int; older ones do not say
+    return bool(getattr(disposition, "value", disposition) & _COVER)
 
 
 def _decoded(stream, packet: av.Packet | None) -> list[av.VideoFrame | None]:

@@ -28,8 +28,6 @@ def numbers(film, **options) -> list[int]:
     ],
 )
 def test_codecs_and_containers(tmp_path, name, codec, pixels, capfd):
-    if codec not in av.codecs_available:
-        pytest.skip(f"FFmpeg has no {codec} here")
     encode(tmp_path / name, 12, codec, pixels)
     capfd.readouterr()  # some encoders talk
     film = Film(tmp_path / name)
@@ -50,6 +48,8 @@ def test_grey_pictures(tmp_path):
 @pytest.mark.parametrize("pixels", ["yuv420p", "yuv422p10le"])
 def test_pixels_are_those_of_opencv(tmp_path, matrix, pixels):
     """Data sets built with it stay the same."""
+    if matrix == "bt709" and (int(av.__version__.split(".")[0]) < 17 or cv2.__version__[0] < "5"):
+        pytest.skip("older ones take BT.709 for BT.601")
     options = {"x264-params": f"colormatrix={matrix}:colorprim={matrix}:transfer={matrix}"}
     encode(tmp_path / "film.mp4", 5, pixels=pixels, options=options)
     film, capture = Film(tmp_path / "film.mp4"), cv2.VideoCapture(str(tmp_path / "film.mp4"))
