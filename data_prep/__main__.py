@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from liftjax import xla_flags
 from liftjax.errors import LiftjaxError
-from liftjax.names import escape_on_terminals
+from liftjax.names import check_utf8, escape_on_terminals
 
 # command: module with add_arguments(parser) and run(args), description, example
 COMMANDS = {
@@ -57,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     xla_flags.cache_compilations()
     args = _parser(argv[:1]).parse_args(argv)
     try:
+        check_utf8(args.out)  # ArrayRecord would raise a TypeError
         args.run(args)
     except (LiftjaxError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

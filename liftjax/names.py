@@ -4,10 +4,18 @@ import io
 import re
 import sys
 
+from liftjax.errors import LiftjaxError
+
 
 def readable(name: str) -> str:
     """`name` with the bytes that are no UTF-8, which systems allow in names, written as %E9."""
     return re.sub("[\ud800-\udfff]", _escaped, name)
+
+
+def check_utf8(name: str) -> None:
+    """Raises for a name that libraries with UTF-8 alone cannot take."""
+    if readable(name) != name:
+        raise LiftjaxError(f"{readable(name)}: the name is no UTF-8; choose another.")
 
 
 def _escaped(found: re.Match) -> str:
