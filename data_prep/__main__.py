@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from liftjax import xla_flags
 from liftjax.errors import LiftjaxError
+from liftjax.names import check_utf8, escape_on_terminals
 
 # command: module with add_arguments(parser) and run(args), description, example
 COMMANDS = {
@@ -50,11 +51,13 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit status (2: the user's input was wrong)."""
+    escape_on_terminals()
     argv = list(sys.argv[1:] if argv is None else argv)
     xla_flags.configure()
     xla_flags.cache_compilations()
     args = _parser(argv[:1]).parse_args(argv)
     try:
+        check_utf8(args.out)  # ArrayRecord would raise a TypeError
         args.run(args)
     except (LiftjaxError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -8,6 +8,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from liftjax.names import readable
+
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
@@ -47,4 +49,4 @@ def as_csv(problems: Iterable[Problem]) -> str:
     writer.writerow([field.name for field in dataclasses.fields(Problem)])
     ordered = sorted(problems, key=lambda problem: not problem.dropped)
     writer.writerows(dataclasses.astuple(problem) for problem in ordered)
-    return text.getvalue()
+    return readable(text.getvalue())

@@ -1,104 +1,81 @@
-"""Frames of a video file."""
+"""Frames of a video file, by their numbers."""
 
-import os
+import collections
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from liftjax.data.video import Film, is_mirrored
 from liftjax.errors import LiftjaxError
 
-# The decoder's own words on a broken file would come before ours, and many times.
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-import cv2
-
-_DOUBTFUL = 4  # frames before a cut: the last one decoded and those that borrow from it
+_DOUBTFUL = 4  # frames before a fault: decoders hand out those that lie behind a lost one too soon
 
 
 def frame_size(path) -> tuple[int, int]:
-    """(width, height) of the video."""
-    capture = _open(path)
-    size = (capture.get(cv2.CAP_PROP_FRAME_WIDTH), capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
-    capture.release()
-    return int(size[0]), int(size[1])
+    """(width, height) of the video's pictures, upright."""
+    film = _open(path)
+    for frame in film.frames():
+        height, width = film.bgr(frame).shape[:2]
+        return width, height
+    return film.size
 
 
 def frame_count(path) -> int:
-    """How many frames the file says it has; a broken one has fewer."""
-    capture = _open(path)
-    count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-    capture.release()
-    return count
+    """How many frames are shown, by the file's own account where it has one of frames.
+
+    A broken file has fewer. Where the account is an estimate, all frames are decoded.
+    """
+    film = _open(path)
+    return film.count if film.counted else sum(1 for _ in film.frames(until_damage=True))
 
 
 def frame_rate(path) -> float:
     """Frames a second; 0 if the file does not say."""
-    capture = _open(path)
-    rate = float(capture.get(cv2.CAP_PROP_FPS))
-    capture.release()
-    return rate
+    return _open(path).fps
+
+
+def check_not_mirrored(path) -> None:
+    """Raises if players show the video as in a mirror: who knows what the labels were made on."""
+    if any(map(is_mirrored, itertools.islice(_open(path).frames(), 1))):
+        raise LiftjaxError(
+            f"{path}: its display matrix mirrors the pictures, which some programs heed and others "
+            "do not; write it anew without (ffmpeg -i IN OUT), and the detections and the "
+            "calibration from that."
+        )
 
 
 def frames_at(path, numbers: Sequence[int]) -> Iterator[tuple[int, np.ndarray | None]]:
     """The frames of these numbers (from 0), in increasing order: (H, W, 3) uint8 BGR.
 
-    A frame is None from where the file ends or breaks, and in an MP4 file that was cut from a few
-    frames before: the decoder makes up what it does not find. Frames between are passed over
-    without being converted or copied; they are not sought, since seeking misses by some frames in
-    files of many encoders.
+    A frame is None from where the file ends, and from a few frames before it is cut or breaks:
+    their numbers, and the decoder's guesses at their pixels, are not to be trusted. Frames between
+    are passed over without being converted; they are not sought, since seeking misses by some
+    frames in files of many encoders.
     """
     wanted = sorted(set(numbers))
     if wanted and wanted[0] < 0:
         raise ValueError(f"frame numbers start at 0, got {wanted[0]}")
-    capture = _open(path)
-    try:
-        end = max(_decodable(path) - _DOUBTFUL, 0) if _is_cut(path) else None
-        position, whole = 0, True
-        for number in wanted:
-            whole = whole and (end is None or number < end)
-            while whole and position <= number:
-                whole = capture.grab()
-                position += 1
-            ok, frame = capture.retrieve() if whole else (False, None)
-            yield number, frame if ok else None
-    finally:
-        capture.release()
+    film = _open(path)
+    frames = enumerate(_trusted(film))
+    for number in wanted:
+        frame = next((frame for at, frame in frames if at == number), None)
+        yield number, None if frame is None else film.bgr(frame)
 
 
-def _is_cut(path) -> bool:
-    """Whether an MP4 file ends before its last box does, as after a download that broke off."""
-    size, position = os.path.getsize(path), 0
-    with open(path, "rb") as stream:
-        while position + 8 <= size:
-            stream.seek(position)
-            head = stream.read(16)
-            if position == 0 and head[4:8] != b"ftyp":
-                return False
-            length = int.from_bytes(head[:4], "big")
-            if length == 1:
-                length = int.from_bytes(head[8:], "big")
-            if length < 8:  # 0: up to the end of the file, however long
-                return False
-            position += length
-    return position > size
+def _trusted(film: Film) -> Iterator:
+    """The frames but for the last few before a fault."""
+    held = collections.deque()
+    for frame in film.frames(until_damage=True):
+        held.append(frame)
+        if len(held) > _DOUBTFUL:
+            yield held.popleft()
+    if not film.damaged:
+        yield from held
 
 
-def _decodable(path) -> int:
-    """How many frames the decoder gives."""
-    capture, count = _open(path), 0
-    while capture.grab():
-        count += 1
-    capture.release()
-    return count
-
-
-def _open(path) -> cv2.VideoCapture:
+def _open(path) -> Film:
     if not Path(path).exists():
         raise LiftjaxError(f"The video is missing: expected {path}.")
-    capture = cv2.VideoCapture(str(path))
-    if not capture.isOpened():
-        raise LiftjaxError(
-            f"{path}: cannot be read as a video, 0 frames; the file is cut short or broken, copy "
-            "it again."
-        )
-    return capture
+    return Film(path)

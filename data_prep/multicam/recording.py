@@ -99,6 +99,7 @@ def read_recording(
     found, problems = [], [*files.problems, *_frame_rates(files)]
     for camera, path, where in zip(files.cameras, files.videos, files.detections, strict=True):
         detections = read_detections(where, joint_set, files.source)
+        video.check_not_mirrored(path)
         size = video.frame_size(path)
         if size != camera.image_size:
             problems.append(_other_size(files, path, size, camera.image_size))

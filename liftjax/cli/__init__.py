@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from liftjax import hosts, xla_flags
 from liftjax.cli import benchmark, networks, prediction, training
 from liftjax.errors import LiftjaxError, Preempted
+from liftjax.names import escape_on_terminals, readable
 
 # Commands that compile large programs.
 CACHING = (
@@ -30,8 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     2: the user's input was wrong. 75: told to end, all is saved, the same command goes on.
     """
+    escape_on_terminals()
     argv = list(sys.argv[1:] if argv is None else argv)
-    typed = shlex.join(["python", "-m", "liftjax", *argv])
+    typed = readable(shlex.join(["python", "-m", "liftjax", *argv]))
     argv, overrides = _split(argv, "--config.")
     argv, keywords = _split(argv, "--model.")
     args = _parser().parse_args(argv)

@@ -28,6 +28,7 @@ from liftjax.inference.outputs.rig import joint_tree
 from liftjax.inference.results import FRAME_DTYPE, Frame, Result, Source, row_dtype
 from liftjax.inference.store import Store
 from liftjax.inference.tracking import Tracker
+from liftjax.names import readable
 
 _READ_AHEAD = 4  # frames
 _BLOCK = 4096  # rows of pictures lifted at a time
@@ -124,7 +125,7 @@ def run(
             joint_tree(lifting.skeleton)  # raises now rather than after a long video
     about = {
         "liftjax": liftjax.__version__,
-        "checkpoints": {"detector": detector, "lifters": list(lifters)},
+        "checkpoints": {"detector": readable(detector), "lifters": [*map(readable, lifters)]},
         "beta": detection.beta,
     }
     _make_folder(folder)
@@ -241,7 +242,8 @@ def _detect(
             rows.append(people)
             bar.update()
         sizes.append(np.zeros(max(0, len(names) - len(sizes)), FRAME_DTYPE))
-    return {"rows": rows.rows(), "frames": sizes.rows(), "names": names}
+    named = tuple(map(readable, names))
+    return {"rows": rows.rows(), "frames": sizes.rows(), "names": named}
 
 
 def _another_size(source: Source, first: Frame, frame: Frame) -> LiftjaxError:

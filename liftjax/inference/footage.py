@@ -1,25 +1,21 @@
 """Frames of video files and cameras, in constant memory."""
 
-import os
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import av
+import cv2
 import numpy as np
 from tqdm import tqdm
 
+from liftjax.data.video import Film
 from liftjax.errors import LiftjaxError
 from liftjax.inference.files import check_file
 from liftjax.inference.results import Frame
 from liftjax.inference.video_file import VideoWriter
+from liftjax.names import readable
 
-# The decoder's own words on a broken file would come before ours, and many times.
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-import cv2
-
-_MAX_COUNT = 10**9  # files without an index state absurd counts
 _USUAL_FPS = 30.0  # of cameras that do not say
 _WARM_UP = 1.0  # seconds in which a camera sets its exposure and its rate is measured
 
@@ -27,7 +23,7 @@ _WARM_UP = 1.0  # seconds in which a camera sets its exposure and its rate is me
 class Video:
     """A video file, as a :class:`~liftjax.inference.results.Source`.
 
-    Frames are turned as the file's rotation says.
+    Frames are turned and mirrored as the file says.
 
     Attributes:
       path: of the file. fps: as given, else as the file says; 0 if it does not.
@@ -43,17 +39,13 @@ class Video:
           LiftjaxError: if it is missing, unreadable or has no frames.
         """
         self.path = Path(path)
-        self.name, self.given = self.path.stem, str(path)
+        self.name, self.given = readable(self.path.stem), readable(str(path))
         check_file(path, "video")
-        capture = self._open()
-        stated, count = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        has_frames = capture.grab()
-        capture.release()
-        if not has_frames:
-            raise self._broken("0 frames can be read")
-        self.fps = float(fps or (stated if np.isfinite(stated) and stated > 0 else 0))
-        self._count = int(count) if 0 < count < _MAX_COUNT else 0
-        self.counted = _states_frames(self._full_path)
+        self._film = Film(path)
+        if next(self._film.frames(), None) is None:
+            raise self._empty()
+        self.fps = float(fps or self._film.fps)
+        self._count, self.counted = self._film.count, self._film.counted
         self._warned = False
 
     def __len__(self) -> int:
@@ -61,56 +53,24 @@ class Video:
         return self._count
 
     def frames(self) -> Iterator[Frame]:
-        """All frames that can be read; says once on stderr if the file states more."""
-        capture, index = self._open(), 0
-        try:
-            while True:
-                whole, image = capture.read()
-                if not whole:
-                    break
-                yield Frame(index, str(index), cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
-                index += 1
-        finally:
-            capture.release()
+        """All frames that can be read; says once on stderr if some cannot."""
+        index = 0
+        for frame in self._film.frames():
+            yield Frame(index, str(index), cv2.cvtColor(self._film.bgr(frame), cv2.COLOR_BGR2RGB))
+            index += 1
         if index == 0:
-            raise self._broken("0 frames can be read")
-        if self._misses(index) and not self._warned:
+            raise self._empty()
+        if self._film.damaged and not self._warned:
             self._warned = True
+            of = f" of {self._count}" if self.counted else ""
             print(
-                f"{self.path}: {index} of {self._count} frames could be read; the file is cut "
-                "short or broken there. What was read is used.",
+                f"{self.path}: {index}{of} frames could be read; the file is cut short or broken "
+                "there. What was read is used.",
                 file=sys.stderr,
             )
 
-    @property
-    def _full_path(self) -> str:
-        """What FFmpeg does not take for a protocol, as it does a colon in a relative path."""
-        return str(self.path.absolute())
-
-    def _misses(self, read: int) -> bool:
-        """Whether more frames are missing than an estimated count may be wrong by."""
-        return self._count - read > max(1, min(self.fps / 2, self._count / 10))
-
-    def _open(self) -> cv2.VideoCapture:
-        capture = cv2.VideoCapture(self._full_path)
-        if not capture.isOpened():
-            raise self._broken("cannot be read as a video")
-        capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)  # OpenCV 4 does not by itself
-        return capture
-
-    def _broken(self, what: str) -> LiftjaxError:
-        return LiftjaxError(
-            f"{self.path}: {what}; the file is cut short, broken or of another kind, copy or "
-            "convert it again."
-        )
-
-
-def _states_frames(path: str) -> bool:
-    try:
-        with av.open(path) as container:
-            return container.streams.video[0].frames > 0
-    except (av.error.FFmpegError, IndexError):
-        return False
+    def _empty(self) -> LiftjaxError:
+        return self._film.unreadable(f"0 frames of its {self._film.codec} video can be read")
 
 
 class Camera:

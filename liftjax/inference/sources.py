@@ -11,6 +11,7 @@ from liftjax.inference.files import check_exists, is_picture, is_video, natural_
 from liftjax.inference.footage import Camera, Video
 from liftjax.inference.pictures import read_picture
 from liftjax.inference.results import Frame, Source
+from liftjax.names import readable
 
 __all__ = ["Camera", "Pictures", "Video", "open_sources"]
 
@@ -32,7 +33,7 @@ class Pictures:
         """
         self.paths = [Path(path) for path in paths]
         self.names = _picture_names(self.paths)
-        self.name, self.given = name, given
+        self.name, self.given = readable(name), readable(given)
         self.is_video, self.fps = bool(fps), float(fps or 0)
         self._broken: set[Path] = set()
 
@@ -53,7 +54,7 @@ class Pictures:
                 error = broken
                 self._warn(path, broken)
                 continue
-            yield Frame(index, name, image)
+            yield Frame(index, readable(name), image)
         if error is not None and len(self._broken) == len(self.paths):
             raise error
 

@@ -12,6 +12,7 @@ from data_prep import parts
 from data_prep.building import build, merge, parse_shard
 from data_prep.checks import self_check
 from data_prep.finishing import PROBLEMS_FILE, SHEET_FILE, building_directory, notes_directory
+from data_prep.problems import Problem, as_csv
 from liftjax import geometry
 from liftjax.data.records import PoseDataset, read_metadata
 from liftjax.errors import LiftjaxError
@@ -150,6 +151,11 @@ def test_problems_are_named_counted_and_left_out(source, tmp_path, capsys):
         ("duplicate record", "source/S1/Walking.b.json", "1"),
     ]
     assert "negative frame: 1, 1 records left out" in capsys.readouterr().out
+
+
+def test_problems_of_files_whose_names_are_no_utf8():
+    table = as_csv([Problem("missing", "caf\udce9.json", 3)])
+    assert table == "kind,file,frame,detail,dropped\nmissing,caf%E9.json,3,,1\n"
 
 
 def test_records_twice_in_two_parts_are_refused(source, tmp_path):

@@ -28,3 +28,8 @@ def test_a_directory_with_other_files_is_refused_before_any_work(tmp_path, capsy
     assert error.startswith("error: ")
     assert error.count("\n") == 1
     assert "holds files but no data set" in error
+
+
+def test_an_out_that_is_no_utf8_is_refused(tmp_path, capsys):
+    assert main(["synthetic", "--out", str(tmp_path / "caf\udce9")]) == 2
+    assert "caf%E9: the name is no UTF-8; choose another" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """`predict` from files to files, with small networks of fresh weights."""
 
+import io
 import json
 import os
 import signal
@@ -252,6 +253,40 @@ def test_pictures_and_videos_of_the_same_name_keep_apart(runs, video, tmp_path):
     expected = {f"{stem}_person0.bvh" for stem in stems}
     expected |= {"walk_poses.mp4", "walk_2_poses.jpg", "walk_3_poses.jpg"}
     assert {path.name for path in out.iterdir()} == expected
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are Unicode there")
+def test_names_of_other_encodings_stop_nothing(runs, video, tmp_path, monkeypatch):
+    """All files of a picture and a video, told on a terminal that has ASCII alone."""
+    folder = tmp_path / "\u00e9t\udce9"
+    folder.mkdir()
+    cv2.imwrite(str(tmp_path / "a.png"), picture(0))
+    (tmp_path / "a.png").rename(folder / "caf\udce9.png")
+    (folder / "film\udce9.mp4").write_bytes(video.read_bytes())
+    (tmp_path / "boxes.json").write_text(
+        json.dumps(
+            {
+                "images": [{"id": 7, "file_name": "caf\udce9.png"}],
+                "annotations": [{"image_id": 7, "bbox": [5, 5, 40, 60], "category_id": 1}],
+            }
+        )
+    )
+    written = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, "ascii", write_through=True))
+    out = tmp_path / "out\udce9"
+    words = [folder / "caf\udce9.png", "--boxes", tmp_path / "boxes.json"]
+    assert predict(runs, *words, out=out) == 0
+    assert predict(runs, folder / "film\udce9.mp4", "--box", PERSON, out=out) == 0
+    assert {path.name for path in out.iterdir()} == {
+        *("caf%E9.json", "caf%E9.npz", "caf%E9.html", "caf%E9_poses.jpg", "caf%E9_person0.bvh"),
+        *("film%E9.json", "film%E9.npz", "film%E9.html", "film%E9_poses.mp4"),
+        "film%E9_person0.bvh",
+    }
+    found = document(out / "caf%E9.json")
+    assert found["frames"][0]["name"] == "caf%E9.png"
+    assert found["frames"][0]["people"][0]["box_xyxy"] == [5, 5, 45, 65]
+    assert np.load(out / "caf%E9.npz")["frame_names"].tolist() == ["caf%E9.png"]
+    assert b"t%E9/caf%E9.png: 1 frame, 1 pose\n" in written.getvalue()
 
 
 def test_out_that_is_a_file_is_one_clear_line(runs, video, tmp_path, capsys):

@@ -8,7 +8,14 @@ import pytest
 from liftjax.errors import LiftjaxError
 from liftjax.inference import footage
 from liftjax.inference.footage import Camera, Video
-from tests.inference.films import film_frame, number_of, write_film
+from tests.inference.films import (
+    encode,
+    film_frame,
+    number_of,
+    set_matrix,
+    show_frames,
+    write_film,
+)
 
 
 @pytest.fixture
@@ -76,6 +83,40 @@ def test_rotation_of_phones(film):
     expected = np.rot90(film_frame(0), -1)
     np.testing.assert_allclose(frame.image[:, 40:], expected[:, 40:], atol=6)
     np.testing.assert_allclose(frame.image[:, :8], expected[:, :8], atol=6)
+
+
+def test_mirrored_films_of_front_cameras(film):
+    set_matrix(film, 0, 1, 1, 0)
+    frame = next(Video(film).frames())
+    assert frame.size == (48, 64)
+    np.testing.assert_allclose(frame.image[:, :20], film_frame(0)[:20].swapaxes(0, 1), atol=6)
+    set_matrix(film, 1, 0, 0, -1)
+    frame = next(Video(film).frames())
+    np.testing.assert_allclose(frame.image[28:], film_frame(0)[:20], atol=6)  # no red and blue
+
+
+@pytest.mark.parametrize("name", ["trimmed.mp4", "late.mkv", "live.flv", "av1.webm"])
+def test_whole_films_are_not_called_broken(tmp_path, name, capfd):
+    options = {"bf": "0", "g": "1"} if name == "trimmed.mp4" else {}
+    codec = "libsvtav1" if name == "av1.webm" else "libx264"
+    encode(tmp_path / name, 12, codec, options=options, pts=range(100, 112))
+    if name == "trimmed.mp4":
+        encode(tmp_path / name, 12, options=options)
+        show_frames(tmp_path / name, 3, 7)
+    capfd.readouterr()  # some encoders talk
+    numbers = [number_of(frame.image) for frame in Video(tmp_path / name).frames()]
+    assert numbers == list(range(3, 10) if name == "trimmed.mp4" else range(12))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_matroska_film_cut_short(tmp_path, capfd):
+    """It states no number of frames, but its length."""
+    encode(tmp_path / "film.mkv", 24)
+    data = (tmp_path / "film.mkv").read_bytes()
+    (tmp_path / "film.mkv").write_bytes(data[: int(0.9 * len(data))])
+    count = len(list(Video(tmp_path / "film.mkv").frames()))
+    assert 3 <= count < 24
+    assert f"film.mkv: {count} frames could be read; the file is cut" in capfd.readouterr().err
 
 
 def test_cut_short(film, capfd):

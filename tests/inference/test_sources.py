@@ -58,6 +58,20 @@ def test_a_folder(folder):
         assert [frame.image[0, 0, 0] for frame in frames] == [10, 20, 100]
 
 
+def test_names_that_are_no_utf8_can_be_written_anywhere(tmp_path):
+    os.makedirs(tmp_path / "caf\udce9")
+    write_picture(tmp_path / "a.png")
+    (tmp_path / "a.png").rename(tmp_path / "caf\udce9" / "\udce0.png")
+    source = opened(str(tmp_path / "caf\udce9"))
+    assert (source.name, source.given) == ("caf%E9", str(tmp_path / "caf%E9"))
+    (frame,) = source.frames()
+    assert frame.name == "%E0.png"
+    write_film(tmp_path / "\udce0.mp4", 2)
+    source = opened(str(tmp_path / "\udce0.mp4"))
+    assert (source.name, source.given) == ("%E0", str(tmp_path / "%E0.mp4"))
+    assert len(list(source.frames())) == 2
+
+
 def test_a_folder_of_a_videos_frames(folder):
     source = opened(str(folder), fps=12)
     assert (source.is_video, source.fps, len(source)) == (True, 12, 3)

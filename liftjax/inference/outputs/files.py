@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from liftjax.errors import LiftjaxError
+from liftjax.names import readable
 
 
 @contextlib.contextmanager
@@ -53,7 +54,7 @@ def picture_stems(names: Sequence[str], taken: Iterable[str] = ()) -> list[str]:
     """
     taken, stems = {name.casefold() for name in taken}, []
     for name in names:
-        wanted = "_".join(Path(name).with_suffix("").parts)
+        wanted = "_".join(Path(readable(name)).with_suffix("").parts)
         stem, number = wanted, 2
         while stem.casefold() in taken:
             stem, number = f"{wanted}_{number}", number + 1

@@ -16,6 +16,7 @@ from liftjax.errors import LiftjaxError
 from liftjax.skeletons import HUMAN36M
 from tests.data_prep.multicam import synthetic_recording as synthetic
 from tests.data_prep.multicam.synthetic_recording import Spec
+from tests.inference.films import set_matrix
 from tests.slow import slow
 
 
@@ -454,6 +455,14 @@ def test_a_video_of_another_size_is_scaled_or_refused(tmp_path):
     assert problem.detail.startswith("video 120x160, calibration 240x320")
     synthetic.write_video(synthetic.video_file(folder, 1), points, (320, 240))
     with pytest.raises(LiftjaxError, match=r"cam01\.mp4: video 320x240, .* is the video turned"):
+        read(folder)
+
+
+def test_a_mirrored_video_is_refused(tmp_path):
+    """Whether the detections are of the mirror image, nothing says."""
+    folder = write(tmp_path)
+    set_matrix(synthetic.video_file(folder, 2), -1, 0, 0, 1)
+    with pytest.raises(LiftjaxError, match=r"cam02\.mp4: its display matrix mirrors the pictures"):
         read(folder)
 
 
