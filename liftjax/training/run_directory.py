@@ -7,6 +7,7 @@ import datetime
 import json
 import platform
 import subprocess
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import jax
 from etils import epath
 
 import liftjax
+from liftjax.errors import LiftjaxError
 
 _PACKAGES = (
     "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy",
@@ -23,17 +25,37 @@ _PACKAGES = (
 _SOURCES = ("liftjax", "configs")  # of a source tree: what a run depends on
 
 
-def record_start(workdir: epath.Path, recipe: dict, step: int) -> None:
-    """Writes config.json, and versions.json with one more start, from `step` on."""
+def record_start(workdir: epath.Path, recipe: dict, step: int, changes: Sequence[str] = ()) -> None:
+    """Writes config.json, and versions.json with one more start, from `step` on.
+
+    Args:
+      changes: of what the run reads, in words.
+    """
     write_whole(workdir / "config.json", json.dumps(recipe, indent=2))
     path = workdir / "versions.json"
-    earlier = json.loads(path.read_text()).get("starts", []) if path.exists() else []
+    earlier = read_json(path).get("starts", [])
     now, source = versions(), source_revision()
     time = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     start = {"step": step, "time": time, "jax": now["jax"]}
     start |= {key: now[key] for key in ("machine", "devices", "processes")} | source
+    start |= {"changes": list(changes)} if changes else {}
     document = now | source | {"seed": recipe.get("seed"), "starts": [*earlier, start]}
     write_whole(path, json.dumps(document, indent=2))
+
+
+def read_json(path: epath.Path) -> dict:
+    """The object in a JSON file that :func:`write_whole` has written; {} where there is none.
+
+    Raises:
+      LiftjaxError: somebody has changed it to something else.
+    """
+    try:
+        document = json.loads(path.read_text()) if path.exists() else {}
+    except ValueError as error:
+        raise LiftjaxError(f"{path} is damaged ({error}); move it away to go on.") from None
+    if not isinstance(document, dict):
+        raise LiftjaxError(f"{path} is damaged (no object); move it away to go on.")
+    return document
 
 
 def versions() -> dict[str, Any]:

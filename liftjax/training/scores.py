@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from etils import epath
 
 from liftjax import hosts
-from liftjax.training.run_directory import write_whole
+from liftjax.training.run_directory import read_json, write_whole
 
 
 class Scores:
@@ -22,7 +22,7 @@ class Scores:
 
     def __init__(self, workdir: str | epath.Path, title: str = ""):
         self.path = epath.Path(workdir).resolve() / "scores.json"
-        stored = json.loads(self.path.read_text()) if self.path.exists() else {}
+        stored = read_json(self.path)
         self.title = title or stored.get("title", "")
         self.steps = {int(step): score for step, score in stored.get("steps", {}).items()}
 
