@@ -117,6 +117,10 @@ def run(config: ConfigDict, workdir: str, step: str = LAST) -> dict:
 
     Args:
       step: which checkpoint, see `checkpoints.find_checkpoint`.
+
+    Raises:
+      LiftjaxError: something does not fit, or the file cannot be written; then the tables are
+        printed already.
     """
     check_same("recipe", json.dumps(config.to_dict(), sort_keys=True))
     checkpoint = find_checkpoint(workdir, step)
@@ -129,10 +133,19 @@ def run(config: ConfigDict, workdir: str, step: str = LAST) -> dict:
     if step == BEST:
         text += f"\n\nStep {meta['step']}, chosen by {Scores(workdir).title}."
     if is_first():
-        print(text)
-        path = epath.Path(workdir) / "evaluation.json"
-        path.write_text(json.dumps({"rows": rows, "step": meta["step"]}, indent=2) + "\n")
+        print(text, flush=True)
+        _write(epath.Path(workdir) / "evaluation.json", {"rows": rows, "step": meta["step"]})
     return rows
+
+
+def _write(path: epath.Path, document: dict) -> None:
+    try:
+        path.write_text(json.dumps(document, indent=2) + "\n")
+    except OSError as error:
+        raise LiftjaxError(
+            f"Could not write {path}: {error.strerror or error}; the tables above are whole. For "
+            "the file make the run directory writable, or evaluate a copy of it."
+        ) from error
 
 
 def _run_detector(config, checkpoint, dataset: PoseDataset, replicas: Replicas) -> tuple[dict, str]:

@@ -1,16 +1,20 @@
 """Recipes by name or path, with dotted overrides that refuse unknown keys and wrong types."""
 
 import ast
+import contextlib
 import difflib
 import importlib.util
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from etils import epath
 from ml_collections import ConfigDict
 
-from liftjax.errors import LiftjaxError, unknown_name
+from liftjax.errors import LiftjaxError, first_line, unknown_name
+
+_FOLDER = Path(__file__).resolve().parents[1] / "configs"  # beside liftjax, installed or not
 
 # Sections that take any name: networks, and the keywords or parts of a network.
 OPEN_SECTIONS = ("lifters", "lifter.overrides", "detector.overrides", "optim.rates")
@@ -90,9 +94,8 @@ def _check_plain(key: str, value) -> None:
 
 def complete(stored: dict) -> ConfigDict:
     """A stored recipe with the keys that recipes have gained since, at their defaults."""
-    from configs.common import base
-
-    config = base()
+    with _shipped():
+        config = importlib.import_module("configs.common").base()
     with config.unlocked(), config.ignore_type():
         config.update(stored)
     return config
@@ -100,10 +103,34 @@ def complete(stored: dict) -> ConfigDict:
 
 def recipe_names() -> list[str]:
     """Names of the recipes that ship with the package."""
-    import configs
+    return sorted(p.stem for p in _FOLDER.glob("*.py") if p.stem not in ("__init__", "common"))
 
-    folder = Path(configs.__file__).parent
-    return sorted(p.stem for p in folder.glob("*.py") if p.stem not in ("__init__", "common"))
+
+@contextlib.contextmanager
+def _shipped(first: Path | None = None) -> Iterator[None]:
+    """Within it `configs` is the package beside liftjax, not one of the current directory.
+
+    Args:
+      first: a folder in which its modules are looked for before.
+    """
+
+    def loaded() -> dict:
+        return {name: m for name, m in sys.modules.items() if name.split(".")[0] == "configs"}
+
+    before = loaded()
+    places = [str(folder) for folder in (first, _FOLDER) if folder]
+    spec = importlib.util.spec_from_file_location(
+        "configs", _FOLDER / "__init__.py", submodule_search_locations=places
+    )
+    for name in before:
+        del sys.modules[name]
+    sys.modules["configs"] = importlib.util.module_from_spec(spec)
+    try:
+        yield
+    finally:
+        for name in loaded():
+            del sys.modules[name]
+        sys.modules.update(before)
 
 
 def _read(name_or_path: str) -> ConfigDict:
@@ -117,17 +144,35 @@ def _read(name_or_path: str) -> ConfigDict:
         except (ValueError, RecursionError) as error:
             raise LiftjaxError(f"{path} is not the config.json of a run: {error}") from error
         return complete(stored)
-    module = _module(path) if path.suffix == ".py" else _named(name_or_path)
-    if not hasattr(module, "get_config"):
-        raise LiftjaxError(f"{path} has no get_config(); a recipe defines one.")
-    return module.get_config()
+    if path.suffix == ".py":
+        return _from_file(path)
+    if name_or_path not in recipe_names():
+        raise unknown_name("recipe", name_or_path, recipe_names())
+    with _shipped():
+        return importlib.import_module(f"configs.{name_or_path}").get_config()
+
+
+def _from_file(path: epath.Path) -> ConfigDict:
+    """The recipe of a file; one in a folder `configs` finds its neighbours by that name first."""
+    folder = Path(path).resolve().parent
+    try:
+        with _shipped(folder if folder.name == "configs" else None):
+            module = _module(path)
+            if not hasattr(module, "get_config"):
+                raise LiftjaxError(f"{path} has no get_config(); a recipe defines one.")
+            return module.get_config()
+    except ImportError as error:
+        if not (error.name or "").startswith("configs."):
+            raise
+        raise LiftjaxError(
+            f"{path}: {first_line(error)}; `configs` are liftjax's recipes, in {_FOLDER}: a "
+            "package of yours needs another name."
+        ) from None
 
 
 def _check_stored(stored, default: ConfigDict | None = None, prefix: str = "") -> None:
     """Raises for a section or value of another kind than recipes have there."""
-    from configs.common import base
-
-    default = base() if default is None else default
+    default = complete({}) if default is None else default
     if not isinstance(stored, dict):
         name = f"config.{prefix[:-1]}" if prefix else "it"
         raise LiftjaxError(f"{name} is a section; {_shown(stored)} is no section.")
@@ -158,12 +203,6 @@ def _module(path: Path):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-def _named(name: str):
-    if name not in recipe_names():
-        raise unknown_name("recipe", name, recipe_names())
-    return importlib.import_module(f"configs.{name}")
 
 
 def _parse(text: str):

@@ -51,3 +51,13 @@ def test_a_home_directory_in_workdir_is_expanded(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert main(["evaluate", "--config", "ft2d", "--workdir=~/run"]) == 2
     assert str(tmp_path / "run") in capsys.readouterr().err
+
+
+def test_what_the_system_refuses_is_said_without_its_number(tmp_path, capsys):
+    arguments = ["evaluate", "--config", str(tmp_path / "x.py"), "--workdir", str(tmp_path)]
+    (tmp_path / "x.py").write_text(f"open({str(tmp_path / 'none')!r})")
+    assert main(arguments) == 2
+    said = capsys.readouterr().err
+    assert said == (
+        f"error: could not read or write {tmp_path / 'none'}: No such file or directory.\n"
+    )

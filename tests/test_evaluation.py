@@ -6,6 +6,7 @@ import pytest
 from flax import nnx
 
 from liftjax import evaluation, prediction
+from liftjax.cli import main
 from liftjax.data.records import PoseDataset
 from liftjax.detectors.spec import DetectorSpec, HeatmapOutput
 from liftjax.errors import LiftjaxError
@@ -251,3 +252,22 @@ def test_a_lifter_of_other_joints_is_refused(clips, tmp_path):
     config = load_recipe("lifter", [f"data.dir={clips.directory}"])
     with pytest.raises(LiftjaxError, match=r"is for panoptic, .* has human36m poses"):
         evaluation.run(config, str(tmp_path / "run"))
+
+
+def test_tables_stay_printed_where_their_file_cannot_be_written(clips, tmp_path, capsys):
+    settings = [
+        f"data.dir={clips.directory}", "data.split=test", "batch_size=4", "steps=1",
+        "lifter.overrides.linear_size=8", "lifter.overrides.num_stages=1", "optim.warmup_steps=0",
+    ]  # fmt: skip
+    training.run(load_recipe("lifter", settings), tmp_path / "run")
+    capsys.readouterr()
+    (tmp_path / "run" / "evaluation.json").mkdir()  # refuses the owner of all files too
+    assert main(["evaluate", "--workdir", str(tmp_path / "run")]) == 2
+    said = capsys.readouterr()
+    assert "27 poses of S9" in said.out
+    file = tmp_path / "run" / "evaluation.json"
+    errors = [line for line in said.err.splitlines() if line.startswith("error: ")]
+    assert errors == [
+        f"error: Could not write {file}: Is a directory; the tables above are whole. For the file "
+        "make the run directory writable, or evaluate a copy of it."
+    ]

@@ -1,5 +1,6 @@
 import json
 import re
+import sys
 
 import pytest
 from ml_collections import ConfigDict
@@ -128,3 +129,59 @@ def test_a_run_of_an_older_version_gets_the_defaults_of_newer_keys(tmp_path):
     assert again.data.subjects == ("S1",)
     assert again.lifters.to_dict() == {"mixste": "runs/x"}
     assert again.distill == config.distill
+
+
+@pytest.fixture
+def own_package(tmp_path, monkeypatch):
+    """A package `configs` of the user's, found before liftjax's, and loaded."""
+    folder = tmp_path / "configs"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("mine = True\n")
+    for name in ("ft2d", "common", "special"):
+        (folder / f"{name}.py").write_text("steps = 7\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in [name for name in sys.modules if name.split(".")[0] == "configs"]:
+        monkeypatch.delitem(sys.modules, name)
+    import configs
+
+    yield configs
+    assert sys.modules["configs"] is configs
+    for name in [name for name in sys.modules if name.split(".")[0] == "configs"]:
+        del sys.modules[name]
+
+
+def test_a_package_configs_of_the_users_hides_no_recipe(own_package, tmp_path):
+    assert own_package.mine
+    assert "coco_h36m" in recipe_names()
+    assert "special" not in recipe_names()
+    assert load_recipe("ft2d").batch_size == 64
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"steps": 9}))
+    assert (load_recipe(str(path)).steps, load_recipe(str(path)).optim.name) == (9, "adam")
+    from configs.special import steps  # theirs is theirs, before and after
+
+    assert steps == 7
+
+
+def test_a_recipe_file_imports_the_recipes_of_liftjax(own_package, tmp_path):
+    recipe = "from configs.{} import {}\n\ndef get_config():\n    return get()\n"
+    (tmp_path / "mine.py").write_text(recipe.format("ft2d", "get_config as get"))
+    assert load_recipe("mine.py").batch_size == 64
+    (tmp_path / "other.py").write_text(recipe.format("special", "steps as get"))
+    with pytest.raises(
+        LiftjaxError, match=r"other.py: No module named 'configs.special'; `configs` are"
+    ):
+        load_recipe("other.py")
+
+
+def test_a_recipe_file_in_a_folder_configs_finds_its_neighbours(own_package, tmp_path):
+    (tmp_path / "configs" / "mine.py").write_text(
+        "from configs.ft2d import steps\nfrom configs.lifter import __doc__\n"
+        "from ml_collections import ConfigDict\n\n"
+        "def get_config():\n    return ConfigDict({'steps': steps})\n"
+    )
+    with pytest.raises(LiftjaxError, match=r"import name 'base' from 'configs\.common'"):
+        load_recipe("configs/mine.py")  # their `common` is none for `lifter` to begin with
+    (tmp_path / "configs" / "common.py").unlink()
+    assert load_recipe("configs/mine.py").steps == 7

@@ -122,7 +122,7 @@ def _read(path: Path) -> dict:
         # Outlines are nine tenths of the numbers; dropped while reading, they take no memory.
         with path.open("rb") as stream:
             document = json.load(stream, object_hook=_without_outline)
-        images, annotations = document["images"], document["annotations"]
+        images, annotations = list(document["images"]), list(document["annotations"])
         keypoints = any(isinstance(a, dict) and "keypoints" in a for a in annotations)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _no_file_of_coco(path, error) from error

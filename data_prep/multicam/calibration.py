@@ -110,7 +110,7 @@ def _read_qualisys(path: Path) -> list[tuple[str, Camera | str]]:
         except KeyError as error:
             why = f"{error.args[0]} is missing; it is not calibrated."
             found.append((name, f"camera {name}: {why}"))
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             found.append((name, f"camera {name}: {error}"))
     return found
 

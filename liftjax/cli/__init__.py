@@ -86,7 +86,7 @@ def _run(args: argparse.Namespace) -> int:
     except BrokenPipeError:  # `liftjax models | head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (LiftjaxError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {_in_words(error)}", file=sys.stderr)
         return 2
     except Preempted as told:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # another would spoil the exit status
@@ -103,6 +103,13 @@ def _run(args: argparse.Namespace) -> int:
         print(hosts.AFTER_A_FAILURE, file=sys.stderr)
         return 1
     return 0
+
+
+def _in_words(error: Exception) -> str:
+    """An error without the number that the system has for it."""
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"could not read or write {error.filename}: {error.strerror}."
+    return str(error)
 
 
 def _split(argv: list[str], prefix: str) -> tuple[list[str], list[str]]:

@@ -23,13 +23,17 @@ def add_train(commands) -> None:
         from liftjax.recipes import load_recipe
         from liftjax.training import run as training
 
-        training.run(load_recipe(args.config, args.overrides), args.workdir)
+        training.run(load_recipe(args.config, args.overrides), args.workdir, args.accept_changes)
 
     text = "Train a lifter or a detector; the recipe says which. Run again to resume."
     example = "python -m liftjax train --config multi_model --workdir runs/multi --config.seed=1"
     parser = command(commands, "train", run, text, example)
     parser.add_argument("--config", required=True, help="recipe: a name, or a Python file")
     parser.add_argument("--workdir", required=True, help="run directory, the same for all hosts")
+    parser.add_argument(
+        "--accept-changes", action="store_true",
+        help="resume though the data, or a network that guides or teaches, has changed since",
+    )  # fmt: skip
     add_hosts(parser)
 
 

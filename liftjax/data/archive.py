@@ -8,6 +8,7 @@ before it is looked up. (See "Restricting Globals" in the documentation of `pick
 import pickle
 import re
 import struct
+import tokenize
 import zipfile
 import zlib
 from typing import Any
@@ -46,7 +47,7 @@ def read_archive(path) -> dict[str, Any]:
 
 
 _DAMAGE = (
-    OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError,
+    OSError, EOFError, SyntaxError, tokenize.TokenError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError,
     RuntimeError, MemoryError, struct.error, zlib.error, zipfile.BadZipFile, pickle.UnpicklingError,
 )  # fmt: skip
 
@@ -61,9 +62,17 @@ def _member(archive: zipfile.ZipFile, name: str) -> Any:
         header = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
         dtype = header[version[0]](stream)[2]
         if dtype.hasobject:
-            return _single(_plain(_Unpickler(stream, encoding="latin1").load()))
+            value = _single(_plain(_Unpickler(stream, encoding="latin1").load()))
+            return _to_the_end(stream, value)
     with archive.open(name) as stream:
-        return np.lib.format.read_array(stream, allow_pickle=False)
+        return _to_the_end(stream, np.lib.format.read_array(stream, allow_pickle=False))
+
+
+def _to_the_end(stream, value: Any) -> Any:
+    """`value`, if nothing follows it; the checksum of a member is looked at when it ends."""
+    if stream.read(1):
+        raise ValueError("there is more in a member than its array")
+    return value
 
 
 def _single(value: Any) -> Any:

@@ -15,23 +15,25 @@ import cv2
 import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
+from google.protobuf.message import DecodeError
 from tensorflow_datasets.proto import tf_example_pb2
 from tqdm import tqdm
 
+from liftjax.data import integrity
 from liftjax.data.schema import (
     IDENTITY,
     METADATA_FILE,
     SCHEMA_VERSION,
     STRING_FIELDS,
     Record,
-    array_fields,
     known_joints,
     record_name,
 )
-from liftjax.errors import LiftjaxError, unknown_name
+from liftjax.errors import LiftjaxError, first_line, unknown_name
 from liftjax.skeletons import Skeleton, get_skeleton
 
 _CHUNK = 256
+_PROBES = 4  # records that are compared with the file of all labels
 _CURE = "make one, for instance with: python -m data_prep synthetic --out"
 
 
@@ -156,12 +158,14 @@ class PoseDataset:
         return Record(image=self.image_bytes(i), **fields)
 
     def image_bytes(self, i: int) -> bytes:
-        """The stored JPEG of record `i`."""
+        """The stored JPEG of record `i`; raises LiftjaxError if the labels are another record's."""
         part, row = int(self.part[i]), int(self._rows[i])
         with _damage_named(self.directories[part], self.split):
             if part not in self._sources:
                 self._sources[part] = _raw_source(_builder(self.directories[part]), self.split)
-            return _stored_image(self._sources[part][row])
+            found, image = _stored(self._sources[part][row])
+        integrity.check_identity(found, self.labels, i, self.directories[part])
+        return image
 
     def image(self, i: int, reduce: int = 1) -> np.ndarray:
         """The stored picture of record `i`: (H, W, 3) uint8 RGB.
@@ -273,18 +277,29 @@ def decode_jpeg(data: bytes, reduce: int = 1) -> np.ndarray | None:
 
 
 def _builder(directory):
-    return tfds.builder_from_directory(str(directory))
+    try:
+        return tfds.builder_from_directory(str(directory))
+    except Exception as error:  # TFDS and its parsers have one of their own for every fault
+        raise LiftjaxError(
+            f"{directory}: dataset_info.json or features.json is missing or damaged "
+            f"({first_line(error)}); {integrity.AGAIN}."
+        ) from None
 
 
 @contextlib.contextmanager
 def _damage_named(directory, split: str):
-    """Errors of the record reader, which has RuntimeError for all of them, in our words."""
+    """Errors of reading a record in our words.
+
+    The reader of files has RuntimeError for all of them; the others are of what a file holds.
+    """
     try:
         yield
-    except RuntimeError as error:
+    except LiftjaxError:
+        raise
+    except (RuntimeError, LookupError, ValueError, TypeError, DecodeError) as error:
         raise LiftjaxError(
-            f"{directory}: a record file of split {split} is damaged or cut short ({error}); copy "
-            "the data set again or make it anew."
+            f"{directory}: a record file of split {split} is damaged or cut short "
+            f"({first_line(error)}); {integrity.AGAIN}."
         ) from None
 
 
@@ -295,20 +310,40 @@ def _open_labels(directory: epath.Path, split: str) -> dict[str, np.ndarray]:
     if split not in builder.info.splits:
         error = unknown_name("split", split, builder.info.splits)
         raise LiftjaxError(f"{directory} (data set {metadata.get('name')}): {error}")
-    for file in builder.info.splits[split].filepaths:
-        if not file.exists():
-            raise LiftjaxError(f"{file} is missing; copy the data set again or make it anew.")
-    labels = _read_labels_file(directory, split)
+    info = builder.info.splits[split]
+    integrity.check_files(directory, metadata, split, info)
+    labels, file = _read_labels_file(directory, split), labels_file(directory, split)
     if labels is None:
+        integrity.check_checksums(directory, metadata, split)
         with _damage_named(directory, split):
             labels = _read_labels(builder, split)
-    elif len(labels["frame"]) != builder.info.splits[split].num_examples:
-        raise LiftjaxError(
-            f"{labels_file(directory, split)} does not belong to these records; delete it, "
-            "it is only a quicker way to the labels."
+        labels = integrity.check_columns(
+            labels, directory, "make the data set again with this version"
         )
-    labels.setdefault("trial", np.ones(len(labels["frame"]), np.int64))  # version 1 has none
+    else:
+        cure = "delete it, the labels are in the records too"
+        labels = integrity.check_columns(labels, file, cure)
+        with _damage_named(directory, split):
+            belongs = len(labels["frame"]) == info.num_examples and _agree(builder, split, labels)
+        if not belongs:
+            raise LiftjaxError(
+                f"{file} does not belong to these records; delete it, "
+                "it is only a quicker way to the labels."
+            )
+    integrity.check_counts(directory, metadata, split, labels)
     return labels
+
+
+def _agree(builder, split: str, labels: dict[str, np.ndarray]) -> bool:
+    """Whether records here and there, from the first to the last, have these labels."""
+    rows = np.unique(np.linspace(0, len(labels["frame"]) - 1, _PROBES).round().astype(int))
+    records = _data_source(builder, split).__getitems__(rows.tolist())
+    for row, record in zip(rows, records, strict=True):
+        stored = _label_fields(record)
+        shared = stored.keys() & labels.keys()
+        if not all(np.array_equal(stored[key], labels[key][row]) for key in shared):
+            return False
+    return True
 
 
 def _data_source(builder, split: str):
@@ -322,37 +357,29 @@ def _raw_source(builder, split: str):
     return builder.as_data_source(split, deserialize_method=raw)
 
 
-def _stored_image(record: bytes) -> bytes:
-    """The JPEG in a record; TFDS would first make arrays of all other fields, ten times slower."""
+def _stored(record: bytes) -> tuple[tuple, bytes]:
+    """Identity and JPEG of a record; TFDS would first make arrays of all, ten times slower."""
     features = tf_example_pb2.Example.FromString(record).features.feature
-    return features["image"].bytes_list.value[0]
+    return integrity.identity(features), features["image"].bytes_list.value[0]
+
+
+def _label_fields(record: dict) -> dict:
+    """A record as TFDS gives it, text decoded, with `has_image` for the image."""
+    fields = {k: v.decode() if k in STRING_FIELDS else v for k, v in record.items()}
+    return {"has_image": len(fields.pop("image")) > 0, **fields}
 
 
 def _read_labels(builder, split: str) -> dict[str, np.ndarray]:
     source = _data_source(builder, split)
-    columns = {key: [] for key in builder.info.features if key != "image"}
-    has_image = []
+    columns = {key: [] for key in ("has_image", *builder.info.features) if key != "image"}
     with tqdm(total=len(source), desc=f"labels of {split}", unit="records", delay=2) as bar:
         for start in range(0, len(source), _CHUNK):
             chunk = source.__getitems__(range(start, min(start + _CHUNK, len(source))))
-            for record in chunk:
-                has_image.append(len(record["image"]) > 0)
+            for fields in map(_label_fields, chunk):
                 for key, column in columns.items():
-                    column.append(record[key])
+                    column.append(fields[key])
             bar.update(len(chunk))
-    labels = {"has_image": np.asarray(has_image)}
-    for key, column in columns.items():
-        if key in STRING_FIELDS:
-            column = [text.decode() for text in column]
-        labels[key] = np.asarray(column)
-    expected = array_fields(get_skeleton(str(labels["skeleton"][0])).num_joints)
-    for key, (dtype, shape) in expected.items():
-        if labels[key].shape[1:] != shape or labels[key].dtype != dtype:
-            raise LiftjaxError(
-                f"{builder.data_dir}: {key} is {labels[key].dtype} {labels[key].shape[1:]}, "
-                f"expected {dtype} {shape}; make the data set again with this version."
-            )
-    return labels
+    return {key: np.asarray(column) for key, column in columns.items()}
 
 
 def _shard_file(builder, split: str, row: int) -> str:

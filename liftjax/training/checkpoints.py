@@ -2,14 +2,15 @@
 
 A checkpoint holds three items: `model` (every variable of the trained network, by dotted path; the
 averaged ones where a run keeps an average), `training` (optimizer state, guidance history and what
-else a step changes) and `meta` (JSON: which network, its keywords, the recipe, the step). The
+else a step changes) and `meta` (JSON: which network, its keywords, the recipe, the step,
+fingerprints of the data and of the networks that guide or teach). The
 position in the data follows from the step. All arrays are the host's, so that a checkpoint fits
 any number of devices and processes.
 """
 
 import dataclasses
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import jax
@@ -23,6 +24,7 @@ from orbax.checkpoint import checkpoint_managers as policies
 from liftjax import registry
 from liftjax.errors import LiftjaxError, first_line
 from liftjax.recipes import complete
+from liftjax.training import inputs
 from liftjax.training.scores import Scores
 from liftjax.training.state import assign, flat_arrays
 
@@ -84,11 +86,17 @@ class Checkpoints:
             force=True,
         )
 
-    def restore(self, step: int, model: Any, training: Any, meta: dict) -> tuple[Any, Any, dict]:
+    def restore(
+        self, step: int, model: Any, training: Any, meta: dict, accept_changes: bool = False
+    ) -> tuple[Any, Any, dict]:
         """Model and training state of `step` as NumPy arrays, in the structure given, and its meta.
 
+        Args:
+          accept_changes: of the data, and of the networks that guide or teach, see `inputs`.
+
         Raises:
-          LiftjaxError: the checkpoint is of another network or of other settings, or damaged.
+          LiftjaxError: the checkpoint is of another network, of other settings or of other data, or
+            damaged.
         """
         folder = self.directory / str(step)
         saved = self._read(step, meta=ocp.args.JsonRestore())["meta"]
@@ -100,11 +108,19 @@ class Checkpoints:
                 "use a new --workdir, or the recipe that wrote it."
             )
         recipes = (complete(m["recipe"]).to_dict() for m in (saved, meta))
-        found, wanted = map(_settings, recipes)
+        # Where the content is known, a path may be another.
+        found, wanted = (_settings(one, inputs.shared(saved, meta)) for one in recipes)
         if found != wanted:
             raise LiftjaxError(
                 f"{self.directory.parent} was trained with other settings "
                 f"({spec_difference(found, wanted)}); use a new --workdir."
+            )
+        changes = inputs.changes(saved, meta)
+        if changes and not accept_changes:
+            raise LiftjaxError(
+                f"{self.directory.parent} was trained on something else "
+                f"({'; '.join(changes.values())}); use a new --workdir, or --accept-changes to go "
+                "on with what is there now."
             )
         wanted = {"model": model, "training": training}
         items = {key: ocp.args.StandardRestore(_host_like(tree)) for key, tree in wanted.items()}
@@ -219,15 +235,19 @@ _FREE = (
 )  # fmt: skip
 
 
-def _settings(recipe: dict) -> dict:
-    """Dotted keys of a recipe that a resumed run must share; JSON has made lists of tuples."""
+def _settings(recipe: dict, known: Collection[str] = ()) -> dict:
+    """Dotted keys of a recipe that a resumed run must share; JSON has made lists of tuples.
+
+    Args:
+      known: keys that name what is compared by content.
+    """
     flat = {}
     for key, value in recipe.items():
         if isinstance(value, dict):
             flat |= {f"{key}.{k}": v for k, v in _settings(value).items()}
         else:
             flat[key] = tuple(value) if isinstance(value, list) else value
-    return {key: value for key, value in flat.items() if key not in _FREE}
+    return {key: value for key, value in flat.items() if key not in _FREE and key not in known}
 
 
 def checkpoint_spec(meta: dict) -> dict:

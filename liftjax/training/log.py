@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from etils import epath
 
+from liftjax.errors import LiftjaxError
 from liftjax.training.run_directory import write_whole
 from liftjax.training.task import Metrics
 
@@ -109,8 +110,7 @@ class Log:
     def __enter__(self) -> "Log":
         if self._active:
             if self._start and self._path.exists():
-                rows = csv.DictReader(self._path.read_text().splitlines())
-                self._rows = {int(r["step"]): r for r in rows if int(r["step"]) <= self._start}
+                self._rows = _rows_until(self._start, self._path)
             directory = str(self._workdir / "tensorboard")
             self._events = _summary_writer()(directory, purge_step=self._start + 1)
         return self
@@ -130,6 +130,17 @@ class Log:
     def __exit__(self, *exception) -> None:
         if self._active:
             self._events.close()
+
+
+def _rows_until(step: int, path: epath.Path) -> dict[int, dict]:
+    """The rows of the steps up to `step`."""
+    try:
+        rows = {int(row["step"]): row for row in csv.DictReader(path.read_text().splitlines())}
+    except (ValueError, KeyError, TypeError):
+        raise LiftjaxError(
+            f"{path} is not as it was written (a row has no step); move it away to go on."
+        ) from None
+    return {number: row for number, row in rows.items() if number <= step}
 
 
 def summary(values: dict[str, float]) -> str:

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from liftjax import hosts
 from liftjax.data.prefetch import Prefetch
 from liftjax.errors import LiftjaxError
+from liftjax.training import inputs
 from liftjax.training.checkpoints import Checkpoints
 from liftjax.training.log import Bad, Log, Window, summary
 from liftjax.training.preemption import Preemption
@@ -63,29 +64,39 @@ class Plan:
         return done % self.checkpoint_every == 0 or done == self.steps or self.evaluates(done)
 
 
-def train(task: Task, plan: Plan, workdir: str, validation: Validation | None = None) -> dict:
+def train(
+    task: Task,
+    plan: Plan,
+    workdir: str,
+    validation: Validation | None = None,
+    accept_changes: bool = False,
+) -> dict:
     """Trains from the newest checkpoint in `workdir`, or from the start, to the plan's end.
 
     Returns the final state as NumPy arrays. The run directory then holds checkpoints, config.json,
     versions.json, metrics.csv, TensorBoard events and, if there is a validation, scores.json.
 
+    Args:
+      accept_changes: go on though the data, or what guides or teaches, has changed since.
+
     Raises:
       LiftjaxError: a step had a result that is not finite (see `not_finite.json`), or `workdir`
-        has a run of another network or of other settings.
+        has a run of another network, of other settings or of other data, or cannot be written.
       Preempted: the process has been told to end, and the state is saved.
     """
     workdir = epath.Path(workdir)
     if hosts.is_first():
-        workdir.mkdir(parents=True, exist_ok=True)
+        _make(workdir)
     scores = Scores(workdir, validation.title if validation else "")
     best = scores if plan.keep_best else None
     with Preemption() as preemption, Checkpoints(workdir, plan.keep_every, best) as checkpoints:
-        state, start, skipped = _restore(task, checkpoints)
-        scores.forget_after(start)
+        state, start, skipped, changes = _restore(task, checkpoints, accept_changes)
+        # Scores on other data are not to be compared with those to come.
+        scores.forget_after(0 if changes.keys() & set(inputs.EVALUATED) else start)
         run = _Run(task, plan, workdir, validation, preemption, checkpoints, scores)
         owed = validation is not None and plan.evaluates(start) and start not in scores.steps
         if start < plan.steps and hosts.is_first():
-            record_start(workdir, task.meta["recipe"], start)
+            record_start(workdir, task.meta["recipe"], start, list(changes.values()))
         if start < plan.steps or owed:
             with Log(workdir, start, active=hosts.is_first()) as log:
                 if owed:
@@ -96,14 +107,32 @@ def train(task: Task, plan: Plan, workdir: str, validation: Validation | None = 
         return state
 
 
-def _restore(task: Task, checkpoints: Checkpoints) -> tuple[dict, int, int]:
-    """The newest state on the host, its step, and how many steps were skipped before it."""
+def _make(workdir: epath.Path) -> None:
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LiftjaxError(
+            f"Could not make the run directory {workdir}: {error.strerror or error}; choose "
+            "another --workdir."
+        ) from error
+
+
+def _restore(
+    task: Task, checkpoints: Checkpoints, accept_changes: bool
+) -> tuple[dict, int, int, dict[str, str]]:
+    """The newest state on the host, its step, how many steps were skipped before it, and what the
+    run reads otherwise than before, which is told."""
     step = checkpoints.latest()
     hosts.check_same("newest checkpoint", f"{step}")
     if step is None:
-        return jax.tree.map(jax.device_get, task.state), 0, 0
-    model, training, meta = checkpoints.restore(step, *_split(task.state), task.meta)
-    return _joined(model, training, task.state), step, meta.get("skipped", 0)
+        return jax.tree.map(jax.device_get, task.state), 0, 0, {}
+    model, training, meta = checkpoints.restore(
+        step, *_split(task.state), task.meta, accept_changes
+    )
+    changes = inputs.changes(meta, task.meta)
+    if changes and hosts.is_first():
+        tqdm.write(f"From step {step} on with changes: {'; '.join(changes.values())}.")
+    return _joined(model, training, task.state), step, meta.get("skipped", 0), changes
 
 
 def _split(state: dict) -> tuple[Any, dict]:

@@ -1,5 +1,6 @@
 """`train`: builds the task that a recipe names and runs the loop on it."""
 
+import dataclasses
 import json
 
 from etils import epath
@@ -8,7 +9,7 @@ from ml_collections import ConfigDict
 from liftjax import hosts
 from liftjax.errors import LiftjaxError, unknown_name
 from liftjax.lifters.spec import PRECISIONS
-from liftjax.training import detector_task, distill_task, lifter_task, loop, validation
+from liftjax.training import detector_task, distill_task, inputs, lifter_task, loop, validation
 from liftjax.training.optim import check_optim
 from liftjax.training.replicas import WAYS
 
@@ -19,14 +20,22 @@ TASKS = {
 }
 
 
-def run(config: ConfigDict, workdir: str) -> dict:
-    """Trains (or resumes) the recipe in `workdir`; returns the final state as NumPy arrays."""
+def run(config: ConfigDict, workdir: str, accept_changes: bool = False) -> dict:
+    """Trains (or resumes) the recipe in `workdir`; returns the final state as NumPy arrays.
+
+    Args:
+      accept_changes: resume though the data, or a network that guides or teaches, has changed.
+    """
     check(config)
     _check_workdir(workdir)
     hosts.check_same("recipe", json.dumps(config.to_dict(), sort_keys=True))
     task = TASKS[config.task](config)
     hosts.check_same("data", json.dumps(task.samples(0)))
-    return loop.train(task, loop.Plan.of(config), workdir, validation.build(config, task))
+    read = inputs.fingerprints(config, task)
+    hosts.check_same("content of data sets or networks", json.dumps(read, sort_keys=True))
+    task = dataclasses.replace(task, meta=task.meta | {"inputs": read})
+    validated = validation.build(config, task)
+    return loop.train(task, loop.Plan.of(config), workdir, validated, accept_changes)
 
 
 def _check_workdir(workdir: str) -> None:

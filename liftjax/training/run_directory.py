@@ -7,6 +7,7 @@ import datetime
 import json
 import platform
 import subprocess
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,12 @@ _PACKAGES = (
 _SOURCES = ("liftjax", "configs")  # of a source tree: what a run depends on
 
 
-def record_start(workdir: epath.Path, recipe: dict, step: int) -> None:
-    """Writes config.json, and versions.json with one more start, from `step` on."""
+def record_start(workdir: epath.Path, recipe: dict, step: int, changes: Sequence[str] = ()) -> None:
+    """Writes config.json, and versions.json with one more start, from `step` on.
+
+    Args:
+      changes: of what the run reads, in words.
+    """
     write_whole(workdir / "config.json", json.dumps(recipe, indent=2))
     path = workdir / "versions.json"
     earlier = read_json(path).get("starts", [])
@@ -33,8 +38,26 @@ def record_start(workdir: epath.Path, recipe: dict, step: int) -> None:
     time = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     start = {"step": step, "time": time, "jax": now["jax"]}
     start |= {key: now[key] for key in ("machine", "devices", "processes")} | source
+    start |= {"changes": list(changes)} if changes else {}
     document = now | source | {"seed": recipe.get("seed"), "starts": [*earlier, start]}
     write_whole(path, json.dumps(document, indent=2))
+
+
+def read_json(path: epath.Path) -> dict:
+    """The object in a JSON file that :func:`write_whole` has written; {} where there is none.
+
+    Raises:
+      LiftjaxError: somebody has changed it to something else.
+    """
+    try:
+        document = json.loads(path.read_text()) if path.exists() else {}
+    except (ValueError, RecursionError) as error:
+        raise LiftjaxError(
+            f"{path} is damaged ({first_line(error)}); move it away to go on."
+        ) from None
+    if not isinstance(document, dict):
+        raise LiftjaxError(f"{path} is damaged (no object); move it away to go on.")
+    return document
 
 
 def versions() -> dict[str, Any]:
@@ -67,21 +90,6 @@ def source_revision(root: Path | None = None) -> dict[str, Any]:
 def _git(root: Path, *arguments: str) -> str:
     command = ["git", "-C", str(root), *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-
-
-def read_json(path: epath.Path) -> dict[str, Any]:
-    """A JSON file that a run wrote; {} where there is none.
-
-    Raises:
-      LiftjaxError: it is damaged.
-    """
-    try:
-        found = json.loads(path.read_text()) if path.exists() else {}
-    except (ValueError, RecursionError) as error:
-        raise LiftjaxError(f"{path} is damaged ({first_line(error)}); move it away.") from None
-    if not isinstance(found, dict):
-        raise LiftjaxError(f"{path} is damaged (it holds no names); move it away.")
-    return found
 
 
 def write_whole(path: epath.Path, text: str) -> None:

@@ -26,7 +26,8 @@ class Task:
       batches: this process's rows of the batches from a step number on; the batch of step t depends
         on the seed and t alone.
       samples: readable names of the samples in the whole batch of a step.
-      meta: what is saved with a checkpoint: "model" (see `checkpoints.build_model`), "recipe".
+      meta: what is saved with a checkpoint: "model" (see `checkpoints.build_model`), "recipe",
+        "inputs" (see `inputs.fingerprints`).
       replicas: the devices.
     """
 

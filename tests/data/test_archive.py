@@ -141,3 +141,21 @@ def test_damaged_and_missing_files_are_named(tmp_path):
     write_member(tmp_path / "loop.npz", pickle.dumps(loop))
     with pytest.raises(LiftjaxError, match=r"loop.npz is no .npz file or damaged"):
         read_archive(tmp_path / "loop.npz")
+
+
+def test_a_changed_byte_is_noticed_though_the_array_has_its_length(tmp_path):
+    numbers = np.arange(1000.0)
+    for name, value in (("plain", numbers), ("pickled", {"a": numbers})):
+        path = tmp_path / f"{name}.npz"
+        np.savez(path, x=value)
+        data = path.read_bytes()
+        place = data.index(np.float64(500).tobytes())
+        path.write_bytes(data[:place] + np.float64(501).tobytes() + data[place + 8 :])
+        with pytest.raises(LiftjaxError, match=rf"{name}.npz is no .npz file or damaged \(Bad CRC"):
+            read_archive(path)
+
+
+def test_bytes_behind_an_array_are_refused(tmp_path):
+    write_member(tmp_path / "more.npz", pickle.dumps({"a": np.zeros(2)}) + b"more")
+    with pytest.raises(LiftjaxError, match=r"more.npz .* \(there is more in a member than its"):
+        read_archive(tmp_path / "more.npz")

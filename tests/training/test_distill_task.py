@@ -1,6 +1,7 @@
 """Recipes of distillation: runs, resumption, the saved student, and what is refused."""
 
 import dataclasses
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import pytest
 from liftjax import registry
 from liftjax.errors import LiftjaxError
 from liftjax.recipes import load_recipe
+from liftjax.training import inputs
 from liftjax.training import run as training
 from liftjax.training.checkpoints import Checkpoints, build_model, load_model
 from liftjax.training.distill_task import build
@@ -37,11 +39,11 @@ def people(tmp_path_factory):
     return directory
 
 
-def save(directory, name="toy", **keywords):
+def save(directory, name="toy", seed=0, **keywords):
     """A detector of fresh weights, stored as a run would; returns the directory."""
     common = {"skeleton": "human36m", "image_size": (64, 64)}
     spec = {"kind": "detector", "name": name} | common | keywords
-    detector = build_model(spec)
+    detector = build_model(spec, seed)
     checkpoints = Checkpoints(directory)
     checkpoints.save(1, flat_arrays(detector), {"opt": np.zeros(1)}, {"model": spec, "recipe": {}})
     checkpoints.close()
@@ -81,6 +83,30 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(people, teacher, 
     assert resumed["projection"]
     for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(resumed), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_other_data_or_another_teacher_are_refused(people, tmp_path):
+    shutil.copytree(people, tmp_path / "set")
+    config = stage_one(tmp_path / "set", save(tmp_path / "teacher"), "steps=1")
+    training.run(config, tmp_path / "run")
+    shutil.rmtree(tmp_path / "teacher")
+    save(tmp_path / "teacher", seed=1)
+    with pytest.raises(LiftjaxError, match=r"something else \(distill.teacher holds other weights"):
+        training.run(config, tmp_path / "run")
+    shutil.rmtree(tmp_path / "teacher")
+    save(tmp_path / "teacher")
+    training.run(config, tmp_path / "run")
+    make_dataset(tmp_path / "set", count=7)
+    with pytest.raises(LiftjaxError, match=r"set has 7 records instead of 6\); use a new"):
+        training.run(config, tmp_path / "run")
+
+
+def test_the_old_head_is_known_by_its_weights(people, student):
+    config = recipe("distill_head", people, f"detector.checkpoint={student[0]}", "steps=2")
+    read = inputs.fingerprints(config, build(config))
+    assert read.keys() == {"data.dir", "detector.checkpoint"}
+    other = recipe("distill_student", people, f"distill.teacher={student[0]}", "steps=2")
+    assert inputs.fingerprints(other, build(other)).keys() == {"data.dir", "distill.teacher"}
 
 
 def test_the_saved_model_is_the_plain_student(student):

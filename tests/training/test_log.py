@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from etils import epath
 
+from liftjax.errors import LiftjaxError
 from liftjax.training.log import Log, Window
 
 NAN = float("nan")
@@ -92,3 +93,9 @@ def test_only_one_process_writes(tmp_path):
     with Log(epath.Path(tmp_path), 0, active=False) as log:
         log.write(2, {"loss": 1.0})
     assert not list(tmp_path.iterdir())
+
+
+def test_a_log_that_somebody_has_saved_otherwise_is_named(tmp_path):
+    (tmp_path / "metrics.csv").write_text("step;loss\n2;0.5\n")
+    with pytest.raises(LiftjaxError, match=r"metrics.csv is not as it was written .*; move it"):
+        Log(epath.Path(tmp_path), start=2).__enter__()

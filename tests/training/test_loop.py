@@ -1,6 +1,7 @@
 import csv
 import dataclasses
 import json
+import shutil
 import sys
 import threading
 from pathlib import Path
@@ -9,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 
+from liftjax.cli import main
 from liftjax.data.prefetch import Prefetch
 from liftjax.errors import LiftjaxError
 from liftjax.recipes import load_recipe
@@ -366,3 +368,92 @@ def test_a_run_begun_before_a_setting_existed_goes_on(poses, tmp_path):
     assert read_meta(tmp_path / "run")["step"] == 4
     with pytest.raises(LiftjaxError, match=r"data\.augment\.flip is 0\.0 there, 0\.5 here"):
         train_for(6, augment={"flip": 0.5})
+
+
+# What a run reads has changed since its last checkpoint
+
+
+@pytest.fixture
+def begun(poses, tmp_path):
+    """A run of two steps on a copy of `poses`, which may be built again: (data, run)."""
+    shutil.copytree(poses, tmp_path / "set")
+    training.run(recipe(tmp_path / "set", "steps=2"), tmp_path / "run")
+    return tmp_path / "set", tmp_path / "run"
+
+
+def build(directory, count=20, **changes):
+    make_dataset(directory, count, with_picture=False, has_3d=True, **changes)
+
+
+def test_a_run_on_data_that_were_built_again_with_other_content_is_refused(begun):
+    data, run = begun
+    for changes, said in (
+        ({"count": 18}, f"split train of {data} has 18 records instead of 20"),
+        ({"subject": "S7"}, f"split train of {data} has 20 records as before, but not the same"),
+    ):
+        build(data, **changes)
+        with pytest.raises(LiftjaxError) as caught:
+            training.run(recipe(data, "steps=4"), run)
+        assert str(caught.value) == (
+            f"{run} was trained on something else ({said}); use a new --workdir, or "
+            "--accept-changes to go on with what is there now."
+        )
+    assert [row["step"] for row in rows_of(run)] == ["2"]
+
+
+def test_other_data_are_gone_on_with_if_asked_for_and_noted(begun, capsys):
+    data, run = begun
+    build(data, count=18)
+    overrides = [f"data.dir={data}", "data.split=train", "lifter.overrides.linear_size=8"]
+    overrides += ["lifter.overrides.num_stages=1", "batch_size=5", "log_every=2"]
+    overrides += ["checkpoint_every=3", "optim.warmup_steps=0", "steps=4"]
+    command = ["train", "--config=lifter", *(f"--config.{one}" for one in overrides)]
+    assert main([*command, f"--workdir={run}"]) == 2
+    assert "trained on something else" in capsys.readouterr().err
+    assert main([*command, f"--workdir={run}", "--accept-changes"]) == 0
+    said = f"split train of {data} has 18 records instead of 20"
+    assert f"From step 2 on with changes: {said}." in capsys.readouterr().out
+    starts = json.loads((run / "versions.json").read_text())["starts"]
+    assert [start.get("changes") for start in starts] == [None, [said]]
+    training.run(recipe(data, "steps=5"), run)  # the new data are this run's now
+    assert read_meta(run)["step"] == 5
+
+
+def test_data_that_were_built_again_alike_or_moved_are_the_same(begun):
+    data, run = begun
+    shutil.rmtree(data)
+    build(data)
+    training.run(recipe(data, "steps=3"), run)
+    data.rename(data.with_name("moved"))
+    training.run(recipe(data.with_name("moved"), "steps=4"), run)
+    assert read_meta(run)["step"] == 4
+    assert read_meta(run)["recipe"]["data"]["dir"] == str(data.with_name("moved"))
+
+
+def test_other_data_elsewhere_are_refused(begun):
+    data, run = begun
+    build(data.with_name("other"), subject="S7")
+    with pytest.raises(LiftjaxError, match=r"split train of .*other has 20 records as before, but"):
+        training.run(recipe(data.with_name("other"), "steps=4"), run)
+    both = f"{data},{data.with_name('other')}"
+    with pytest.raises(LiftjaxError, match="2 data sets are named, 1 were"):
+        training.run(recipe(both, "steps=4"), run)
+
+
+def test_a_checkpoint_from_before_content_was_noted_goes_on(poses, tmp_path):
+    shutil.copytree(poses, tmp_path / "set")
+    config = recipe(tmp_path / "set", "steps=2")
+    train(lifter_task.build(config), config, tmp_path / "run")
+    assert "inputs" not in read_meta(tmp_path / "run")
+    build(tmp_path / "set", subject="S7")
+    shutil.copytree(tmp_path / "set", tmp_path / "elsewhere")
+    with pytest.raises(LiftjaxError, match=r"other settings \(data\.dir is .*set.* there, .*elsew"):
+        training.run(recipe(tmp_path / "elsewhere", "steps=4"), tmp_path / "run")
+    training.run(recipe(tmp_path / "set", "steps=4"), tmp_path / "run")
+    assert read_meta(tmp_path / "run")["step"] == 4
+
+
+def test_a_run_directory_that_cannot_be_made_gets_one_line(poses, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LiftjaxError, match=r"Could not make the run directory .*file/run: Not a"):
+        training.run(recipe(poses, "steps=2"), tmp_path / "file" / "run")

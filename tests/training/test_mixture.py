@@ -72,3 +72,19 @@ def test_augmentation_that_makes_no_sense_is_named(directories):
         detector_task.build(recipe(directories, "data.augment.flip=3"))
     with pytest.raises(LiftjaxError, match=r"Unknown config key 'data\.augment\.turn'"):
         recipe(directories, "data.augment.turn=3")
+
+
+def test_every_data_set_of_a_mixture_counts(directories, tmp_path):
+    photographs, studio = directories.split(",")
+    make_dataset(tmp_path / "studio", 5, has_3d=True)
+    both = f"{photographs},{tmp_path / 'studio'}"
+    training.run(recipe(both, "steps=1"), tmp_path / "run")
+    make_dataset(tmp_path / "studio", 6, has_3d=True)
+    with pytest.raises(
+        LiftjaxError, match=r"\(split train of \S+studio has 6 records instead of 5\)"
+    ):
+        training.run(recipe(both, "steps=2"), tmp_path / "run")
+    training.run(recipe(directories, "steps=1"), tmp_path / "run")  # the same in another place
+    said = r"of \S+studio has 5 records instead of 9; split train of \S+photographs has 9 records"
+    with pytest.raises(LiftjaxError, match=said):
+        training.run(recipe(f"{studio},{photographs}", "steps=1"), tmp_path / "run")

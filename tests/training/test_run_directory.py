@@ -9,6 +9,7 @@ from etils import epath
 
 from liftjax.errors import LiftjaxError
 from liftjax.training import run_directory
+from liftjax.training.scores import Scores
 
 
 def git(root, *arguments):
@@ -27,6 +28,16 @@ def test_every_start_is_noted(tmp_path):
     assert {"python", "machine", "jax", "orbax-checkpoint", "devices"} <= document.keys()
     assert [start["step"] for start in document["starts"]] == [0, 40]
     assert all(start["devices"] and start["time"] for start in document["starts"])
+
+
+@pytest.mark.parametrize("content", ["{", "[]"])
+def test_a_file_that_somebody_has_changed_is_named(tmp_path, content):
+    for name in ("versions.json", "scores.json"):
+        (tmp_path / name).write_text(content)
+    with pytest.raises(LiftjaxError, match=r"versions.json is damaged .*; move it away"):
+        run_directory.record_start(epath.Path(tmp_path), {"seed": 0}, 5)
+    with pytest.raises(LiftjaxError, match=r"scores.json is damaged .*; move it away"):
+        Scores(tmp_path)
 
 
 def test_a_run_begun_before_starts_were_noted_goes_on(tmp_path):

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -11,10 +12,11 @@ from liftjax import evaluation, registry
 from liftjax.cli import main
 from liftjax.errors import LiftjaxError
 from liftjax.recipes import load_recipe
-from liftjax.training import detector_task, lifter_task, loop, validation
+from liftjax.training import detector_task, inputs, lifter_task, loop, validation
 from liftjax.training import run as training
-from liftjax.training.checkpoints import find_checkpoint, whole_steps
+from liftjax.training.checkpoints import Checkpoints, build_model, find_checkpoint, whole_steps
 from liftjax.training.scores import Scores
+from liftjax.training.state import flat_arrays
 from tests.data.builders import make_dataset, make_record
 from tests.training.toys import ToySimCC
 
@@ -80,6 +82,36 @@ def test_choosing_by_test_data_must_be_asked_for_and_is_said(people, tmp_path, c
     assert "(selected on test data)" in "".join(capsys.readouterr())
     assert main(["evaluate", "--workdir", str(tmp_path), "--step", "best"]) == 0
     assert "selected on test data" in capsys.readouterr().out
+
+
+def build(directory, test, **changes):
+    """S0 in the split `train`, `test` records of S1 in the split `test`."""
+    from data_prep.building import write_dataset
+
+    records = {"train": [make_record(i, has_3d=True, subject="S0") for i in range(8)]}
+    common = {"has_3d": True, "subject": "S1"} | changes
+    records["test"] = [make_record(i, **common) for i in range(8, 8 + test)]
+    write_dataset(directory, "toy", records, {"seed": 0})
+
+
+def test_other_data_to_choose_by_are_refused_or_chosen_by_from_then_on(tmp_path):
+    data = tmp_path / "set"
+    choosing = "data.eval_split=test", "select_on_test=True", "keep_best=True"
+    build(data, test=8)
+    training.run(lifter_recipe(data, *choosing, "steps=4"), tmp_path / "run")
+    before = Scores(tmp_path / "run").steps
+    assert list(before) == [2, 4]
+    build(data, test=7)
+    training.run(lifter_recipe(data, "data.eval_split=test", "steps=4"), tmp_path / "run")
+    with pytest.raises(LiftjaxError, match=r"\(split test of \S+set has 7 records instead of 8\)"):
+        training.run(lifter_recipe(data, *choosing), tmp_path / "run")
+    training.run(lifter_recipe(data, *choosing), tmp_path / "run", accept_changes=True)
+    after = Scores(tmp_path / "run").steps
+    assert list(after) == [4, 6]  # that of the newest checkpoint is measured again
+    assert after[4] != before[4]
+    other = "data.eval_subjects=('S1',)"
+    with pytest.raises(LiftjaxError, match=r"data.eval_subjects is \['S1'\], was empty"):
+        training.run(lifter_recipe(data, *choosing, other, "steps=8"), tmp_path / "run")
 
 
 def test_another_split_may_be_evaluated_without_choosing(people, tmp_path, capsys):
@@ -154,6 +186,30 @@ def test_a_detector_is_measured_in_2d_and_through_the_lifters(people, toy, tmp_p
         report["lifters"]["one"]["mpjpe"], rel=1e-5
     )
     assert Scores(tmp_path / "run").steps == {2: pytest.approx(report["mean"], rel=1e-5)}
+
+
+def test_lifters_that_guide_are_known_by_their_weights(people, toy, tmp_path):
+    spec = {"kind": "lifter", "name": "simple_baseline", "skeleton": "human36m"}
+    spec |= {"linear_size": 8, "num_stages": 1}
+
+    def meta(name, seed=None):
+        """Of a run guided by the lifter in that place, which `seed` makes anew."""
+        if seed is not None:
+            shutil.rmtree(tmp_path / name, ignore_errors=True)
+            with Checkpoints(tmp_path / name) as checkpoints:
+                arrays = flat_arrays(build_model(spec, seed))
+                checkpoints.save(0, arrays, {"opt": np.zeros(1)}, {"model": spec, "recipe": {}})
+        guided = "loss.guidance=single", f"lifters.mine={tmp_path / name}"
+        config = detector_recipe(people, *guided)
+        task = detector_task.build(config)
+        return task.meta | {"inputs": inputs.fingerprints(config, task)}
+
+    first = meta("lifter", seed=0)
+    assert first["inputs"].keys() == {"data.dir", "lifters.mine"}
+    shutil.copytree(tmp_path / "lifter", tmp_path / "copy")
+    assert inputs.changes(first, meta("copy")) == {}
+    said = {"lifters.mine": "lifters.mine holds other weights"}
+    assert inputs.changes(first, meta("lifter", seed=1)) == said
 
 
 def test_data_without_3d_poses_are_measured_in_2d(people, toy, tmp_path, capsys):

@@ -1,0 +1,91 @@
+"""What a run reads besides its recipe: data sets, and the networks that guide or teach it.
+
+A checkpoint keeps fingerprints of their content, so that a run that is resumed after they have
+changed says so. Paths are no part of it: a copy is the same data set.
+"""
+
+import hashlib
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from liftjax.data import integrity
+from liftjax.data.records import read_metadata, split_directories
+from liftjax.training.task import Task
+
+_DATA = {"data.dir": "split", "data.eval_split": "eval_split"}  # the key of the split's name
+EVALUATED = ("data.eval_split", "data.eval_subjects")
+
+
+def fingerprints(config: ConfigDict, task: Task) -> dict[str, Any]:
+    """JSON by recipe key: of each data set and of each network that the run reads.
+
+    What it is evaluated on is among them where the best checkpoint is chosen by it. Data sets
+    without checksums are not.
+    """
+    found = {"data.dir": _data(config.data.dir, config.data.split)}
+    if config.keep_best:
+        found["data.eval_split"] = _data(config.data.dir, config.data.eval_split)
+        found["data.eval_subjects"] = sorted(config.data.eval_subjects)
+    known = {key: value for key, value in found.items() if value is not None}
+    return known | {key: _digest(arrays) for key, arrays in _networks(config, task).items()}
+
+
+def _data(directories: str, split: str) -> list[dict] | None:
+    directories = split_directories(directories)
+    sets = [integrity.fingerprint(one, read_metadata(one), split) for one in directories]
+    return None if None in sets else sets
+
+
+def _networks(config: ConfigDict, task: Task) -> dict[str, Any]:
+    """The frozen arrays of the task by the key of the recipe that names their run."""
+    if config.task == "detector":  # as many as the method of guidance takes
+        names = list(config.lifters.to_dict())[: len(task.frozen)]
+        return {f"lifters.{n}": one for n, one in zip(names, task.frozen, strict=True)}
+    if config.task == "distill":
+        teacher = config.distill.stage == "student"
+        return {"distill.teacher" if teacher else "detector.checkpoint": task.frozen}
+    return {}
+
+
+def _digest(arrays: Any) -> str:
+    digest = hashlib.sha256()
+    for array in map(np.asarray, jax.tree.leaves(arrays)):
+        digest.update(f"{array.dtype} {array.shape} ".encode() + array.tobytes())
+    return digest.hexdigest()
+
+
+def shared(saved: dict, now: dict) -> set[str]:
+    """The keys of which the meta of a checkpoint and that of a run both have fingerprints."""
+    return saved.get("inputs", {}).keys() & now.get("inputs", {}).keys()
+
+
+def changes(saved: dict, now: dict) -> dict[str, str]:
+    """What the run `now` reads otherwise than the one `saved`, in words by recipe key.
+
+    A checkpoint from before there were fingerprints has no changes.
+    """
+    keys = sorted(k for k in shared(saved, now) if saved["inputs"][k] != now["inputs"][k])
+    return {k: _words(k, saved["inputs"][k], now["inputs"][k], now["recipe"]["data"]) for k in keys}
+
+
+def _words(key: str, before: Any, after: Any, data: dict) -> str:
+    if key in _DATA:
+        return _data_words(before, after, data["dir"], data[_DATA[key]])
+    if key == "data.eval_subjects":
+        return f"{key} is {after or 'empty'}, was {before or 'empty'}"
+    return f"{key} holds other weights"
+
+
+def _data_words(before: list[dict], after: list[dict], directories: str, split: str) -> str:
+    if len(before) != len(after):
+        return f"{len(after)} data sets are named, {len(before)} were"
+    said = []
+    for one, old, new in zip(split_directories(directories), before, after, strict=True):
+        if old != new:
+            same = old["records"] == new["records"]
+            then = "as before, but not the same" if same else f"instead of {old['records']}"
+            said.append(f"split {split} of {one} has {new['records']} records {then}")
+    return "; ".join(said)
