@@ -227,6 +227,7 @@ def _rotation(section: dict) -> np.ndarray:
     return R
 
 
+@np.errstate(over="ignore", invalid="ignore")  # huge numbers: no rotation either
 def _check_rotation(R: np.ndarray) -> None:
     if not np.allclose(R @ R.T, np.eye(3), atol=1e-3) or np.linalg.det(R) < 0:
         raise ValueError("the rotation is not a rotation matrix.")

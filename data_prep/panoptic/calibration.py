@@ -57,6 +57,7 @@ def read_cameras(path: Path, wanted: Collection[str]) -> dict[str, Camera]:
     return {name: _camera(name, entries[name], path) for name in wanted if name in entries}
 
 
+@np.errstate(over="ignore", invalid="ignore")  # huge numbers are refused below
 def _camera(name: str, entry: dict, path: Path) -> Camera:
     try:
         camera = Camera(
@@ -75,7 +76,7 @@ def _camera(name: str, entry: dict, path: Path) -> Camera:
     if not all(np.isfinite(array).all() for array in arrays):
         raise LiftjaxError(f"{path}: camera {name} holds NaN; download the file again.")
     rotated = camera.R @ camera.R.T
-    if np.abs(rotated - np.eye(3)).max() > _ROTATION_TOLERANCE or np.linalg.det(camera.R) < 0:
+    if not np.abs(rotated - np.eye(3)).max() <= _ROTATION_TOLERANCE or np.linalg.det(camera.R) < 0:
         raise LiftjaxError(f"{path}: R of camera {name} is no rotation; download the file again.")
     low, high = _DISTANCE_M
     if not low <= np.linalg.norm(camera.t) <= high:

@@ -47,8 +47,9 @@ def read_archive(path) -> dict[str, Any]:
 
 
 _DAMAGE = (
-    OSError, EOFError, SyntaxError, tokenize.TokenError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError,
-    RuntimeError, MemoryError, struct.error, zlib.error, zipfile.BadZipFile, pickle.UnpicklingError,
+    OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError,
+    SyntaxError, tokenize.TokenError, RuntimeError, MemoryError, struct.error, zlib.error,
+    zipfile.BadZipFile, pickle.UnpicklingError,
 )  # fmt: skip
 
 

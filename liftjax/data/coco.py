@@ -31,6 +31,8 @@ def person_category(
             )
         return PERSON
     names = [(each["id"], str(each["name"]).strip().casefold()) for each in categories]
+    if not all(isinstance(number, (int, float, str)) for number, _ in names):
+        raise LiftjaxError(f"{path}: the id of a category is no number.")
     people = {number for number, name in names if name == "person"}
     if not people:
         raise LiftjaxError(

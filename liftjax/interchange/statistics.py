@@ -105,7 +105,8 @@ def _arrays(path: Path) -> Any:
 
 
 def _read_npz(path: Path) -> dict:
-    with np.load(path, allow_pickle=False) as archive:
+    # Opened here: np.load leaves a damaged file open.
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         return {name: archive[name] for name in archive.files}
 
 
