@@ -6,6 +6,7 @@ import difflib
 import importlib.util
 import json
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -24,6 +25,7 @@ _KINDS = {
     "lifters": str,
 }  # fmt: skip
 _LARGEST = 2**63  # whole numbers are below it
+_LOADING = threading.RLock()  # threads share sys.modules
 
 
 def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> ConfigDict:
@@ -117,20 +119,21 @@ def _shipped(first: Path | None = None) -> Iterator[None]:
     def loaded() -> dict:
         return {name: m for name, m in sys.modules.items() if name.split(".")[0] == "configs"}
 
-    before = loaded()
     places = [str(folder) for folder in (first, _FOLDER) if folder]
     spec = importlib.util.spec_from_file_location(
         "configs", _FOLDER / "__init__.py", submodule_search_locations=places
     )
-    for name in before:
-        del sys.modules[name]
-    sys.modules["configs"] = importlib.util.module_from_spec(spec)
-    try:
-        yield
-    finally:
-        for name in loaded():
+    with _LOADING:
+        before = loaded()
+        for name in before:
             del sys.modules[name]
-        sys.modules.update(before)
+        sys.modules["configs"] = importlib.util.module_from_spec(spec)
+        try:
+            yield
+        finally:
+            for name in loaded():
+                del sys.modules[name]
+            sys.modules.update(before)
 
 
 def _read(name_or_path: str) -> ConfigDict:

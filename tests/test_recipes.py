@@ -1,6 +1,7 @@
 import json
 import re
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from ml_collections import ConfigDict
@@ -185,3 +186,10 @@ def test_a_recipe_file_in_a_folder_configs_finds_its_neighbours(own_package, tmp
         load_recipe("configs/mine.py")  # their `common` is none for `lifter` to begin with
     (tmp_path / "configs" / "common.py").unlink()
     assert load_recipe("configs/mine.py").steps == 7
+
+
+def test_threads_may_load_recipes_at_once():
+    with ThreadPoolExecutor(4) as pool:
+        loaded = list(pool.map(load_recipe, ["ft2d", "multi_model"] * 20))
+    assert loaded[::2] == [load_recipe("ft2d")] * 20
+    assert loaded[1::2] == [load_recipe("multi_model")] * 20

@@ -172,8 +172,10 @@ def test_statistics_of_a_data_set(tmp_path, capsys):
     """Of its training split: in pixels, and in metres where there is 3D."""
     joints = np.arange(34.0).reshape(17, 2)
     pose = np.arange(51.0).reshape(17, 3) / 100
+    seen = {"joint_visible": np.ones(17, bool)}
     records = [
-        make_record(i, False, joints_px=joints + i, pose_m=pose * i, has_3d=i < 3) for i in range(4)
+        make_record(i, False, joints_px=joints + i, pose_m=pose * i, has_3d=i < 3, **seen)
+        for i in range(4)
     ]
     others = [make_record(9, False, joints_px=joints + 99, has_3d=True)]
     write_dataset(tmp_path / "set", "toy", {"train": records, "test": others}, {})
