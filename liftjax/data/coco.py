@@ -17,7 +17,9 @@ def person_category(
     """The number of the category called person; COCO's 1 where a file lists no categories.
 
     Args:
-      categories: the file's {"id", "name"}. used: category numbers that its entries have.
+      categories: the file's list of {"id", "name"}.
+      used: category numbers that the file's entries have.
+      path: the file, which errors name.
 
     Raises:
       LiftjaxError: none is called so, or more than one can be meant.
@@ -60,11 +62,12 @@ def used_categories(entries: Iterable) -> set:
 def are_corners(boxes, sizes) -> bool:
     """Whether boxes that should be x, y, width, height are left, top, right, bottom.
 
-    They are if some, read as they should be, reach far beyond their pictures, and nearly all, read
-    as corners, lie in them and have a size.
+    Two things show it: read as x, y, width, height, some boxes reach far beyond their pictures;
+    read as corners, nearly all boxes lie inside and have a positive size.
 
     Args:
-      boxes: (N, 4) pixels. sizes: (N, 2) or (2,) width and height of the pictures.
+      boxes: (N, 4) pixels.
+      sizes: (N, 2) or (2,) width and height of the pictures.
     """
     boxes, sizes = np.asarray(boxes, float).reshape(-1, 4), np.asarray(sizes, float)
     if not len(boxes):

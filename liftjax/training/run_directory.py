@@ -29,7 +29,10 @@ def record_start(workdir: epath.Path, recipe: dict, step: int, changes: Sequence
     """Writes config.json, and versions.json with one more start, from `step` on.
 
     Args:
-      changes: of what the run reads, in words.
+      workdir: the run directory.
+      recipe: the whole recipe.
+      step: the step that the run goes on from.
+      changes: sentences that say what has changed in the data and networks that the run reads.
     """
     write_whole(workdir / "config.json", json.dumps(recipe, indent=2))
     path = workdir / "versions.json"
