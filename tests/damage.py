@@ -6,12 +6,14 @@ import re
 
 from hypothesis import strategies as st
 
-# Values of every kind, some of them at the ends of what a reader might hold.
-STRANGE = [
-    None, True, -1, 0, 3.5, 2**40, 10**400, 1e308, float("nan"), float("inf"), "", "0", "x", "é",
-    [], {}, [[]], [None], {"x": 1},
-]  # fmt: skip
+# Values of every kind, and numbers at the ends of what a reader might hold.
+STRANGE = [None, True, "", "0", "x", "é", [], {}, [[]], [None], {"x": 1}]
+NUMBERS = [-1, 0, 3.5, 2**40, 10**400, 1e308, float("nan"), float("inf")]
+_NUMBER = r"(?<![\w.-])-?\d+\.?\d*(e-?\d+)?(?!\w)"  # of a text; no part of a name
 KINDS = ("drop", "rename", "retype", "renumber", "repeat", "swap", "cut")
+# Kinds after which a file may be sound, with other labels; and with fewer.
+OTHERS = ("renumber", "repeat", "swap")
+FEWER = ("drop entry", "cut entry", "retype entry")
 
 
 def _places(tree, here=()):
@@ -34,14 +36,17 @@ def _fits(kind: str, container, key) -> bool:
     if kind in ("repeat", "swap", "cut"):
         return isinstance(container, list)
     if kind == "renumber":
-        value = container[key]
-        return isinstance(value, int | float) and not isinstance(value, bool)
+        return _is_number(container[key])
     return True
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 @st.composite
 def damaged_tree(draw, tree):
-    """(kind, place, copy of `tree` with one thing damaged)."""
+    """(kind, copy of `tree` with one thing damaged)."""
     tree = copy.deepcopy(tree)
     # A kind of place, then one of them: a thousand coordinates do not hide the one name.
     shapes = {}
@@ -57,7 +62,8 @@ def damaged_tree(draw, tree):
     elif kind == "retype":
         container[key] = draw(st.sampled_from(STRANGE))
     elif kind == "renumber":
-        container[key] = container[key] * draw(st.sampled_from([-1, 2, 1000])) + 1
+        changed = [container[key] * factor + 1 for factor in (-1, 2, 1000)]
+        container[key] = draw(st.sampled_from(changed + NUMBERS))
     elif kind == "repeat":
         container.insert(key, copy.deepcopy(container[key]))
     elif kind == "swap":
@@ -65,7 +71,10 @@ def damaged_tree(draw, tree):
         container[key], container[other] = container[other], container[key]
     else:
         del container[key:]
-    return kind, (*outer, key), tree
+    emptied = kind == "retype" and container[key] == []  # all entries dropped
+    if emptied or (isinstance(container, list) and kind in ("drop", "cut")):
+        kind += " entry"
+    return kind, tree
 
 
 @st.composite
@@ -73,7 +82,7 @@ def damaged_json(draw, data: bytes):
     """(kind, JSON text with one thing damaged), or with its end cut off."""
     if draw(st.integers(0, 9)) == 0:
         return "cut text", data[: draw(st.integers(0, len(data) - 1))]
-    kind, _, tree = draw(damaged_tree(json.loads(data)))
+    kind, tree = draw(damaged_tree(json.loads(data)))
     return kind, json.dumps(tree, ensure_ascii=False).encode()
 
 
@@ -81,14 +90,15 @@ def damaged_json(draw, data: bytes):
 def damaged_text(draw, data: bytes):
     """(kind, text with one number, word or line damaged), or with its end cut off."""
     text = data.decode()
-    kind = draw(st.sampled_from(["retype", "drop", "repeat", "rename", "cut text"]))
-    if kind == "cut text":
-        return kind, data[: draw(st.integers(0, len(data) - 1))]
-    patterns = {"retype": r"-?\d+\.?\d*(e-?\d+)?", "rename": r"\b[A-Za-z_]+\b"}
+    kind = draw(st.sampled_from(["retype", "renumber", "drop", "repeat", "rename", "cut"]))
+    if kind == "cut":
+        return "cut entry", data[: draw(st.integers(0, len(data) - 1))]
+    patterns = {"retype": _NUMBER, "renumber": _NUMBER, "rename": r"\b[A-Za-z_]+\b"}
     found = list(re.finditer(patterns.get(kind, r"[^\n>]*[\n>]"), text))
     start, stop = draw(st.sampled_from(found)).span()
     new = {
-        "retype": draw(st.sampled_from(["", "x", "-1", "0", "1" * 400, "1e308", "nan", "[]"])),
+        "retype": draw(st.sampled_from(["", "x", "nan", "inf", "[]"])),
+        "renumber": draw(st.sampled_from(["-1", "0", "1" * 400, "1e308"])),
         "rename": text[start:stop] + "_",
         "drop": "",
         "repeat": 2 * text[start:stop],

@@ -14,6 +14,7 @@ from data_prep.building import Problem
 from data_prep.coco import files
 from liftjax.data import coco
 from liftjax.errors import LiftjaxError
+from liftjax.numbers import as_numbers, usable
 from liftjax.skeletons import COCO
 
 _LARGEST = 2**63  # records store numbers of pictures and annotations in 64 bits
@@ -83,6 +84,10 @@ def read_people(
     images, twice = _images(document["images"])
     people, boxes = {}, {}
     counted: collections.Counter[str] = collections.Counter()
+    crowds = [a.get("iscrowd") for a in document["annotations"] if isinstance(a, dict)]
+    if 0 in crowds and (wanting := crowds.count(None)):
+        detail = f"{wanting}, which others have; they are taken for single persons"
+        problems.append(Problem("annotations without iscrowd", name, None, detail, 0))
     if broken := len(document["images"]) - len(images):
         detail = f"{broken} without a number, name or size, or of a number already given"
         problems.append(Problem("malformed image entry", name, None, detail, 0))
@@ -202,7 +207,7 @@ def _passed_over(annotation, layout: _Layout, selection: Selection) -> str:
     """The kind of an annotation that is sound but not wanted; "" if it is wanted or unsound."""
     if not isinstance(annotation, dict):
         return ""
-    if annotation.get("iscrowd"):
+    if annotation.get("iscrowd", 0) == 1:
         return "crowd"
     category = annotation.get("category_id")
     if category is None and not layout.alone:
@@ -221,6 +226,8 @@ def _person(annotation, layout: _Layout, images: dict[int, dict], selection: Sel
     own = _whole(annotation.get("id")) if isinstance(annotation, dict) else None
     if own is None:
         raise _Useless("malformed annotation", "no number")
+    if annotation.get("iscrowd", 0) != 0:
+        raise _Useless("malformed annotation", "iscrowd is neither 0 nor 1")
     number = _whole(annotation.get("image_id"))
     image = images.get(number)
     if image is None:
@@ -228,12 +235,12 @@ def _person(annotation, layout: _Layout, images: dict[int, dict], selection: Sel
     size = int(image["width"]), int(image["height"])
     keypoints = _numbers(annotation, "keypoints", 3 * layout.joints).reshape(-1, 3)
     keypoints = keypoints[list(layout.order)]
-    if not np.isfinite(keypoints).all():
+    if not usable(keypoints).all():
         raise _Useless("NaN joints", "")
     if ((keypoints[:, 2] < 0) | (keypoints[:, 2] > 2)).any():
         raise _Useless("malformed annotation", "flags of keypoints are 0, 1 and 2")
     x, y, width, height = bbox = _numbers(annotation, "bbox", 4)
-    if not np.isfinite(bbox).all():
+    if not usable(bbox).all():
         raise _Useless("NaN box", "")
     box = np.clip([x, y, x + width, y + height], 0, [*size, *size])
     sides = box[2:] - box[:2]
@@ -278,8 +285,8 @@ def _problem(name: str, annotation, kind: str, detail: str) -> Problem:
 
 def _numbers(annotation: dict, key: str, count: int) -> np.ndarray:
     try:
-        values = np.asarray(annotation.get(key, ()), float).ravel()
-    except (TypeError, ValueError, OverflowError):
+        values = as_numbers(annotation.get(key, ())).ravel()
+    except ValueError:
         raise _Useless("malformed annotation", f"{key} are no numbers") from None
     if values.size != count:
         raise _Useless("malformed annotation", f"{values.size} numbers of {key}, not {count}")

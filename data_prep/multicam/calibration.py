@@ -18,11 +18,13 @@ import cv2
 import numpy as np
 
 from liftjax.errors import LiftjaxError
+from liftjax.numbers import as_numbers, usable
 
 UNITS_M = {"m": 1.0, "cm": 0.01, "mm": 0.001}  # of a .toml file's translations; .qca.txt has mm
 # Qualisys writes lengths on the sensor in sixty-fourths of a pixel.
 _SUBPIXELS = 64
 _NO = ("0", "false")
+_LONGEST_SIDE = 2**17  # pixels; no camera has as many
 # TOML knows no null: how programs write that a number is not known.
 _NOTHING = ([], "", "null", "None", "none")
 # Qualisys' camera axes are x right, y up, z backward.
@@ -115,6 +117,7 @@ def _read_qualisys(path: Path) -> list[tuple[str, Camera | str]]:
     return found
 
 
+@np.errstate(over="ignore", invalid="ignore")  # huge numbers are refused below
 def _qualisys_camera(element: ElementTree.Element) -> Camera:
     if not element.get("serial"):
         raise ValueError("it has no serial number, which is its name.")
@@ -159,7 +162,7 @@ def _read_toml(path: Path, unit_m: float) -> list[tuple[str, Camera | str]]:
     try:
         sections = _camera_sections(tomllib.loads(path.read_text()))
     except ValueError as error:
-        raise LiftjaxError(f"{path} is not a TOML file ({error}).") from None
+        raise LiftjaxError(f"{path} is not a TOML file of cameras ({error}).") from None
     if not sections:
         raise LiftjaxError(
             f"{path} lists no cameras: expected sections with matrix, distortions, rotation and "
@@ -180,6 +183,8 @@ def _read_toml(path: Path, unit_m: float) -> list[tuple[str, Camera | str]]:
 
 def _camera_sections(document: dict) -> dict[str, dict]:
     """The sections that are of cameras; what else has a rotation is of a pair of cameras."""
+    if "matrix" in document:
+        raise ValueError("a matrix stands before the first [camera]")
     inner = document.get("cameras")
     nested = {f"cameras.{key}": s for key, s in inner.items()} if isinstance(inner, dict) else {}
     return {
@@ -235,14 +240,14 @@ def _check_rotation(R: np.ndarray) -> None:
 
 def _five(distortions) -> np.ndarray:
     """(5,) k1, k2, p1, p2, k3 of a list of 4 or 5, or of more whose rest is zero."""
-    values = np.asarray(distortions, float).ravel()
+    values = as_numbers(distortions).ravel()
     if values.size < 4 or values[5:].any():
         raise ValueError(f"distortions has {values.size} numbers, expected 4 or 5: k1 k2 p1 p2 k3.")
     return np.append(values, 0.0)[:5] if values.size == 4 else values[:5]
 
 
 def _numbers(section: dict, key: str, shape: tuple[int, ...]) -> np.ndarray:
-    array = np.asarray(section[key], float)
+    array = as_numbers(section[key])
     if array.shape != shape:
         raise ValueError(f"{key} has shape {array.shape}, expected {shape}.")
     return array
@@ -251,10 +256,14 @@ def _numbers(section: dict, key: str, shape: tuple[int, ...]) -> np.ndarray:
 def _checked(camera: Camera) -> Camera:
     """Raises ValueError if a number is NaN or what makes no camera."""
     for field in ("K", "distortion", "R", "t"):
-        if not np.isfinite(getattr(camera, field)).all():
-            raise ValueError(f"camera {camera.name}: {field} holds NaN or inf.")
+        if not usable(getattr(camera, field)).all():
+            raise ValueError(f"camera {camera.name}: {field} holds NaN, inf or absurd numbers.")
+    if camera.K[1, 0] or not np.array_equal(camera.K[2], [0, 0, 1]):
+        raise ValueError(
+            f"camera {camera.name}: the matrix is not [[f, s, x], [0, f, y], [0, 0, 1]]."
+        )
     if camera.K[0, 0] <= 0 or camera.K[1, 1] <= 0:
         raise ValueError(f"camera {camera.name}: the focal length is not positive.")
-    if min(camera.image_size) < 1:
+    if min(camera.image_size) < 1 or max(camera.image_size) > _LONGEST_SIDE:
         raise ValueError(f"camera {camera.name}: the picture size is {camera.image_size}.")
     return camera

@@ -33,6 +33,7 @@ from data_prep.building import Problem
 from data_prep.multicam.joint_sets import joint_set_named, joint_set_told, lie_otherwise
 from data_prep.multicam.numbering import frame_numbers
 from liftjax.errors import LiftjaxError
+from liftjax.numbers import as_numbers, usable
 from liftjax.skeletons import get_skeleton
 
 _NUMBERED = re.compile(r"\d(?:_keypoints)?\.json$")
@@ -92,12 +93,14 @@ def read_detections(source, joint_set: str | None = None, root=None) -> Detectio
     source = Path(source)
     problems: list[Problem] = []
     people: dict[int, list[np.ndarray]] = {}
+    empty = 0
     content = _read(source)
     for file, number, rows in content.frames:
         name = str(file.relative_to(root)) if root else str(file)
         if number in people:
             raise LiftjaxError(f"{file}: frame {number} comes twice.")
         people[number] = [_without_nan(row, name, number, problems) for row in rows if len(row)]
+        empty += len(rows) - len(people[number])
         if people[number] and not all(len(r) == len(people[number][0]) for r in people[number]):
             raise LiftjaxError(f"{file}, frame {number}: people with different numbers of joints.")
     counts = {len(row): number for number, rows in people.items() for row in rows}
@@ -130,6 +133,8 @@ def read_detections(source, joint_set: str | None = None, root=None) -> Detectio
             f"({name})."
         )
     shown = str(source.relative_to(root)) if root else str(source)
+    if empty:
+        problems.append(Problem("people without joints", shown, None, f"{empty}, passed over", 0))
     if remark:
         problems.append(Problem("joints of another name", shown, None, remark, 0))
     if lie_otherwise(everyone, name):
@@ -156,7 +161,7 @@ def _read(source: Path) -> _Content:
         document = _load(file)
         try:
             people = document["people"] if isinstance(document, dict) else document
-            frames.append((file, number, [_joints(person) for person in people]))
+            frames.append((file, number, _people(people)))
         except _OTHERWISE as error:
             raise LiftjaxError(f"{file} is not an OpenPose file ({error!r}).") from None
     return _Content(frames)
@@ -217,27 +222,40 @@ def _coco_results(file: Path, document: list[dict]) -> _Content:
 
 
 def _frames(file: Path, numbers: Sequence[int], people: Sequence) -> list:
-    joints = [[_joints(person) for person in frame] for frame in people]
+    joints = [_people(frame) for frame in people]
+    scored = {"keypoint_scores" in person for frame in people for person in frame}
+    if len(scored) > 1:
+        raise ValueError("some people have keypoint_scores and some none")
     return [(file, number, found) for number, found in zip(numbers, joints, strict=True)]
 
 
+def _people(frame: list[dict]) -> list[np.ndarray]:
+    if not isinstance(frame, list):
+        raise TypeError(f"people are a {type(frame).__name__} and no list")
+    return [_joints(person) for person in frame]
+
+
 def _joints(person: dict) -> np.ndarray:
-    """(J, 3) x, y, confidence of a person in any of the formats."""
-    flat = person.get("pose_keypoints_2d", person.get("keypoints", [])) if person else []
-    array = np.asarray(flat, float)
+    """(J, 3) x, y, confidence of a person in any of the formats; of nobody, an empty list or {}."""
+    if person == {}:
+        return np.zeros((0, 3))
+    key = "pose_keypoints_2d" if "pose_keypoints_2d" in person else "keypoints"
+    array = as_numbers(person[key])
     if array.ndim == 1:
         return array.reshape(-1, 3)
-    scores = person.get("keypoint_scores")
-    if scores is not None and array.shape[1] > 2:
+    scored = "keypoint_scores" in person
+    if scored and array.shape[1] > 2:
         raise ValueError(f"keypoints of {array.shape[1]} numbers, expected 2 in pixels; is it 3D?")
-    if scores is None:
+    if scored:
+        scores = as_numbers(person["keypoint_scores"])
+    else:
         scores = array[:, 2] if array.shape[1] > 2 else np.ones(len(array))
-    return np.column_stack([array[:, :2], np.asarray(scores, float)])
+    return np.column_stack([array[:, :2], scores])
 
 
 def _without_nan(joints: np.ndarray, file: str, frame: int, problems: list) -> np.ndarray:
-    """The joints with confidence 0 where a number is NaN or inf, which is noted."""
-    bad = ~np.isfinite(joints).all(axis=-1)
+    """The joints with confidence 0 where a number is NaN, infinite or absurd, which is noted."""
+    bad = ~usable(joints).all(axis=-1)
     if bad.any():
         numbers = ", ".join(map(str, np.flatnonzero(bad)[:6]))
         problems.append(Problem("NaN joints", file, frame, f"joints {numbers}", 0))

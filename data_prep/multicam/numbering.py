@@ -21,6 +21,11 @@ def frame_numbers(names: Sequence, where) -> list[int]:
       where: what errors name.
     """
     texts = [_text(name, where) for name in names]
+    if len({isinstance(name, str) for name in names}) > 1:
+        raise LiftjaxError(
+            f"{where}: some frames have names and some numbers ({_examples(map(repr, names))}); "
+            "give all the one or the other."
+        )
     forms = {_NUMBER.sub("#", text): text for text in texts}
     if len(forms) > 1:
         raise LiftjaxError(

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from liftjax.errors import LiftjaxError
+from liftjax.numbers import as_numbers
 
 METRES = 0.01  # the studio's files are in centimetres
 
@@ -62,11 +63,11 @@ def _camera(name: str, entry: dict, path: Path) -> Camera:
     try:
         camera = Camera(
             name=name,
-            image_size=tuple(int(side) for side in entry["resolution"]),
-            K=np.asarray(entry["K"], float).reshape(3, 3),
-            distortion=np.asarray(entry["distCoef"], float).reshape(5),
-            R=np.asarray(entry["R"], float).reshape(3, 3) @ TURN,
-            t=np.asarray(entry["t"], float).reshape(3) * METRES,
+            image_size=tuple(int(side) for side in as_numbers(entry["resolution"]).reshape(2)),
+            K=as_numbers(entry["K"]).reshape(3, 3),
+            distortion=as_numbers(entry["distCoef"]).reshape(5),
+            R=as_numbers(entry["R"]).reshape(3, 3) @ TURN,
+            t=as_numbers(entry["t"]).reshape(3) * METRES,
         )
     except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise LiftjaxError(

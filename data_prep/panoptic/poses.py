@@ -16,6 +16,7 @@ import numpy as np
 from data_prep.checks import LEG_BONE_M
 from data_prep.panoptic.calibration import METRES, TURN
 from liftjax.errors import LiftjaxError
+from liftjax.numbers import as_numbers, usable
 
 FOLDER = "hdPose3d_stage1_coco19"
 _SAMPLED = 20  # files whose unit is checked before anything is built
@@ -86,10 +87,12 @@ def read_bodies(data: bytes) -> list[np.ndarray]:
     """
     try:
         bodies = json.loads(data)["bodies"]
-        joints = [np.asarray(body["joints19"], float) for body in bodies]
+        if not isinstance(bodies, list):
+            raise TypeError("bodies is no list")
+        joints = [as_numbers(body["joints19"]) for body in bodies]
     except KeyError as error:
         raise ValueError(f"no {error}") from error
-    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise ValueError("not JSON of bodies with joints19; cut short?") from error
     for values in joints:
         if values.size != 4 * NUM_JOINTS:
@@ -124,4 +127,5 @@ def _leg_m(body: np.ndarray) -> float | None:
 
 
 def _turned(joints: np.ndarray) -> np.ndarray:
+    joints = np.where(usable(joints), joints, np.nan)
     return np.column_stack([joints[:, :3] @ TURN * METRES, joints[:, 3]])

@@ -10,8 +10,12 @@ import numpy as np
 from liftjax.data.coco import person_category, used_categories
 from liftjax.errors import LiftjaxError
 from liftjax.inference.files import check_file
+from liftjax.numbers import as_numbers
 
 _ABOVE_ONE = 1e-3  # by which a score of float16 may exceed 1
+_KINDS = {
+    "image_id": (int, str), "category_id": (int, str, type(None)), "iscrowd": (int, bool),
+}  # fmt: skip
 _EXPECTED = (
     'expected COCO detections, [{"image_id": 0, "bbox": [x, y, width, height], "score": 0.9}, '
     "...], or a COCO file with images and annotations"
@@ -58,6 +62,12 @@ def read(path) -> Detections:
     _check_entries(entries, path)
     used = used_categories(entries)
     person = person_category(categories, used, path)
+    listed = {c["id"] for c in categories} or {n for n in used if isinstance(n, int)}
+    if unlisted := used - listed - {None}:
+        raise LiftjaxError(
+            f"{path}: some boxes have the category_id {min(map(repr, unlisted))}, which no "
+            "category of the file or of COCO has; correct it."
+        )
     if None in used and len(categories) > 1:
         raise LiftjaxError(
             f"{path}: some boxes have no category_id, and there are {len(categories)} categories; "
@@ -109,16 +119,27 @@ def _check_entries(entries: list, path: Path) -> None:
     for number, entry in enumerate(entries):
         if not isinstance(entry, Mapping) or not {"image_id", "bbox"} <= entry.keys():
             raise LiftjaxError(f"{path}: entry {number} lacks image_id or bbox; {_EXPECTED}.")
-        if not isinstance(entry["image_id"], (int, str)):
-            raise LiftjaxError(f"{path}: entry {number}: image_id is neither number nor name.")
+        for key, kinds in _KINDS.items():
+            if key in entry and type(entry[key]) not in kinds:
+                raise LiftjaxError(f"{path}: entry {number}: {key} is neither number nor name.")
+    scored = sum("score" in entry for entry in entries)
+    if 0 < scored < len(entries):
+        raise LiftjaxError(f"{path}: some boxes have a score and some none; give all one.")
+    crowds = [entry.get("iscrowd") for entry in entries]
+    if 0 in crowds and None in crowds:
+        raise LiftjaxError(f"{path}: some boxes have iscrowd 0 and some none; give all one.")
+    if len({type(entry["image_id"]) for entry in entries}) > 1:
+        raise LiftjaxError(
+            f"{path}: some image_id are numbers and some names; give all the one or the other."
+        )
 
 
 def _arrays(entries: list[Mapping], path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Boxes (N, 4) and scores (N,)."""
     try:
         values = [[*entry["bbox"], entry.get("score", 1.0)] for entry in entries]
-        table = np.array(values, np.float64).reshape(len(entries), 5)
-    except (TypeError, ValueError, OverflowError):
+        table = as_numbers(values).reshape(len(entries), 5)
+    except (TypeError, ValueError):
         raise LiftjaxError(
             f"{path}: a bbox is not four numbers, or a score not one; {_EXPECTED}."
         ) from None

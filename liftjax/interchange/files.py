@@ -12,6 +12,7 @@ import pickle
 import re
 import warnings
 import zipfile
+import zlib
 from collections import Counter, OrderedDict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -187,6 +188,8 @@ def _with_arrays(tree: Any) -> Any:
 def _read_pickled(path: Path) -> WeightFile:
     """Reads until nothing is unknown; each failure names one more class to stand in for."""
     torch = _import_torch(path)
+    if zipfile.is_zipfile(path):
+        _check_checksums(path)
     placeholders: dict[str, type] = {}
     for _ in range(_MOST_PLACEHOLDERS):
         stand_ins = _NUMPY + [(placeholder, name) for name, placeholder in placeholders.items()]
@@ -212,6 +215,19 @@ def _read_pickled(path: Path) -> WeightFile:
     raise LiftjaxError(_unreadable(path, "too many foreign objects"))
 
 
+def _check_checksums(path: Path) -> None:
+    """Raises if a part of the file is not as it was written; PyTorch does not look."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (
+        zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, NotImplementedError,
+    ) as error:  # fmt: skip
+        damaged = first_line(error)
+    if damaged:
+        raise LiftjaxError(f"{path} is damaged or cut short ({damaged}): download it again.")
+
+
 def _placeholder(name: str, kind: type) -> type:
     """A class of its own for each name, so that the reader's messages tell which it was."""
     module, _, qualified = name.rpartition(".")
@@ -226,6 +242,8 @@ def _unknown(path: Path, message: str) -> tuple[str, type]:
         )
     if found := re.search(r"GLOBAL (\S+) was not an allowed global", message):
         name = found[1] if "." in found[1] else f"builtins.{found[1]}"
+        if not name.isprintable():
+            raise LiftjaxError(_unreadable(path, "an object whose name is no text"))
         return name, _Placeholder
     if found := re.search(r"Can only SETITEMS? .*got <class '([^']+)'>", message, re.DOTALL):
         return found[1], _PlaceholderDict

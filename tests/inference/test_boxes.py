@@ -100,7 +100,7 @@ def test_boxes_the_wrong_way_round(text):
 
 
 def test_a_video_by_frame_number(boxes_of):
-    assert boxes_of(detections(3, 0, 3, "7"), Film()) == {0: [1], 3: [0, 2], 7: [3]}
+    assert boxes_of(detections("3", "0", "3", "7"), Film()) == {0: [1], 3: [0, 2], 7: [3]}
     assert boxes_of(detections(3, 0), Film(count=0)) == {0: [1], 3: [0]}
     assert boxes_of(detections(3, 0), Film(count=2)) == {0: [1]}
     assert boxes_of(detections(3, 0), Film(count=2, counted=False)) == {0: [1], 3: [0]}

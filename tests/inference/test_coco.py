@@ -23,11 +23,11 @@ def test_detections(tmp_path):
     content = [
         entry(3, (10, 20, 30, 40), score=0.25, category_id=1),
         entry(5, score=0.5, category_id=2),
-        entry("me.jpg", (1, 2, 3, 4.5)),
-        entry(4, iscrowd=1),
+        entry(6, (1, 2, 3, 4.5), score=1),
+        entry(4, score=0.5, iscrowd=1),
     ]
     found = coco.read(write(tmp_path, content))
-    assert found.ids == [3, "me.jpg"]
+    assert found.ids == [3, 6]
     np.testing.assert_array_equal(found.boxes, [[10, 20, 40, 60], [1, 2, 4, 6.5]])
     np.testing.assert_array_equal(found.scores, [0.25, 1])
     assert found.boxes.dtype == found.scores.dtype == np.float32

@@ -87,6 +87,9 @@ def test_a_person_without_joints_is_nobody(tmp_path):
     file.write_text(json.dumps({"people": [{"pose_keypoints_2d": []}, {}, *people]}))
     read = read_detections(source)
     np.testing.assert_allclose(read.people[2][:, :, :2], points[2:3], atol=1e-9)
+    assert [(p.kind, p.detail) for p in read.problems] == [
+        ("people without joints", "2, passed over")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -169,10 +172,16 @@ def test_pictures_that_do_not_tell_the_frame_are_refused(tmp_path, name, message
 
 def test_names_of_two_forms_and_two_names_of_one_frame_are_refused(tmp_path):
     source, _ = write(tmp_path, "coco_results", "coco")
-    with pytest.raises(LiftjaxError, match=r"in different ways \(0, 11\.jpg\)"):
-        read_detections(renamed(source, lambda n: f"{n}.jpg" if n else n))
+    with pytest.raises(LiftjaxError, match=r"in different ways \(first\.jpg, 11\.jpg\)"):
+        read_detections(renamed(source, lambda n: f"{n or 'first'}.jpg"))
     with pytest.raises(LiftjaxError, match=r"frame 3 comes twice \(03\.jpg, 3\.jpg\)"):
         read_detections(renamed(source, lambda n: ["03.jpg", "3.jpg", "4.jpg"][int(n != 0)]))
+
+
+def test_numbers_and_names_of_frames_are_not_mixed(tmp_path):
+    source, _ = write(tmp_path, "coco_results", "coco")
+    with pytest.raises(LiftjaxError, match=r"some numbers \(0, '1\.jpg', '2\.jpg'\)"):
+        read_detections(renamed(source, lambda n: f"{n}.jpg" if n else n))
 
 
 def test_a_folders_files_are_numbered_by_what_varies(tmp_path):
