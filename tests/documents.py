@@ -62,6 +62,8 @@ TINY: dict[str, list[str]] = {
     "liftjax train": [*TINY_TRAINING, *TINY_DETECTOR],
     "liftjax evaluate": ["--config.data.eval_batch_size=16"],
     "liftjax (export|export-2d|import-weights|models|predict)": [],
+    "demo --data multicam": ["--scale=tiny", "--steps=2"],
+    "liftjax demo": ["--scale=tiny", "--steps=4"],
     "liftjax tables": ["--dry-run"],
     "benchmark data": ["--repeats=1", "--steps=2", "--detector=hrnet_tiny", "--batch-size=4"],
     "benchmark": [
@@ -70,7 +72,6 @@ TINY: dict[str, list[str]] = {
     ],
 }  # fmt: skip
 PARSED_ONLY = {
-    "liftjax demo": "tests/experiments/test_end_to_end.py runs it",
     "--person-detector": "it takes a file that is not ours; tests/inference runs one of its kind",
     "--out docs/benchmarks": "the same as the benchmark of docs/performance.md, for hours",
     "benchmark cost": "it compiles the largest networks, for TPUs with libtpu",

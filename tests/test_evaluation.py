@@ -184,6 +184,7 @@ def test_a_temporal_lifter_is_evaluated_on_whole_clips(clips, causal, flip, monk
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_lifter_of_exact_clips_is_evaluated_as_its_authors_cut_them(clips):
     lifter = create_lifter("mixste", num_frames=9, rngs=nnx.Rngs(0), embed_dim=8, depth=1)
     found = prediction.lift_dataset(lifter, clips)

@@ -8,6 +8,7 @@ import pytest
 
 from liftjax import geometry
 from liftjax.errors import LiftjaxError
+from tests.slow import slow
 
 RNG = np.random.default_rng(0)
 K = np.array([[1145.0, 0, 512.5], [0, 1143.8, 515.4], [0, 0, 1]])
@@ -161,7 +162,7 @@ def test_screen_coordinates(metrics):
     np.testing.assert_allclose(geometry.denormalize_screen(screen, size), px, atol=1e-3)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [np.float32, slow(np.float64)])
 def test_jax_and_numpy_agree_and_keep_the_dtype(dtype):
     points = RNG.uniform(1, 2, (3, 4, 5, 3)).astype(dtype)
     R = np.linalg.qr(RNG.normal(size=(3, 3, 3)))[0]

@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 LAYERS = [
-    {"errors", "names", "tables"},
+    {"errors", "names", "numbers", "tables"},
     {"hosts"},
     {"skeletons"},
     {"geometry", "ops"},
@@ -85,7 +85,7 @@ def test_data_knows_no_models_and_weights_need_no_torch():
 
 
 def test_data_prep_uses_only_the_record_and_the_geometry():
-    allowed = {"errors", "names", "skeletons", "geometry", "data", "xla_flags"}
+    allowed = {"errors", "names", "numbers", "skeletons", "geometry", "data", "xla_flags"}
     for path in (ROOT / "data_prep").rglob("*.py"):
         for name in imported(path):
             parts = name.split(".")

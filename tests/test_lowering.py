@@ -21,7 +21,7 @@ from liftjax.registry import create_detector
 from liftjax.training.replicas import AXIS, Replicas
 from liftjax.training.state import PureModule
 from tests.lifters.small import SMALL, build
-from tests.slow import one_in
+from tests.slow import one_in, slow
 
 ACCELERATORS = ("tpu", "cuda")
 DETECTORS = {
@@ -130,7 +130,8 @@ def products(text: str) -> list[tuple[str, str]]:
     return found
 
 
-@pytest.mark.parametrize("name", one_in(2, reversed(DETECTORS)))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", one_in(2, DETECTORS))
 def test_coordinates_are_multiplied_in_full_float32_and_pictures_are_not(name, lifters):
     """In bfloat16 the two halves of the program are told apart by their types."""
     module = detector(name)
@@ -163,7 +164,7 @@ def test_a_lifter_multiplies_features_as_told_and_coordinates_in_full(name, prec
     assert found.count(("HIGHEST", "f32")) == (9 if name == "iganet" else 3)
 
 
-@pytest.mark.parametrize("frames", [1, 9])
+@pytest.mark.parametrize("frames", [1, slow(9)])
 def test_lifters_go_back_in_full_float32(frames):
     """Also where a derivative is written by hand, and traced when the call is long over."""
     for name in SMALL:

@@ -148,13 +148,8 @@ def folder(tmp_path, monkeypatch):
             del sys.modules[name]
 
 
-ALWAYS = ("docs/predict.md",)  # of the pages, one that is quick; the others are slow tests
-
-
-@pytest.mark.parametrize(
-    "page",
-    [pytest.param(p, marks=() if p in ALWAYS else pytest.mark.slow) for p in PAGES if blocks(p)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("page", filter(blocks, PAGES))
 def test_it_can_be_done(page, folder):
     for prepare in PREPARE.get(page, []):
         prepare()

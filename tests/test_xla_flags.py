@@ -7,7 +7,6 @@ import sys
 import pytest
 
 from liftjax import xla_flags
-from tests.slow import slow
 
 
 @pytest.fixture
@@ -98,8 +97,9 @@ print(jax.jit(lambda x: x * 3 + 1)(jax.numpy.ones(3)).sum())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("command", "kept"), [slow("benchmark", True), ("demo", True), slow("models", False)]
+    ("command", "kept"), [("benchmark", True), ("demo", True), ("models", False)]
 )
 def test_commands_that_compile_much_keep_it(command, kept, tmp_path):
     environment = {k: v for k, v in os.environ.items() if "CACHE" not in k}

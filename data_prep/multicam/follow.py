@@ -31,6 +31,7 @@ _VIEW_BONUS_M = 0.1  # one more camera that agrees outweighs this much distance
 _LIMB_M = LEG_BONE_M  # also the median over thighs, shins, upper and lower arms
 _UNITS = {1000: "millimetres", 100: "centimetres", 25.4: "inches", 0.001: "kilometres"}
 _SAMPLE = 60  # frames to measure limbs in
+_CHUNK = 1000  # frames whose rays are computed together
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -82,9 +83,9 @@ def follow_people(
     limbs = _limbs(joint_set)
     _check_units(people, cameras, numbers, limbs)
     frames, chosen = [], []
-    for number in tqdm(numbers, desc="matching people", unit="frames", delay=1):
-        detections = _of_frame(people, number)
-        for choice in _people_of_frame(detections, cameras, limbs, _LIMB_M):
+    shown = tqdm(numbers, desc="matching people", unit="frames", delay=1)
+    for number, (detections, rays) in zip(shown, _views(people, cameras, numbers), strict=True):
+        for choice in _people_of_frame(detections, rays, cameras, limbs, _LIMB_M):
             frames.append(number)
             chosen.append(_pick(detections, choice))
     if not frames:
@@ -103,15 +104,31 @@ def confident(detections: np.ndarray) -> np.ndarray:
     return np.where(detections[..., 2] >= MIN_CONFIDENCE, detections[..., 2], 0)
 
 
-def _of_frame(people: Sequence[Mapping[int, np.ndarray]], number: int) -> list[np.ndarray]:
-    """(P, J, 3) for each camera, at most the most confident few."""
+def _views(
+    people: Sequence[Mapping[int, np.ndarray]], cameras: Sequence[Camera], numbers: Sequence[int]
+) -> Iterator[tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]]:
+    """For each frame (detections, rays): for each camera (P, J, 3) and (P, J, 2).
+
+    At most the most confident few detections; their rays are computed for many frames at once.
+    """
     joints = next(len(p[0]) for camera in people for p in camera.values() if len(p))
-    found = []
-    for camera in people:
-        everyone = camera.get(number, np.zeros((0, joints, 3)))
-        order = np.argsort(-everyone[..., 2].sum(axis=-1), kind="stable")
-        found.append(everyone[np.sort(order[:_MOST_DETECTIONS])])
-    return found
+    nobody = np.zeros((0, joints, 3))
+    for start in range(0, len(numbers), _CHUNK):
+        columns = []
+        for found, camera in zip(people, cameras, strict=True):
+            chosen = [_surest(found.get(n, nobody)) for n in numbers[start : start + _CHUNK]]
+            px = np.concatenate(chosen)[..., :2]
+            rays = geometry.pixel_rays(px, camera.K, camera.distortion)
+            ends = np.cumsum([len(detections) for detections in chosen])
+            columns.append(zip(chosen, np.split(rays, ends[:-1]), strict=True))
+        for frame in zip(*columns, strict=True):
+            yield tuple(zip(*frame, strict=True))
+
+
+def _surest(everyone: np.ndarray) -> np.ndarray:
+    """Of the detections (P, J, 3) of a frame the most confident few, in their order."""
+    order = np.argsort(-everyone[..., 2].sum(axis=-1), kind="stable")
+    return everyone[np.sort(order[:_MOST_DETECTIONS])]
 
 
 def _pick(detections: Sequence[np.ndarray], choice: Sequence[int]) -> np.ndarray:
@@ -123,13 +140,13 @@ def _pick(detections: Sequence[np.ndarray], choice: Sequence[int]) -> np.ndarray
 
 
 def _people_of_frame(
-    detections: Sequence[np.ndarray], cameras: Sequence[Camera], limbs, limb_m=(0.0, np.inf)
+    detections: Sequence[np.ndarray],
+    rays: Sequence[np.ndarray],
+    cameras: Sequence[Camera],
+    limbs,
+    limb_m=(0.0, np.inf),
 ) -> Iterator[np.ndarray]:
     """For each person (C,) indices of their detections, -1 where a camera has none."""
-    rays = [
-        geometry.pixel_rays(d[..., :2], c.K, c.distortion)
-        for d, c in zip(detections, cameras, strict=True)
-    ]
     seen = [d[..., 2] >= MIN_CONFIDENCE for d in detections]
     pairs, poses, known = _pair_poses(rays, seen, cameras)
     if not len(pairs):
@@ -271,9 +288,9 @@ def _limb_lengths(poses: np.ndarray, known: np.ndarray, limbs: np.ndarray) -> np
 def _check_units(people, cameras, numbers, limbs) -> None:
     """Raises if the limbs of those whom the cameras agree on are not of human length."""
     lengths = []
-    for number in numbers[:: max(1, len(numbers) // _SAMPLE)]:
-        detections = _of_frame(people, number)
-        choice = next(_people_of_frame(detections, cameras, limbs), None)
+    sample = numbers[:: max(1, len(numbers) // _SAMPLE)]
+    for detections, rays in _views(people, cameras, sample):
+        choice = next(_people_of_frame(detections, rays, cameras, limbs), None)
         if choice is not None:
             chosen = _pick(detections, choice)[:, None]
             weights = confident(chosen)

@@ -27,7 +27,7 @@ from liftjax.recipes import load_recipe, set_value
 from liftjax.tables import text_table
 from liftjax.training import run as training
 from liftjax.training.checkpoints import load_lifters, load_model
-from liftjax.training.run_directory import write_whole
+from liftjax.training.run_directory import read_json, write_whole
 
 METHODS = {"ft2d": (), "single": ("simple_baseline",), "multi": tuple(LIFTERS)}
 RECIPES = {"ft2d": "ft2d", "single": "single_model", "multi": "multi_model"}
@@ -122,7 +122,7 @@ class Stage:
 def _claim(root: epath.Path, settings: dict) -> None:
     """Marks `root` as a demo of these settings; refuses one of other settings."""
     path = root / "demo.json"
-    if path.exists() and json.loads(path.read_text()) != settings:
+    if path.exists() and read_json(path) != settings:
         raise LiftjaxError(
             f"{root} holds a demo of other settings ({path}); give a new --workdir, "
             "or the same --scale, --seed and --steps."

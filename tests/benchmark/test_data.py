@@ -109,6 +109,7 @@ def test_small_stored_pictures_lead_back_to_the_same_pixels(records, tmp_path):
     assert np.abs(a["image_u8"].astype(float) - b["image_u8"]).mean() < 8
 
 
+@pytest.mark.slow
 def test_training_from_workers_is_set_beside_training_from_memory(
     records, tmp_path, capsys, monkeypatch
 ):

@@ -48,7 +48,6 @@ DETECTORS = {"HRNet": "hrnet_tiny", "RTMPose": "rtmpose_tiny"}
 QUICK = (
     "VP",
     "VP, strided, causal",
-    "MixSTE",
     "hrnet_tiny",
     "rtmpose_tiny",
     "videopose3d",

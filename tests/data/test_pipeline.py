@@ -60,7 +60,7 @@ def test_same_seed_same_batches_in_every_way_of_reading(dataset):
     assert any((a["index"] != b["index"]).any() for a, b in zip(plain, other, strict=True))
 
 
-@pytest.mark.parametrize("options", [{}, {"num_workers": 2}, slow({"cache": True})])
+@pytest.mark.parametrize("options", [{}, slow({"num_workers": 2}), slow({"cache": True})])
 def test_starting_at_a_step_is_skipping_to_it(dataset, options):
     plain = take(train_batches(dataset, CROP, 4, seed=3), 9)
     assert_same(plain[5:], take(train_batches(dataset, CROP, 4, 3, start_step=5, **options), 4))
@@ -103,7 +103,7 @@ def test_a_negative_seed_is_refused(dataset):
         train_batches(dataset, CROP, 6, seed=-1)
 
 
-@pytest.mark.parametrize("options", [{}, {"num_workers": 2}, slow({"cache": True})])
+@pytest.mark.parametrize("options", [{}, slow({"num_workers": 2}), slow({"cache": True})])
 def test_evaluation_covers_every_sample_once(dataset, options):
     batches = list(evaluation_batches(dataset, CROP, 4, **options))
     assert [len(b["index"]) for b in batches] == [4, 4, 4]

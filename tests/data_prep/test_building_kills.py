@@ -22,6 +22,7 @@ from liftjax.data.records import PoseDataset
 from liftjax.errors import LiftjaxError
 from tests.data_prep.toy_source import contents, plan
 from tests.kills import moments
+from tests.slow import slow
 
 ROOT = Path(__file__).parents[2]
 
@@ -70,7 +71,8 @@ def small(source, scale=1.0):
     return dataclasses.replace(made, parts={k: [p[:1] for p in v] for k, v in parts.items()})
 
 
-def test_a_kill_at_any_change_of_a_directory_changes_no_byte(source, tmp_path):
+@pytest.mark.parametrize("every", [4, slow(1)])
+def test_a_kill_at_any_change_of_a_directory_changes_no_byte(source, tmp_path, every):
     """Of a build in the place of an older data set: one of the two is always whole."""
     out = tmp_path / "disk" / "set"
     build(small(source, scale=1.1), out)
@@ -81,7 +83,7 @@ def test_a_kill_at_any_change_of_a_directory_changes_no_byte(source, tmp_path):
     print(f"{len(found.copies)} states before {len(found.changes)} changes")
     assert {f"os.rename {name}" for name in (".set.building", "set")} <= set(found.changes)
     assert len(found.copies) > 60
-    for disk in found.copies:
+    for disk in found.copies[::every]:
         standing = [contents(disk / name) for name in ("set", ".set.old") if (disk / name).exists()]
         assert old in standing or new in standing
         build(small(source), disk / "set")
@@ -127,6 +129,7 @@ def test_killed_ten_times_and_run_again_gives_the_same_bytes(source, built, tmp_
         assert contents(whole) == contents(built)
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_workers_and_keeps_what_is_done(source, built, tmp_path):
     out = tmp_path / "stopped"
     process = start(source, out, "--processes", "2", "--seconds", "0.2")

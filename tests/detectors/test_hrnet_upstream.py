@@ -124,6 +124,7 @@ def _entries(array, want):
     return np.asarray(array).reshape(-1)[: want.shape[-1]]
 
 
+@pytest.mark.slow
 def test_weights_go_in_and_out_unchanged(hrnet, golden):
     manifest, _ = golden("hrnet_w32_384x288")
     torch_weights.load(hrnet, fill_state_dict(manifest))

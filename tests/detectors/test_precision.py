@@ -9,13 +9,13 @@ from flax import nnx
 from liftjax.registry import create_detector
 from liftjax.training.state import PureModule
 from tests.equations import equations
-from tests.slow import slow
+from tests.slow import one_in
 
 NARROW, WIDE = jnp.bfloat16, jnp.float32
 NETWORKS = ("hrnet_tiny", "rtmpose_tiny")
 
 
-@pytest.fixture(params=NETWORKS, scope="module")
+@pytest.fixture(params=one_in(2, NETWORKS), scope="module")
 def network(request):
     module = create_detector(request.param, num_joints=5, rngs=nnx.Rngs(0))
     return module, *PureModule.split(module)
@@ -63,12 +63,7 @@ def test_what_leaves_the_network_is_float32(network):
     assert {v.dtype for v in (params | others).values()} == {jnp.dtype(WIDE)}
 
 
-@pytest.mark.parametrize(
-    "network",
-    [slow("hrnet_tiny"), slow("rtmpose_tiny")],
-    indirect=True,
-    scope="module",
-)
+@pytest.mark.slow
 def test_bfloat16_stays_near_float32(network):
     """Measured at these sizes: HRNet's maps 2 %, RTMPose's logits 15 % away (fresh weights: the
     batch norms divide by deviations far smaller than the means); gradients point the same way, by

@@ -1,18 +1,15 @@
 """The demo and `tables` from end to end: all real but the detector, which is a toy.
 
-Slow, the same with the detectors of the tiny scales, and `tables` in processes of its own. Both are
-in one file, so that one worker does both, and compiles what they share once.
+Both are in one file, so that one worker does both, and compiles what they share once. The test
+of README runs the demo with a network.
 """
 
 import contextlib
 import csv
 import io
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,7 +26,6 @@ from tests.experiments import toy_scales
 from tests.slow import slow
 
 ROOT = Path(__file__).parents[2]
-KINDS = ["toy", slow("network")]
 TABLES = ("3", "gt")  # the fewest runs that have a row of every kind, and figures
 
 
@@ -40,11 +36,11 @@ def run_demo(workdir, *arguments):
     return main(["demo", "--scale", "tiny", "--workdir", str(workdir), *arguments])
 
 
-@pytest.fixture(scope="module", params=KINDS)
-def workdir(request, tmp_path_factory):
-    """Where the demo was run; while tests use it, the demo's tiny scale is the parameter's."""
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    """Where the demo was run; while tests use it, the demo's tiny scale is the toy's."""
     directory = tmp_path_factory.mktemp("demo")
-    with toy_scales.toy_demo() if request.param == "toy" else contextlib.nullcontext():
+    with toy_scales.toy_demo():
         assert run_demo(directory, "--steps", "4") == 0
         yield directory
 
@@ -109,8 +105,7 @@ def test_a_recording_starts_from_the_synthetic_detector_and_lifters(workdir, mon
         write_dataset(out, "toy", made, {})
 
     monkeypatch.setattr("data_prep.multicam.build.build_demo_recording", toy_recording)
-    if demo.SCALES["tiny"].detector == toy_scales.DETECTOR:
-        monkeypatch.setattr(demo.training, "run", train_for_no_steps)
+    monkeypatch.setattr(demo.training, "run", train_for_no_steps)
     assert run_demo(workdir, "--data", "multicam", "--steps", "4") == 0
     table = json.loads((workdir / "table.json").read_text())
     assert table == json.loads((workdir / "multicam" / "table.json").read_text())
@@ -127,9 +122,8 @@ def test_a_recording_starts_from_the_synthetic_detector_and_lifters(workdir, mon
 
 
 class Done(NamedTuple):
-    """What was done: by `command(workdir)`, which says what it printed."""
+    """What `tables` has done, and what it printed."""
 
-    command: object
     workdir: Path
     printed: str
     lifters: int
@@ -140,35 +134,19 @@ class Done(NamedTuple):
         return self.lifters + 1 + 4
 
 
-def arguments(workdir):
-    return ["tables", *TABLES, "--scale", "tiny", "--workdir", str(workdir)]
-
-
-def in_process(workdir):
+def run_tables(workdir):
+    arguments = ["tables", *TABLES, "--scale", "tiny", "--workdir", str(workdir)]
     with contextlib.redirect_stdout(io.StringIO()) as printed:
-        assert main(arguments(workdir)) == 0
+        assert main(arguments) == 0
     return printed.getvalue()
 
 
-def in_a_process_of_its_own(workdir):
-    done = subprocess.run(
-        [sys.executable, "-m", "liftjax", *arguments(workdir)],
-        cwd=ROOT,
-        env=os.environ | {"JAX_PLATFORMS": "cpu"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
-
-
-@pytest.fixture(scope="module", params=KINDS)
-def first(request, tmp_path_factory):
-    """A first run; while tests use it, the tiny scale is the parameter's."""
-    workdir, toy = tmp_path_factory.mktemp("tables") / "work", request.param == "toy"
-    command = in_process if toy else in_a_process_of_its_own
-    with toy_scales.toy_tables() if toy else contextlib.nullcontext():
-        yield Done(command, workdir, command(workdir), len(SCALES["tiny"].lifters))
+@pytest.fixture(scope="module", params=[slow("toy")])
+def first(tmp_path_factory):
+    """A first run; while tests use it, the tiny scale is the toy's."""
+    workdir = tmp_path_factory.mktemp("tables") / "work"
+    with toy_scales.toy_tables():
+        yield Done(workdir, run_tables(workdir), len(SCALES["tiny"].lifters))
 
 
 @pytest.fixture(scope="module")
@@ -260,7 +238,7 @@ def test_running_it_again_does_nothing_and_reports_the_same(first, report, monke
     monkeypatch.setattr(figures, "save_figure", lambda *arguments: None)  # they are there
     workdir, before = first.workdir, report
     stamps = {p: p.stat().st_mtime_ns for p in (workdir / "runs").rglob("*")}
-    printed = first.command(workdir)
+    printed = run_tables(workdir)
     assert f"{first.runs} runs, 0 to do" in printed
     assert f"{first.runs} of {first.runs} runs are there already." in printed
     assert {p: p.stat().st_mtime_ns for p in (workdir / "runs").rglob("*")} == stamps

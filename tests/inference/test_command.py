@@ -144,6 +144,7 @@ def test_a_broken_picture_among_others_is_named_and_the_others_are_done(runs, tm
     assert {path.name for path in out.glob("*.jpg")} == {"0_poses.jpg", "2_poses.jpg"}
 
 
+@pytest.mark.slow
 def test_frames_of_a_video_have_one_size(runs, tmp_path, capsys):
     folder = tmp_path / "frames"
     folder.mkdir()

@@ -11,6 +11,7 @@ from PIL import Image
 
 from liftjax.errors import LiftjaxError
 from liftjax.inference.pictures import read_picture
+from tests.slow import slow
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
@@ -188,7 +189,7 @@ def test_broken_exif_means_upright(tmp_path, kind, exif):
     assert read_picture(tmp_path / "a.jpg").shape == (200, 300, 3)
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("kind", ["JPEG", slow("PNG"), slow("WEBP")])
 @pytest.mark.filterwarnings("ignore")
 def test_no_byte_of_the_exif_data_loses_the_picture(tmp_path, kind):
     exif = exif_bytes(6)

@@ -71,6 +71,7 @@ def test_import_takes_back_what_export_wrote(tmp_path, name, capsys):
     assert imported(tmp_path / "printed")[1] == spec
 
 
+@pytest.mark.slow
 def test_how_it_was_trained_to_be_read_travels(tmp_path, capsys):
     trained, spec = str(tmp_path / "trained"), {
         "kind": "detector", "name": "hrnet_tiny", "skeleton": "coco", "image_size": (64, 64)
@@ -142,6 +143,7 @@ def test_safetensors_keeps_the_layout_of_transposed_kernels(tmp_path):
     assert json.loads(header["spec"])["channels"] == SMALL["videopose3d"]["channels"]
 
 
+@pytest.mark.slow
 def test_a_head_without_joint_names(tmp_path):
     file, run = str(tmp_path / "a.safetensors"), str(tmp_path / "run")
     save_file(state_dict("hrnet_tiny"), tmp_path / "first.safetensors")

@@ -93,6 +93,7 @@ def test_a_head_for_other_joints(tmp_path, name, capsys):
     assert "averaged 3 (hip, spine, thorax); drawn 1 (head_top)" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_joints_of_equal_count_are_never_taken_by_luck(tmp_path, capsys):
     """COCO and Human3.6M have 17 joints each: the name decides, and the report says whence."""
     state = state_dict("hrnet_tiny")

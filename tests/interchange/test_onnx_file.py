@@ -21,7 +21,7 @@ CASES = [
     slow("hrnet_tiny", "maps"),
     slow("hrnet_tiny", "poses"),  # with all lifters
     slow("rtmpose_tiny", "keypoints"),
-    ("rtmpose_tiny", "rtmlib"),
+    slow("rtmpose_tiny", "rtmlib"),
     slow("dwpose_t", "keypoints"),
     *one_in(2, ((name, "clips") for name in LIFTER_SIZES)),
 ]

@@ -42,6 +42,7 @@ def test_maps_and_keypoints(name):
     np.testing.assert_allclose(scores, peak_scores(out), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_poses_are_lifts_of_keypoints_in_the_picture():
     """The joints of whole-body detectors are converted to the lifter's."""
     detector, lifter = network("dwpose_t"), network("mixste")
@@ -70,6 +71,7 @@ def test_lifters_alone(name):
     assert first == (4 if name == "videopose3d" else 0)
 
 
+@pytest.mark.slow
 def test_rtmlib_gets_the_colours_right():
     """rtmlib subtracts the mean of red from blue; the program undoes it."""
     detector = network("rtmpose_tiny")

@@ -11,7 +11,7 @@ from liftjax.errors import LiftjaxError
 from liftjax.interchange import exporting, programs, stablehlo, verify
 from liftjax.interchange.exporting import Options
 from tests.interchange.networks import CLIPS, LIFTER_SIZES, network
-from tests.slow import slow
+from tests.slow import one_in, slow
 
 SMALL = ["linear_size=8"]
 
@@ -21,7 +21,7 @@ SMALL = ["linear_size=8"]
     [
         slow("hrnet_tiny", "poses"),
         slow("rtmpose_tiny", "maps"),
-        ("dwpose_t", "keypoints"),
+        slow("dwpose_t", "keypoints"),
     ],
 )
 def test_detectors(tmp_path, name, head):
@@ -29,7 +29,7 @@ def test_detectors(tmp_path, name, head):
     check(tmp_path, programs.detector_program(network(name), head, lifters=lifters))
 
 
-@pytest.mark.parametrize("name", LIFTER_SIZES)
+@pytest.mark.parametrize("name", one_in(2, LIFTER_SIZES))
 def test_lifters(tmp_path, name):
     check(tmp_path, programs.lifter_program(network(name, CLIPS.get(name, 1))))
 

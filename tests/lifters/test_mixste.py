@@ -10,6 +10,7 @@ from liftjax.nn.attention import Attention
 from tests.lifters.small import build
 
 
+@pytest.mark.slow
 def test_every_frame_sees_every_frame():
     lifter = build("mixste", num_frames=4)
     x = jax.random.normal(jax.random.key(0), (1, 4, 17, 2))

@@ -16,7 +16,7 @@ CLIPS = 8
 FAR = 0.08
 
 
-@pytest.fixture(scope="module", params=one_in(2, SMALL))
+@pytest.fixture(scope="module", params=one_in(4, SMALL))
 def graded(request):
     """(kpts_px, truth, precision) -> (gradient of the squared error at the 2D pose, pose)."""
     lifter = build(request.param)

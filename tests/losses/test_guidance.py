@@ -1,3 +1,5 @@
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,7 +8,7 @@ import pytest
 from liftjax import losses
 from liftjax.losses import LossWeights
 from tests.losses.arrays import normal
-from tests.slow import slow
+from tests.slow import one_in
 
 
 def test_ohklm_takes_the_joints_that_lift_worst():
@@ -84,7 +86,7 @@ def test_gradient_parts_do_not_mix(step):
 
 @pytest.mark.parametrize(
     ("mask", "dtype"),
-    [("has_3d_B", jnp.float32), slow("sample_weight_B", jnp.float32), ("sample_weight_B", bool)],
+    one_in(4, itertools.product(("sample_weight_B", "has_3d_B"), (bool, jnp.float32))),
 )
 def test_masked_samples_are_as_good_as_absent(step, mask, dtype):
     # Sample 2 has no label; what stands there, even NaN, must not matter, nor its gradient.

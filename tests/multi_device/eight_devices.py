@@ -9,6 +9,7 @@ joints tip over; so the parameters are held to a share of their way.
 """
 
 import functools
+import itertools
 
 import jax
 import numpy as np
@@ -32,12 +33,14 @@ from tests.multi_device.problems import (
     largest_difference,
     make_detector,
 )
-from tests.slow import slow
+from tests.slow import one_in, slow
 from tests.training.test_lifter_task import recipe
 
 ONE = Replicas.create("shard_map", 1)
 EIGHT = [Replicas.create(how, 8) for how in ("shard_map", "pmap")]
-each_way = pytest.mark.parametrize("eight", EIGHT, ids=lambda replicas: replicas.how)
+by_default_sharded = pytest.mark.parametrize(
+    "eight", [EIGHT[0], slow(EIGHT[1])], ids=lambda replicas: replicas.how
+)
 SGD = optax.identity()
 
 
@@ -59,9 +62,9 @@ def guided_by():
     return functools.cache(lambda detector: guided(SGD, detector=detector, learning_rate=5e-4))
 
 
-@each_way
+@by_default_sharded
 def test_guided_steps(eight, guided_by):
-    """Slow tests train HRNet in float64."""
+    """The tests in float64 train with both ways."""
     assert_same_run(guided_by("toy"), eight, steps=5)
 
 
@@ -71,12 +74,14 @@ def test_a_simcc_detector(guided_by):
     assert_same_run(guided_by("toy_simcc"), EIGHT[0], steps=5)
 
 
+@pytest.mark.slow
 def test_accumulated_parts_have_the_same_rows_and_the_same_dropped_lifter():
     problem = guided(SGD, learning_rate=5e-4, update={"parts": 2}, lifter_dropout=True)
     assert_same_run(problem, EIGHT[0], steps=8)
 
 
-@pytest.mark.parametrize("detector", ["toy", slow("hrnet_tiny")])
+@pytest.mark.slow
+@pytest.mark.parametrize("detector", ["toy", "hrnet_tiny"])
 def test_bfloat16_activations_on_eight_devices(guided_by, detector):
     problem = guided(SGD, detector=detector, dtype="bfloat16", learning_rate=5e-4)
     made = batches(3)
@@ -86,6 +91,7 @@ def test_bfloat16_activations_on_eight_devices(guided_by, detector):
     assert {array.dtype for array in jax.tree.leaves(state["params"])} == {np.dtype(np.float32)}
 
 
+@pytest.mark.slow
 def test_without_synchronisation_running_statistics_are_the_mean_of_the_replicas():
     """What each replica would have kept by itself, averaged."""
     made = batches(1)
@@ -127,8 +133,7 @@ def pictures(tmp_path_factory):
     return PoseDataset.open(directory, "train")
 
 
-@each_way
-@pytest.mark.parametrize("batch_size", [4, 8, 11])
+@pytest.mark.parametrize(("eight", "batch_size"), one_in(5, itertools.product(EIGHT, (4, 8, 11))))
 def test_predictions_do_not_depend_on_the_devices(pictures, eight, batch_size):
     """Eleven pictures: no number of devices here divides them."""
 
@@ -150,7 +155,7 @@ def test_predictions_do_not_depend_on_the_devices(pictures, eight, batch_size):
     )
 
 
-@pytest.mark.parametrize("eight", [EIGHT[0], slow(EIGHT[1])], ids=lambda r: r.how)
+@by_default_sharded
 def test_a_lifter_trains_alike_where_frames_do_not_count_alike(tmp_path, eight):
     """Clips of seven frames in windows of four: some replicas have more frames that count."""
     directory = tmp_path / "clips"
@@ -186,7 +191,7 @@ def test_devices_that_are_not_there_are_refused():
         Replicas.create("pmapp")
 
 
-@each_way
+@pytest.mark.parametrize("eight", EIGHT, ids=lambda replicas: replicas.how)
 def test_what_is_replicated_comes_back_whole(eight):
     tree = {"a": np.arange(6.0).reshape(2, 3), "b": np.array(3)}
     back = eight.to_host(eight.replicate(tree))

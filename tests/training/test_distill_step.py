@@ -110,6 +110,7 @@ def test_the_teacher_answers_with_its_running_statistics(batch):
     assert float(metrics["logit"]) == pytest.approx(float(expected), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_without_distillation_weights_a_step_is_that_of_ft2d(batch):
     student = toy(6, seed=0)
     pure, params, others = PureModule.split(student)

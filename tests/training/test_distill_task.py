@@ -75,6 +75,7 @@ def stage_one(people, teacher, *overrides):
     return recipe("distill_student", people, f"distill.teacher={teacher}", *overrides)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(people, teacher, student, tmp_path):
     fixed = "distill.decay=False"
     training.run(stage_one(people, teacher, "steps=2", fixed), tmp_path / "parts")
@@ -85,6 +86,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(people, teacher, 
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_other_data_or_another_teacher_are_refused(people, tmp_path):
     shutil.copytree(people, tmp_path / "set")
     config = stage_one(tmp_path / "set", save(tmp_path / "teacher"), "steps=1")

@@ -31,6 +31,7 @@ from liftjax.training.scores import Scores
 from liftjax.training.state import flat_arrays
 from tests.data.builders import make_dataset
 from tests.kills import moments
+from tests.slow import slow
 from tests.training.toys import toy_detector
 
 ROOT = Path(__file__).parents[2]
@@ -118,7 +119,10 @@ def undisturbed(train, tmp_path_factory):
     return end
 
 
-def test_a_kill_at_any_change_of_the_run_directory_changes_no_bit(train, undisturbed, tmp_path):
+@pytest.mark.parametrize("every", [4, slow(1)])
+def test_a_kill_at_any_change_of_the_run_directory_changes_no_bit(
+    train, undisturbed, tmp_path, every
+):
     options = {"ignored": ("tensorboard", "deleted"), "discarded": "orbax-checkpoint-tmp"}
     with moments(tmp_path / "run", tmp_path / "copies", **options) as found:
         train(tmp_path / "run")
@@ -127,7 +131,7 @@ def test_a_kill_at_any_change_of_the_run_directory_changes_no_bit(train, undistu
     for what in ("2.orbax-checkpoint-tmp", "scores.json.partial", "metrics.csv.partial", "2 "):
         assert f"os.rename {what}" in seen
     assert len(found.copies) > 40
-    for run in found.copies:
+    for run in found.copies[::every]:
         train(run)
         assert_same(end_of(run), undisturbed())
 
@@ -224,32 +228,28 @@ def ended_by(process, number, group=False) -> int:
     raise TimeoutError(f"process {process.pid} does not end")
 
 
-@pytest.mark.parametrize(
-    ("when", "steps"),
-    [(("step",), STEPS), pytest.param(("step", "evaluation"), MANY, marks=pytest.mark.slow)],
-)
-def test_a_process_told_to_end_saves_and_asks_for_a_retry(
-    settings, train, undisturbed, tmp_path, when, steps
-):
+@pytest.mark.slow
+def test_a_process_told_to_end_saves_and_asks_for_a_retry(settings, train, undisturbed, tmp_path):
     """As a scheduler does it: to all processes of the job, those that read pictures too."""
     workers = "data.cache=False", "data.workers=1"
     saved = [0]
-    for moment in when:
-        with started(command(settings, tmp_path, steps, *workers), tmp_path) as process:
+    for moment in ("step", "evaluation"):
+        with started(command(settings, tmp_path, MANY, *workers), tmp_path) as process:
             assert wait_for(process, tmp_path, moment, saved[-1] + 1), said(tmp_path)
             status = ended_by(process, signal.SIGTERM, group=True)
         assert status == Preempted.EX_TEMPFAIL, said(tmp_path)
         saved.append(whole_steps(tmp_path / "checkpoints")[-1])
         assert f"step {saved[-1]} is saved; run again to go on" in said(tmp_path)
-    train(tmp_path, steps)
-    assert_same(end_of(tmp_path), undisturbed(steps))
+    train(tmp_path, MANY)
+    assert_same(end_of(tmp_path), undisturbed(MANY))
     starts = json.loads((tmp_path / "versions.json").read_text())["starts"]
     assert [one["step"] for one in starts] == saved
     assert saved == sorted(saved)
     assert saved[1] > 0
-    assert saved[-1] < steps
+    assert saved[-1] < MANY
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_too_and_ends_as_shells_expect(people, tmp_path):
     options = {
         "data.dir": people, "data.split": "train", "lifter.overrides.linear_size": 8, "steps": 4000,

@@ -68,6 +68,7 @@ def test_windows_fit_the_lifter_and_the_loss_is_finite(clip, settings, taken, gi
     assert any((np.asarray(state["params"][name]) != old).any() for name, old in before.items())
 
 
+@pytest.mark.slow
 def test_the_strided_form_trains_what_the_sliding_lifter_is(clip, tmp_path):
     """The same weights, by name and by what they compute."""
     config = recipe(clip, *VIDEO, "lifter.num_frames=9")
@@ -111,6 +112,7 @@ def test_a_flipped_window_is_mirrored_in_2d_and_3d(clip):
     np.testing.assert_array_equal(flipped[1], mirrored.astype(np.float32))
 
 
+@pytest.mark.slow
 def test_frames_that_do_not_count_have_no_gradient(tmp_path):
     """Of a clip shorter than the window, the repeated frames."""
     directory = tmp_path / "short"

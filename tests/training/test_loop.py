@@ -159,6 +159,7 @@ def test_a_run_that_stopped_goes_on_skipping(poses, tmp_path):
     assert rows_of(tmp_path)[-1]["skipped"] == "1"
 
 
+@pytest.mark.slow
 def test_an_average_of_the_weights_is_what_is_saved_and_resumed(poses, tmp_path):
     fixed = "optim.schedule=constant", "ema=0.5"
     whole = training.run(recipe(poses, "steps=6", *fixed), tmp_path / "whole")
@@ -173,7 +174,7 @@ def test_an_average_of_the_weights_is_what_is_saved_and_resumed(poses, tmp_path)
 
 
 @pytest.mark.parametrize(
-    "change", one_in(3, ["replicate=pmap", "num_devices=1", "checkpoint_every=2"])
+    "change", one_in(3, ["num_devices=1", "replicate=pmap", "checkpoint_every=2"])
 )
 def test_a_resumed_run_may_use_its_devices_in_another_way(poses, tmp_path, change):
     fixed = "optim.schedule=constant"
@@ -419,6 +420,7 @@ def test_other_data_are_gone_on_with_if_asked_for_and_noted(begun, capsys):
     assert read_meta(run)["step"] == 5
 
 
+@pytest.mark.slow
 def test_data_that_were_built_again_alike_or_moved_are_the_same(begun):
     data, run = begun
     shutil.rmtree(data)

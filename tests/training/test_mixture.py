@@ -39,6 +39,7 @@ def recipe(directories, *overrides):
     return load_recipe("coco_h36m", [f"data.dir={directories}", *tiny, *overrides])
 
 
+@pytest.mark.slow
 def test_the_recipe_trains_and_goes_on_in_the_middle_of_an_epoch(directories, tmp_path):
     shares = "data.shares=(0.25,0.75)"
     whole = training.run(recipe(directories, "steps=3", shares), tmp_path / "whole")

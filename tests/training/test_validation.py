@@ -132,6 +132,7 @@ def test_subjects_that_are_trained_on_are_not_evaluated(people, tmp_path, subjec
         training.run(lifter_recipe(people, "data.eval_split=train", *subjects), tmp_path)
 
 
+@pytest.mark.slow
 def test_an_evaluation_that_was_broken_off_is_made_up_for(people, tmp_path):
     config = lifter_recipe(people, *HELD_OUT, "keep_best=True")
     task = lifter_task.build(config)

@@ -26,7 +26,7 @@ from liftjax.lifters.spec import Lifter
 from liftjax.prediction import lift, lift_dataset, predict_2d, sliding_form
 from liftjax.training import run as training
 from liftjax.training.checkpoints import FOLDER, load_lifters, load_model, whole_steps
-from liftjax.training.run_directory import write_whole
+from liftjax.training.run_directory import read_json, write_whole
 
 _DONE = "done.json"
 _PATIENCE = 5.0  # seconds between looks at what other processes do
@@ -47,7 +47,7 @@ class Workdir:
     def seconds(self, run: Run) -> float | None:
         """How long a finished run took to train; None if that is not known."""
         done = self._done(run)
-        return json.loads(done.read_text())["seconds"] if done.exists() else None
+        return read_json(done).get("seconds")
 
     def is_done(self, run: Run) -> bool:
         """Whether nothing is left to do of it."""

@@ -14,7 +14,6 @@ from liftjax import geometry
 from liftjax.data.records import PoseDataset
 from liftjax.errors import LiftjaxError
 from tests.data_prep.human36m import trees
-from tests.slow import slow
 
 # Trials whose file names differ between subjects and layouts.
 SEQUENCES = [
@@ -56,7 +55,8 @@ def built(sources):
     return {layout: records(source) for layout, source in sources.items()}
 
 
-@pytest.mark.parametrize("layout", [slow("fetch"), "mmpose"])
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", ["fetch", "mmpose"])
 def test_layouts_end_in_identical_records(built, layout):
     expected, found = built["archive"][0], built[layout][0]
     assert len(found) == len(expected) == 4 * (4 * 3 + 2 * 2)

@@ -180,6 +180,7 @@ def test_millimetres_are_refused(tmp_path):
         build(plan(source), tmp_path / "set")
 
 
+@pytest.mark.slow
 def test_the_command_builds_in_processes(tmp_path, capsys):
     source = files.save_3d(tmp_path / "data_3d_h36m.npz", files.poses())
     arguments = ["--source", str(source), "--out", str(tmp_path / "set"), "--processes", "2"]

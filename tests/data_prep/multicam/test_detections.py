@@ -170,18 +170,18 @@ def test_pictures_that_do_not_tell_the_frame_are_refused(tmp_path, name, message
         read_detections(source)
 
 
-def test_names_of_two_forms_and_two_names_of_one_frame_are_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (lambda n: f"{n or 'first'}.jpg", r"in different ways \(first\.jpg, 11\.jpg\)"),
+        (lambda n: "3.jpg" if n else "03.jpg", r"frame 3 comes twice \(03\.jpg, 3\.jpg\)"),
+        (lambda n: f"{n}.jpg" if n else n, r"some numbers \(0, '1\.jpg', '2\.jpg'\)"),
+    ],
+)
+def test_frames_named_in_two_ways_are_refused(tmp_path, name, message):
     source, _ = write(tmp_path, "coco_results", "coco")
-    with pytest.raises(LiftjaxError, match=r"in different ways \(first\.jpg, 11\.jpg\)"):
-        read_detections(renamed(source, lambda n: f"{n or 'first'}.jpg"))
-    with pytest.raises(LiftjaxError, match=r"frame 3 comes twice \(03\.jpg, 3\.jpg\)"):
-        read_detections(renamed(source, lambda n: ["03.jpg", "3.jpg", "4.jpg"][int(n != 0)]))
-
-
-def test_numbers_and_names_of_frames_are_not_mixed(tmp_path):
-    source, _ = write(tmp_path, "coco_results", "coco")
-    with pytest.raises(LiftjaxError, match=r"some numbers \(0, '1\.jpg', '2\.jpg'\)"):
-        read_detections(renamed(source, lambda n: f"{n}.jpg" if n else n))
+    with pytest.raises(LiftjaxError, match=message):
+        read_detections(renamed(source, name))
 
 
 def test_a_folders_files_are_numbered_by_what_varies(tmp_path):

@@ -133,6 +133,7 @@ def test_somebody_who_stands_still_shows_no_lag(tmp_path):
     assert lags.frames == (0, 0, 0, 0)
 
 
+@pytest.mark.slow
 def test_without_synchronisation_lags_stay(tmp_path):
     recording = read(write(tmp_path, frames=40, lags=(0, 0, 3, 0), noise_px=0.3))
     poses = reconstruct(recording, max_lag=0)

@@ -23,6 +23,7 @@ def test_a_record_is_a_function_of_seed_split_and_index():
     assert other[0].image != first[0].image
 
 
+@pytest.mark.slow
 def test_records_are_valid_and_show_something():
     for record in build.records(0, "train", 4, CROP):
         record.validate()

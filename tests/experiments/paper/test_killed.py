@@ -26,6 +26,7 @@ from liftjax.experiments.paper.report import document
 from liftjax.experiments.paper.scales import SCALES, TINY
 from tests.experiments.paper import toy_runs
 from tests.kills import Moments, moments
+from tests.slow import slow
 
 ROOT = Path(__file__).parents[3]
 KILLS = int(os.environ.get("LIFTJAX_KILLS", 6))
@@ -144,7 +145,10 @@ def changes(monkeypatch):
     return functools.partial(moments, ignored=("locks",))
 
 
-def test_from_whatever_a_kill_leaves_the_command_goes_on(log, changes, tmp_path, monkeypatch):
+@pytest.mark.parametrize("every", [4, slow(1)])
+def test_from_whatever_a_kill_leaves_the_command_goes_on(
+    log, changes, tmp_path, monkeypatch, every
+):
     """Of one lifter and the detectors of one table, which are all done alike."""
     scale = dataclasses.replace(TINY, lifters={"simple_baseline": {}})
     monkeypatch.setitem(SCALES, "tiny", scale)
@@ -154,7 +158,7 @@ def test_from_whatever_a_kill_leaves_the_command_goes_on(log, changes, tmp_path,
         assert main(arguments(workdir, tables)) == 0
     runs, wanted = make_plan(tables, ["synthetic"], scale, [0]).runs(), report(workdir)
     assert len(found.copies) > 10 * len(runs)
-    for copy in found.copies:
+    for copy in found.copies[::every]:
         print(f"killed: {copy}")
         shutil.rmtree(log.parent)
         shutil.copytree(copy, log.parent)
@@ -164,6 +168,7 @@ def test_from_whatever_a_kill_leaves_the_command_goes_on(log, changes, tmp_path,
         assert_nothing_unfinished(workdir)
 
 
+@pytest.mark.slow
 def test_a_killed_process_lets_go_of_its_run(runs, undisturbed, log):
     workdir = log.parent / "work"
     assert kill_when(start(workdir, log), lambda: len(lines(log)) > 25, RUN_S / 20)

@@ -65,6 +65,7 @@ def data(elements: _Elements, name: str):
     return json.loads(elements.scripts[f"data-{name}"])
 
 
+@pytest.mark.slow
 def test_the_page_is_one_small_file(path, folder):
     assert path.name == "report.html"
     assert path.stat().length < 700_000
