@@ -48,7 +48,7 @@ class Linear(nnx.Linear):
             use_bias=use_bias,
             kernel_init=kernel_init or default,
             bias_init=bias_init or default,
-            rngs=rngs,
+            rngs=initial.Keys(rngs),
         )
         self.wide_output = wide_output
 
@@ -102,8 +102,9 @@ class Conv(nnx.Module):
         self.strides, self.padding, self.dilation = each(strides), each(padding), each(dilation)
         self.groups, self.wide_output = groups, wide_output
         shape = (*kernel_size, in_features // groups, out_features)
-        self.kernel = nnx.Param(kernel_init(rngs.params(), shape))
-        self.bias = nnx.Param(bias_init(rngs.params(), (out_features,))) if use_bias else None
+        keys = initial.Keys(rngs)
+        self.kernel = nnx.Param(kernel_init(keys.params(), shape))
+        self.bias = nnx.Param(bias_init(keys.params(), (out_features,))) if use_bias else None
 
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel = self.kernel[...].astype(x.dtype)
@@ -188,7 +189,9 @@ class LayerNorm(nnx.LayerNorm):
     """
 
     def __init__(self, num_features: int, *, epsilon: float = 1e-5, rngs: nnx.Rngs):
-        super().__init__(num_features, epsilon=epsilon, use_fast_variance=False, rngs=rngs)
+        super().__init__(
+            num_features, epsilon=epsilon, use_fast_variance=False, rngs=initial.Keys(rngs)
+        )
 
     def __call__(self, x: jax.Array) -> jax.Array:
         # Flattened for the same reason as in Linear.

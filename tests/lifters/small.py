@@ -24,3 +24,15 @@ PAPER = {
 def build(name, skeleton="human36m", num_frames=1, **overrides):
     cls, sizes = SMALL[name]
     return cls(skeleton, num_frames, **(sizes | overrides), rngs=nnx.Rngs(0))
+
+
+@nnx.jit
+def forward(lifter, x):
+    """`lifter(x)` as one program to compile, not one for each kind of operation and shape."""
+    return lifter(x)
+
+
+@nnx.jit
+def lift(lifter, px, size):
+    """`lifter.lift(px, size)`, likewise."""
+    return lifter.lift(px, size)
