@@ -16,6 +16,7 @@ from liftjax.registry import create_lifter
 from liftjax.skeletons import get_skeleton
 from liftjax.training import run as training
 from tests.data.builders import DOT_JOINT, make_dataset, make_record
+from tests.lifters.small import lift
 from tests.slow import slow
 
 
@@ -165,9 +166,9 @@ def by_hand(lifter, dataset, before, flip=False):
         after = lifter.spec.receptive_field - 1 - before
         px = np.pad(dataset.labels["joints_px"][rows], ((before, after), (0, 0), (0, 0)), "edge")
         px, size = jax.numpy.asarray(px[None]), jax.numpy.asarray(dataset.labels["image_size"][:1])
-        lifted = lifter.lift(px, size)
+        lifted = lift(lifter, px, size)
         if flip:
-            other = lifter.lift(mirror_2d(px, size, "human36m"), size)
+            other = lift(lifter, mirror_2d(px, size, "human36m"), size)
             lifted = (lifted + mirror_3d(other, "human36m")) / 2
         poses[rows] = lifted[0]
     return poses

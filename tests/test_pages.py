@@ -149,7 +149,7 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", filter(blocks, PAGES))
+@pytest.mark.parametrize("page", list(filter(blocks, PAGES)))
 def test_it_can_be_done(page, folder):
     for prepare in PREPARE.get(page, []):
         prepare()
