@@ -2,15 +2,17 @@
 
 import numpy as np
 
-_ABSURD = 1e12  # beyond any length or coordinate, in any unit
+_LARGEST = 1e12  # beyond any length or coordinate, in any unit
 
 
 def as_numbers(values) -> np.ndarray:
-    """float64 array of nested lists of numbers; null, which some programs write for NaN, is NaN.
+    """A float64 array of nested lists of numbers.
+
+    Null becomes NaN, because some programs write NaN so.
 
     Raises:
-      ValueError: lists of different lengths, or something else than a number in them: also text and
-        true, which NumPy would read as numbers.
+      ValueError: the lists have different lengths, or hold something other than numbers. Text and
+        true count as other things, although NumPy would read them as numbers.
     """
     array = np.asarray(values, object)
     others = set(map(type, array.ravel().tolist())) - {int, float, type(None)}
@@ -23,5 +25,5 @@ def as_numbers(values) -> np.ndarray:
 
 
 def usable(values: np.ndarray) -> np.ndarray:
-    """Whether each number can be reckoned with: not NaN, infinite or absurdly large."""
-    return np.abs(values) < _ABSURD
+    """Whether each number is finite, and so small that its square is finite too."""
+    return np.abs(values) < _LARGEST

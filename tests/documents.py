@@ -62,7 +62,6 @@ TINY: dict[str, list[str]] = {
     "liftjax train": [*TINY_TRAINING, *TINY_DETECTOR],
     "liftjax evaluate": ["--config.data.eval_batch_size=16"],
     "liftjax (export|export-2d|import-weights|models|predict)": [],
-    "demo --data multicam": ["--scale=tiny", "--steps=2"],
     "liftjax demo": ["--scale=tiny", "--steps=4"],
     "liftjax tables": ["--dry-run"],
     "benchmark data": ["--repeats=1", "--steps=2", "--detector=hrnet_tiny", "--batch-size=4"],

@@ -86,7 +86,7 @@ def read_people(
     counted: collections.Counter[str] = collections.Counter()
     crowds = [a.get("iscrowd") for a in document["annotations"] if isinstance(a, dict)]
     if 0 in crowds and (wanting := crowds.count(None)):
-        detail = f"{wanting}, which others have; they are taken for single persons"
+        detail = f"{wanting} have none though others do; they are taken for single persons"
         problems.append(Problem("annotations without iscrowd", name, None, detail, 0))
     if broken := len(document["images"]) - len(images):
         detail = f"{broken} without a number, name or size, or of a number already given"
@@ -207,7 +207,7 @@ def _passed_over(annotation, layout: _Layout, selection: Selection) -> str:
     """The kind of an annotation that is sound but not wanted; "" if it is wanted or unsound."""
     if not isinstance(annotation, dict):
         return ""
-    if annotation.get("iscrowd", 0) == 1:
+    if annotation.get("iscrowd") == 1:
         return "crowd"
     category = annotation.get("category_id")
     if category is None and not layout.alone:
@@ -226,7 +226,7 @@ def _person(annotation, layout: _Layout, images: dict[int, dict], selection: Sel
     own = _whole(annotation.get("id")) if isinstance(annotation, dict) else None
     if own is None:
         raise _Useless("malformed annotation", "no number")
-    if annotation.get("iscrowd", 0) != 0:
+    if annotation.get("iscrowd") not in (None, 0):
         raise _Useless("malformed annotation", "iscrowd is neither 0 nor 1")
     number = _whole(annotation.get("image_id"))
     image = images.get(number)

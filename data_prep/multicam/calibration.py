@@ -182,9 +182,13 @@ def _read_toml(path: Path, unit_m: float) -> list[tuple[str, Camera | str]]:
 
 
 def _camera_sections(document: dict) -> dict[str, dict]:
-    """The sections that are of cameras; what else has a rotation is of a pair of cameras."""
+    """The sections that are of cameras; what else has a rotation is of a pair of cameras.
+
+    Raises:
+      ValueError: a camera's numbers stand outside of any section.
+    """
     if "matrix" in document:
-        raise ValueError("a matrix stands before the first [camera]")
+        raise ValueError("a matrix stands before the first section")
     inner = document.get("cameras")
     nested = {f"cameras.{key}": s for key, s in inner.items()} if isinstance(inner, dict) else {}
     return {
@@ -215,7 +219,7 @@ def _toml_camera(name: str, section: dict, unit_m: float) -> Camera:
         Camera(
             name=name,
             K=_numbers(given, "matrix", (3, 3)),
-            distortion=_five(given["distortions"]),
+            distortion=_five(_array(given, "distortions")),
             R=_rotation(given),
             t=unit_m * _numbers(given, "translation", (3,)),
             image_size=(round(width), round(height)),
@@ -238,16 +242,23 @@ def _check_rotation(R: np.ndarray) -> None:
         raise ValueError("the rotation is not a rotation matrix.")
 
 
-def _five(distortions) -> np.ndarray:
-    """(5,) k1, k2, p1, p2, k3 of a list of 4 or 5, or of more whose rest is zero."""
-    values = as_numbers(distortions).ravel()
+def _five(distortions: np.ndarray) -> np.ndarray:
+    """(5,) k1, k2, p1, p2, k3 of 4 or 5 numbers, or of more whose rest is zero."""
+    values = distortions.ravel()
     if values.size < 4 or values[5:].any():
         raise ValueError(f"distortions has {values.size} numbers, expected 4 or 5: k1 k2 p1 p2 k3.")
     return np.append(values, 0.0)[:5] if values.size == 4 else values[:5]
 
 
+def _array(section: dict, key: str) -> np.ndarray:
+    try:
+        return as_numbers(section[key])
+    except ValueError as error:
+        raise ValueError(f"{key} holds {error}.") from None
+
+
 def _numbers(section: dict, key: str, shape: tuple[int, ...]) -> np.ndarray:
-    array = as_numbers(section[key])
+    array = _array(section, key)
     if array.shape != shape:
         raise ValueError(f"{key} has shape {array.shape}, expected {shape}.")
     return array
@@ -257,7 +268,7 @@ def _checked(camera: Camera) -> Camera:
     """Raises ValueError if a number is NaN or what makes no camera."""
     for field in ("K", "distortion", "R", "t"):
         if not usable(getattr(camera, field)).all():
-            raise ValueError(f"camera {camera.name}: {field} holds NaN, inf or absurd numbers.")
+            raise ValueError(f"camera {camera.name}: {field} holds NaN, inf or too large numbers.")
     if camera.K[1, 0] or not np.array_equal(camera.K[2], [0, 0, 1]):
         raise ValueError(
             f"camera {camera.name}: the matrix is not [[f, s, x], [0, f, y], [0, 0, 1]]."

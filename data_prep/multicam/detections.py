@@ -134,7 +134,7 @@ def read_detections(source, joint_set: str | None = None, root=None) -> Detectio
         )
     shown = str(source.relative_to(root)) if root else str(source)
     if empty:
-        problems.append(Problem("people without joints", shown, None, f"{empty}, passed over", 0))
+        problems.append(Problem("people without joints", shown, None, f"{empty}, left out", 0))
     if remark:
         problems.append(Problem("joints of another name", shown, None, remark, 0))
     if lie_otherwise(everyone, name):
@@ -225,18 +225,18 @@ def _frames(file: Path, numbers: Sequence[int], people: Sequence) -> list:
     joints = [_people(frame) for frame in people]
     scored = {"keypoint_scores" in person for frame in people for person in frame}
     if len(scored) > 1:
-        raise ValueError("some people have keypoint_scores and some none")
+        raise ValueError("some people have keypoint_scores and others have none")
     return [(file, number, found) for number, found in zip(numbers, joints, strict=True)]
 
 
 def _people(frame: list[dict]) -> list[np.ndarray]:
     if not isinstance(frame, list):
-        raise TypeError(f"people are a {type(frame).__name__} and no list")
+        raise TypeError(f"the people of a frame are not a list but a {type(frame).__name__}")
     return [_joints(person) for person in frame]
 
 
 def _joints(person: dict) -> np.ndarray:
-    """(J, 3) x, y, confidence of a person in any of the formats; of nobody, an empty list or {}."""
+    """(J, 3) x, y, confidence of a person in any of the formats; J is 0 if there are no joints."""
     if person == {}:
         return np.zeros((0, 3))
     key = "pose_keypoints_2d" if "pose_keypoints_2d" in person else "keypoints"
@@ -254,7 +254,7 @@ def _joints(person: dict) -> np.ndarray:
 
 
 def _without_nan(joints: np.ndarray, file: str, frame: int, problems: list) -> np.ndarray:
-    """The joints with confidence 0 where a number is NaN, infinite or absurd, which is noted."""
+    """The joints with confidence 0 where a number is NaN, infinite or too large, which is noted."""
     bad = ~usable(joints).all(axis=-1)
     if bad.any():
         numbers = ", ".join(map(str, np.flatnonzero(bad)[:6]))

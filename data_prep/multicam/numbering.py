@@ -24,7 +24,7 @@ def frame_numbers(names: Sequence, where) -> list[int]:
     if len({isinstance(name, str) for name in names}) > 1:
         raise LiftjaxError(
             f"{where}: some frames have names and some numbers ({_examples(map(repr, names))}); "
-            "give all the one or the other."
+            "use only one of the two."
         )
     forms = {_NUMBER.sub("#", text): text for text in texts}
     if len(forms) > 1:

@@ -13,9 +13,7 @@ from liftjax.inference.files import check_file
 from liftjax.numbers import as_numbers
 
 _ABOVE_ONE = 1e-3  # by which a score of float16 may exceed 1
-_KINDS = {
-    "image_id": (int, str), "category_id": (int, str, type(None)), "iscrowd": (int, bool),
-}  # fmt: skip
+_KINDS = {"image_id": (int, str), "category_id": (int, float, str, type(None))}
 _EXPECTED = (
     'expected COCO detections, [{"image_id": 0, "bbox": [x, y, width, height], "score": 0.9}, '
     "...], or a COCO file with images and annotations"
@@ -62,7 +60,7 @@ def read(path) -> Detections:
     _check_entries(entries, path)
     used = used_categories(entries)
     person = person_category(categories, used, path)
-    listed = {c["id"] for c in categories} or {n for n in used if isinstance(n, int)}
+    listed = {c["id"] for c in categories} or {n for n in used if isinstance(n, int | float)}
     if unlisted := used - listed - {None}:
         raise LiftjaxError(
             f"{path}: some boxes have the category_id {min(map(repr, unlisted))}, which no "
@@ -124,13 +122,19 @@ def _check_entries(entries: list, path: Path) -> None:
                 raise LiftjaxError(f"{path}: entry {number}: {key} is neither number nor name.")
     scored = sum("score" in entry for entry in entries)
     if 0 < scored < len(entries):
-        raise LiftjaxError(f"{path}: some boxes have a score and some none; give all one.")
+        raise LiftjaxError(
+            f"{path}: some boxes have a score and others have none; give a score to all or to none."
+        )
     crowds = [entry.get("iscrowd") for entry in entries]
+    if any(crowd not in (None, 0, 1) for crowd in crowds):
+        raise LiftjaxError(f"{path}: iscrowd of a box is neither 0 nor 1; correct it.")
     if 0 in crowds and None in crowds:
-        raise LiftjaxError(f"{path}: some boxes have iscrowd 0 and some none; give all one.")
+        raise LiftjaxError(
+            f"{path}: some boxes have iscrowd 0 and others have none; give iscrowd to all."
+        )
     if len({type(entry["image_id"]) for entry in entries}) > 1:
         raise LiftjaxError(
-            f"{path}: some image_id are numbers and some names; give all the one or the other."
+            f"{path}: some image_id are numbers and others are names; use only one of the two."
         )
 
 

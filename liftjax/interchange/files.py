@@ -188,7 +188,8 @@ def _with_arrays(tree: Any) -> Any:
 def _read_pickled(path: Path) -> WeightFile:
     """Reads until nothing is unknown; each failure names one more class to stand in for."""
     torch = _import_torch(path)
-    if zipfile.is_zipfile(path):
+    is_zip = zipfile.is_zipfile(path)
+    if is_zip:
         _check_checksums(path)
     placeholders: dict[str, type] = {}
     for _ in range(_MOST_PLACEHOLDERS):
@@ -196,9 +197,7 @@ def _read_pickled(path: Path) -> WeightFile:
         try:
             with warnings.catch_warnings(), torch.serialization.safe_globals(stand_ins):
                 warnings.simplefilter("ignore")
-                tree = torch.load(
-                    path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
-                )
+                tree = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
         except pickle.UnpicklingError as error:
             name, kind = _unknown(path, str(error))
             if placeholders.get(name, _Placeholder).__base__ is kind:
@@ -216,7 +215,7 @@ def _read_pickled(path: Path) -> WeightFile:
 
 
 def _check_checksums(path: Path) -> None:
-    """Raises if a part of the file is not as it was written; PyTorch does not look."""
+    """Raises if a part of the file does not match its checksum, which PyTorch does not check."""
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
@@ -243,7 +242,7 @@ def _unknown(path: Path, message: str) -> tuple[str, type]:
     if found := re.search(r"GLOBAL (\S+) was not an allowed global", message):
         name = found[1] if "." in found[1] else f"builtins.{found[1]}"
         if not name.isprintable():
-            raise LiftjaxError(_unreadable(path, "an object whose name is no text"))
+            raise LiftjaxError(_unreadable(path, "an object whose name is not text"))
         return name, _Placeholder
     if found := re.search(r"Can only SETITEMS? .*got <class '([^']+)'>", message, re.DOTALL):
         return found[1], _PlaceholderDict

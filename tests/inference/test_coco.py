@@ -34,6 +34,27 @@ def test_detections(tmp_path):
     assert found.files == {}
 
 
+def test_whole_floats_and_nulls_are_read(tmp_path):
+    """Some programs know no whole numbers, or write a missing value as null."""
+    content = [entry(3, category_id=1.0, iscrowd=None), entry(5, category_id=None, iscrowd=None)]
+    assert coco.read(write(tmp_path, content)).ids == [3, 5]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([entry(3, score=0.5), entry(5)], "some boxes have a score and others have none"),
+        ([entry(3, iscrowd=0), entry(5)], "some boxes have iscrowd 0 and others have none"),
+        ([entry(3, iscrowd="no")], "iscrowd of a box is neither 0 nor 1"),
+        ([entry(3), entry("a.jpg")], "some image_id are numbers and others are names"),
+        ([entry(3, category_id="1")], "the category_id '1', which no"),
+    ],
+)
+def test_what_some_boxes_say_in_another_way_is_refused(tmp_path, content, message):
+    with pytest.raises(LiftjaxError, match=message):
+        coco.read(write(tmp_path, content))
+
+
 def test_annotations(tmp_path):
     content = {
         "images": [{"id": 7, "file_name": "a.jpg"}, {"id": 8, "file_name": "b.jpg"}],

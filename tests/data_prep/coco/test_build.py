@@ -425,11 +425,31 @@ def no_object(root):
     return Problem("malformed annotation", TRAIN, None, "annotation None: no number")
 
 
+def text_for_a_crowd(root):
+    edit_person(root, 412, iscrowd="no")
+    detail = "annotation 412: iscrowd is neither 0 nor 1"
+    return Problem("malformed annotation", TRAIN, 1007, detail)
+
+
+def no_crowd_said(root):
+    """A remark; null counts as missing, and the person is kept."""
+    edit_person(root, 77, iscrowd=None)
+    detail = "1 have none though others do; they are taken for single persons"
+    return Problem("annotations without iscrowd", TRAIN, None, detail, 0)
+
+
 FAULTS = [
     no_picture, cut_picture, black_picture, turned_picture, short_keypoints, words_for_keypoints,
     no_keypoints, no_box, nan_joint, nan_box, tiny_box, unknown_image, unnumbered, no_object,
-    unknown_flag, too_large_a_number, number_of_two_pictures,
+    unknown_flag, too_large_a_number, number_of_two_pictures, text_for_a_crowd,
 ]  # fmt: skip
+
+
+def test_people_without_iscrowd_are_told_and_kept(source):
+    expected = no_crowd_said(source)
+    made = items(source, splits=["train"])
+    assert expected in made
+    assert [i.trial for i in made if isinstance(i, Record)] == [398, 77, 412]
 
 
 @pytest.mark.parametrize("spoil", FAULTS)

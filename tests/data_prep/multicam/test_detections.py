@@ -87,9 +87,7 @@ def test_a_person_without_joints_is_nobody(tmp_path):
     file.write_text(json.dumps({"people": [{"pose_keypoints_2d": []}, {}, *people]}))
     read = read_detections(source)
     np.testing.assert_allclose(read.people[2][:, :, :2], points[2:3], atol=1e-9)
-    assert [(p.kind, p.detail) for p in read.problems] == [
-        ("people without joints", "2, passed over")
-    ]
+    assert [(p.kind, p.detail) for p in read.problems] == [("people without joints", "2, left out")]
 
 
 @pytest.mark.parametrize(
