@@ -188,9 +188,7 @@ def _with_arrays(tree: Any) -> Any:
 def _read_pickled(path: Path) -> WeightFile:
     """Reads until nothing is unknown; each failure names one more class to stand in for."""
     torch = _import_torch(path)
-    is_zip = zipfile.is_zipfile(path)
-    if is_zip:
-        _check_checksums(path)
+    is_zip = _is_sound_zip(path)
     placeholders: dict[str, type] = {}
     for _ in range(_MOST_PLACEHOLDERS):
         stand_ins = _NUMPY + [(placeholder, name) for name, placeholder in placeholders.items()]
@@ -214,9 +212,14 @@ def _read_pickled(path: Path) -> WeightFile:
     raise LiftjaxError(_unreadable(path, "too many foreign objects"))
 
 
-def _check_checksums(path: Path) -> None:
-    """Raises if a part of the file does not match its checksum, which PyTorch does not check."""
+def _is_sound_zip(path: Path) -> bool:
+    """Whether the file is a zip archive; raises if a part of it does not match its checksum.
+
+    PyTorch checks no checksum.
+    """
     try:
+        if not zipfile.is_zipfile(path):
+            return False
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
     except (
@@ -225,6 +228,7 @@ def _check_checksums(path: Path) -> None:
         damaged = first_line(error)
     if damaged:
         raise LiftjaxError(f"{path} is damaged or cut short ({damaged}): download it again.")
+    return True
 
 
 def _placeholder(name: str, kind: type) -> type:

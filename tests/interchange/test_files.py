@@ -172,6 +172,14 @@ def test_a_file_that_is_cut_short(tmp_path, legacy, kept):
     assert "\n" not in str(error.value)
 
 
+def test_a_zip_file_that_claims_to_have_further_parts(tmp_path):
+    content = whole(tmp_path, legacy=False)
+    assert content.count(b"PK\x06\x07\0") == 1  # where the number of this part stands
+    (tmp_path / "part.pth").write_bytes(content.replace(b"PK\x06\x07\0", b"PK\x06\x07\1"))
+    with pytest.raises(LiftjaxError, match=r"part\.pth is damaged or cut short"):
+        files.read(tmp_path / "part.pth")
+
+
 def test_paths_that_are_no_file(tmp_path):
     with pytest.raises(LiftjaxError, match="is a directory"):
         files.read(tmp_path)
