@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 
 LAYERS = [
     {"errors", "names", "numbers", "tables"},
-    {"hosts"},
+    {"hosts", "writing"},
     {"skeletons"},
     {"geometry", "ops"},
     {"nn"},

@@ -4,7 +4,7 @@ import json
 
 from etils import epath
 
-from liftjax.training.run_directory import write_whole
+from liftjax.writing import write_text
 
 
 def report(results: dict, text: str, out: str | None) -> dict:
@@ -19,4 +19,4 @@ def write(results: dict, out: str | None) -> None:
     if out:
         path = epath.Path(out)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, json.dumps(results, indent=2))
+        write_text(path, json.dumps(results, indent=2))

@@ -1,16 +1,18 @@
-"""Arrays and plain containers out of .npz files whose members are pickled, without running them.
+"""Arrays and plain containers out of pickles and .npz files, without running what they carry.
 
 A pickle may call any function that it names. Here the names that NumPy's arrays need stand for
 parts of this file, which build arrays of numbers and text from bytes; any other name is refused
 before it is looked up. (See "Restricting Globals" in the documentation of `pickle`.)
 """
 
+import contextlib
 import pickle
 import re
 import struct
 import tokenize
 import zipfile
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -28,10 +30,22 @@ def read_archive(path) -> dict[str, Any]:
     Raises:
       LiftjaxError: no such file, a damaged one, or one that wants to call something; says what.
     """
+    with _named(path, "no .npz file"), zipfile.ZipFile(path) as archive:
+        members = [n for n in archive.namelist() if n.endswith(".npy")]
+        return {name.removesuffix(".npy"): _member(archive, name) for name in members}
+
+
+def read_pickle(path) -> Any:
+    """What a pickle file holds, as for :func:`read_archive`."""
+    with _named(path, "no pickle"), open(path, "rb") as stream:
+        return _unpickled(stream)
+
+
+@contextlib.contextmanager
+def _named(path, otherwise: str) -> Iterator[None]:
+    """Turns what goes wrong with a file into a LiftjaxError that names it."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            members = [n for n in archive.namelist() if n.endswith(".npy")]
-            return {name.removesuffix(".npy"): _member(archive, name) for name in members}
+        yield
     except FileNotFoundError:
         raise LiftjaxError(f"There is no file {path}.") from None
     except _Refused as refused:
@@ -41,9 +55,7 @@ def read_archive(path) -> dict[str, Any]:
         ) from None
     except _DAMAGE as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise LiftjaxError(
-            f"{path} is no .npz file or damaged ({reason}); copy it again."
-        ) from None
+        raise LiftjaxError(f"{path} is {otherwise} or damaged ({reason}); copy it again.") from None
 
 
 _DAMAGE = (
@@ -63,8 +75,7 @@ def _member(archive: zipfile.ZipFile, name: str) -> Any:
         header = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
         dtype = header[version[0]](stream)[2]
         if dtype.hasobject:
-            value = _single(_plain(_Unpickler(stream, encoding="latin1").load()))
-            return _to_the_end(stream, value)
+            return _to_the_end(stream, _single(_unpickled(stream)))
     with archive.open(name) as stream:
         return _to_the_end(stream, np.lib.format.read_array(stream, allow_pickle=False))
 
@@ -160,6 +171,10 @@ class _Unpickler(pickle.Unpickler):
         if (module, name) not in _STAND_INS:
             raise _Refused(f"{module}.{name}")
         return _STAND_INS[module, name]
+
+
+def _unpickled(stream) -> Any:
+    return _plain(_Unpickler(stream, encoding="latin1").load())
 
 
 def _plain(value: Any) -> Any:

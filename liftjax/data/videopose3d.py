@@ -13,11 +13,9 @@ are: what is beyond the 3D has no use.
 """
 
 import io
-import os
 import pickle
 import zipfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +23,7 @@ import numpy as np
 from liftjax.data.archive import read_archive
 from liftjax.errors import LiftjaxError
 from liftjax.skeletons import Skeleton, get_skeleton
+from liftjax.writing import whole_file
 
 CAMERAS = ("54138969", "55011271", "58860488", "60457274")
 LAYOUTS = {"h36m": "human36m", "coco": "coco", "mpii": "mpii"}
@@ -77,18 +76,12 @@ def write_keypoints(path, positions: Keypoints, skeleton: str) -> None:
         "num_joints": joint_set.num_joints,
         "keypoints_symmetry": [list(side) for side in sides(joint_set)],
     }
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name, value in (("positions_2d", positions), ("metadata", metadata)):
-                # The same numbers make the same file: no time of writing in it.
-                info = zipfile.ZipInfo(f"{name}.npy")
-                info.compress_type = zipfile.ZIP_DEFLATED
-                archive.writestr(info, _object_npy(value))
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_file(path) as partial, zipfile.ZipFile(partial, "w") as archive:
+        for name, value in (("positions_2d", positions), ("metadata", metadata)):
+            # The same numbers make the same file: no time of writing in it.
+            info = zipfile.ZipInfo(f"{name}.npy")
+            info.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(info, _object_npy(value))
 
 
 def sides(skeleton: Skeleton) -> tuple[tuple[int, ...], tuple[int, ...]]:

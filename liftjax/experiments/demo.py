@@ -27,7 +27,8 @@ from liftjax.recipes import load_recipe, set_value
 from liftjax.tables import text_table
 from liftjax.training import run as training
 from liftjax.training.checkpoints import load_lifters, load_model
-from liftjax.training.run_directory import read_json, write_whole
+from liftjax.training.run_directory import read_json
+from liftjax.writing import write_text
 
 METHODS = {"ft2d": (), "single": ("simple_baseline",), "multi": tuple(LIFTERS)}
 RECIPES = {"ft2d": "ft2d", "single": "single_model", "multi": "multi_model"}
@@ -128,7 +129,7 @@ def _claim(root: epath.Path, settings: dict) -> None:
             "or the same --scale, --seed and --steps."
         )
     root.mkdir(parents=True, exist_ok=True)
-    write_whole(path, json.dumps(settings, indent=2))
+    write_text(path, json.dumps(settings, indent=2))
 
 
 def _synthetic_data(stage: Stage) -> None:

@@ -12,6 +12,7 @@ from liftjax.errors import LiftjaxError
 from liftjax.interchange.writing import local_path
 from liftjax.training.checkpoints import FOLDER, Checkpoints, read_meta
 from liftjax.training.state import flat_arrays
+from liftjax.writing import could_not_write
 
 _ORIGIN = "origin"  # in the meta of what this file wrote, and in no training run's
 
@@ -52,9 +53,7 @@ def write(
             shutil.rmtree(target)
         partial.rename(target)
     except OSError as error:
-        raise LiftjaxError(
-            f"Could not write {target}: {error.strerror or error}; choose another --out."
-        ) from error
+        raise could_not_write(target, error) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return target

@@ -4,15 +4,14 @@ They belong to the training data, so no state_dict has them, and without them th
 mean nothing.
 """
 
-import codecs
 import json
-import pickle
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from flax import nnx
 
+from liftjax.data.archive import read_archive, read_pickle
 from liftjax.errors import LiftjaxError, first_line
 
 UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001}  # metres
@@ -92,48 +91,20 @@ def _numbers(value: Any, name: str, where: str) -> np.ndarray:
 
 
 def _arrays(path: Path) -> Any:
-    readers = {".npz": _read_npz, ".json": _read_json, ".pkl": _read_pickle}
+    readers = {".npz": read_archive, ".json": _read_json, ".pkl": read_pickle}
     if path.suffix not in readers:
-        raise LiftjaxError(f"{path} is no statistics file; it may be .npz, .json or .pkl.")
-    try:
-        arrays = readers[path.suffix](path)
-    except Exception as error:  # each format has its own kinds of damage
-        raise LiftjaxError(f"{path} cannot be read: {first_line(error)}") from error
+        raise LiftjaxError(f"{path} is not a statistics file; it may be .npz, .json or .pkl.")
+    arrays = readers[path.suffix](path)
     if not hasattr(arrays, "keys"):
         raise LiftjaxError(f"{path} holds no named arrays.")
     return arrays
 
 
-def _read_npz(path: Path) -> dict:
-    # Opened here: np.load leaves a damaged file open.
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
-
-
-def _read_json(path: Path) -> dict:
-    return json.loads(path.read_text())
-
-
-def _read_pickle(path: Path) -> dict:
-    with path.open("rb") as file:
-        return _NumPyUnpickler(file).load()
-
-
-class _NumPyUnpickler(pickle.Unpickler):
-    """Reads arrays and nothing else: a pickle can only use what `find_class` hands it."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        known = {
-            "ndarray": np.ndarray,
-            "dtype": np.dtype,
-            "_reconstruct": np.zeros(0).__reduce__()[0],
-            "_frombuffer": np.zeros(0).__reduce_ex__(5)[0],
-        }
-        if module.split(".")[0] == "numpy" and name in known:
-            return known[name]
-        if (module, name) == ("_codecs", "encode"):  # of bytes, in protocols before 3
-            return codecs.encode
-        raise LiftjaxError(f"it holds {module}.{name}, which is not read; arrays alone are")
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise LiftjaxError(f"{path} cannot be read: {first_line(error)}") from error
 
 
 def _of_dataset(path: Path, num_joints: int, skeleton: str | None) -> Statistics:

@@ -1,11 +1,11 @@
 """New files, whole or not at all."""
 
 import contextlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from liftjax.errors import LiftjaxError
+from liftjax.writing import output_file
 
 
 def local_path(out: str | Path) -> Path:
@@ -25,21 +25,8 @@ def new_files(*targets: Path) -> Iterator[list[Path]]:
     for target in targets:
         if target.exists():
             raise LiftjaxError(f"{target} exists and is not overwritten; choose another --out.")
-    partials = [target.with_name(f".{target.name}.partial") for target in targets]
-    try:
-        for target in targets:
-            target.parent.mkdir(parents=True, exist_ok=True)
-        yield partials
-        for partial, target in zip(partials, targets, strict=True):
-            os.replace(partial, target)
-    except OSError as error:
-        raise LiftjaxError(
-            f"Could not write {targets[0]}: {error.strerror or error}; choose another --out."
-        ) from error
-    finally:
-        for partial in partials:
-            with contextlib.suppress(OSError):  # the first error is the one to hear of
-                partial.unlink()
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(output_file(target)) for target in targets]
 
 
 def beside(out: Path, ending: str) -> Path:

@@ -6,7 +6,8 @@ Legend: B batch, K joints, H x W heatmap, X and Y bins of SimCC vectors.
 import jax
 import jax.numpy as jnp
 
-from liftjax.losses.reductions import check_same, raised, sample_mean
+from liftjax.losses.reductions import check_same, sample_mean
+from liftjax.ops.widening import at_least_float32
 
 
 def heatmap_loss_per_joint(
@@ -23,8 +24,12 @@ def heatmap_loss_per_joint(
     check_same(heat_BHWK.shape, target_BHWK.shape, "heatmaps", "targets")
     B, _, _, K = heat_BHWK.shape
     check_same(weight_BK.shape, (B, K), "weights", "joints")
-    difference_BHWK = raised(heat_BHWK) - raised(target_BHWK)
-    return 0.5 * jnp.square(raised(weight_BK)) * jnp.square(difference_BHWK).mean(axis=(1, 2))
+    difference_BHWK = at_least_float32(heat_BHWK) - at_least_float32(target_BHWK)
+    return (
+        0.5
+        * jnp.square(at_least_float32(weight_BK))
+        * jnp.square(difference_BHWK).mean(axis=(1, 2))
+    )
 
 
 def heatmap_loss(
@@ -88,6 +93,6 @@ def simcc_loss(
 
 def softmax_divergence(logits: jax.Array, target: jax.Array, beta: float | jax.Array) -> jax.Array:
     """Each bin's term of KL(softmax(beta target) || softmax(beta logits)): (..., bins)."""
-    log_p = jax.nn.log_softmax(beta * raised(logits), axis=-1)
-    log_q = jax.nn.log_softmax(beta * raised(target), axis=-1)
+    log_p = jax.nn.log_softmax(beta * at_least_float32(logits), axis=-1)
+    log_q = jax.nn.log_softmax(beta * at_least_float32(target), axis=-1)
     return jnp.exp(log_q) * (log_q - log_p)

@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from liftjax.losses.detection import softmax_divergence
-from liftjax.losses.reductions import check_same, raised, sample_mean, weighted_mean
+from liftjax.losses.reductions import check_same, sample_mean, weighted_mean
+from liftjax.ops.widening import at_least_float32
 
 
 def feature_loss(
@@ -27,7 +28,9 @@ def feature_loss(
       sample_weight_B: weights of the samples.
     """
     check_same(student_BHWC.shape, teacher_BHWC.shape, "student's features", "teacher's")
-    difference = raised(student_BHWC) - jax.lax.stop_gradient(raised(teacher_BHWC))
+    difference = at_least_float32(student_BHWC) - jax.lax.stop_gradient(
+        at_least_float32(teacher_BHWC)
+    )
     per_sample_B = jnp.square(difference).sum(axis=(1, 2, 3))
     if sample_weight_B is None:
         return per_sample_B.mean()

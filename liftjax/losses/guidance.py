@@ -18,7 +18,8 @@ from liftjax.losses.lifting import (
     lifting_loss_z,
     per_joint_lifting_error,
 )
-from liftjax.losses.reductions import check_same, product, raised, sample_mean
+from liftjax.losses.reductions import check_same, product, sample_mean
+from liftjax.ops.widening import at_least_float32
 
 
 class LossWeights(NamedTuple):
@@ -97,7 +98,9 @@ def ohklm_loss(
     if not 0 < top_k <= loss_2d_BK.shape[1]:
         raise ValueError(f"top_k is {top_k}, but poses have {loss_2d_BK.shape[1]} joints.")
     _, hardest_Bk = jax.lax.top_k(jax.lax.stop_gradient(lifting_error_BK), top_k)
-    return sample_mean(jnp.take_along_axis(raised(loss_2d_BK), hardest_Bk, 1), sample_weight_B)
+    return sample_mean(
+        jnp.take_along_axis(at_least_float32(loss_2d_BK), hardest_Bk, 1), sample_weight_B
+    )
 
 
 def guided_loss_terms(
@@ -146,7 +149,7 @@ def guided_loss_terms(
 
     ohklm_M, xy_M, z_M, mse_M = jax.vmap(lifter_terms)(poses_MBK3)
     terms = LossTerms(
-        loss_2d=sample_mean(raised(loss_2d_BK), sample_weight_B),
+        loss_2d=sample_mean(at_least_float32(loss_2d_BK), sample_weight_B),
         ohklm=(lifter_weights_M * ohklm_M).sum(),
         xy=(lifter_weights_M * xy_M).sum(),
         z=(lifter_weights_M * z_M).sum(),

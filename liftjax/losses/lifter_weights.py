@@ -6,7 +6,7 @@ Legend: M lifters. The weights carry no gradient.
 import jax
 import jax.numpy as jnp
 
-from liftjax.losses.reductions import raised
+from liftjax.ops.widening import at_least_float32
 
 
 def initial_dwa_history(num_lifters: int) -> jax.Array:
@@ -37,7 +37,7 @@ def dwa_weights(history_2M: jax.Array, temperature: float = 2.0) -> jax.Array:
       history_2M: 3D losses of the lifters at steps t-2 (row 0) and t-1 (row 1).
       temperature: the larger, the more alike the weights.
     """
-    older_M, newer_M = jax.lax.stop_gradient(raised(history_2M))
+    older_M, newer_M = jax.lax.stop_gradient(at_least_float32(history_2M))
     usable_M = (older_M > 0) & jnp.isfinite(older_M) & jnp.isfinite(newer_M)
     ratio_M = jnp.where(usable_M, newer_M / jnp.where(usable_M, older_M, 1), 1)
     return jax.nn.softmax(ratio_M / temperature)

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from liftjax.losses.reductions import check_same, mean_square, raised
+from liftjax.losses.reductions import check_same, mean_square
+from liftjax.ops.widening import at_least_float32
 
 
 def per_joint_lifting_error(pred_m: jax.Array, true_m: jax.Array) -> jax.Array:
@@ -17,7 +18,7 @@ def per_joint_lifting_error(pred_m: jax.Array, true_m: jax.Array) -> jax.Array:
       pred_m, true_m: poses (..., K, 3) in metres.
     """
     check_same(pred_m.shape, true_m.shape, "predicted poses", "true poses")
-    return jnp.square(raised(pred_m) - raised(true_m)).mean(axis=-1)
+    return jnp.square(at_least_float32(pred_m) - at_least_float32(true_m)).mean(axis=-1)
 
 
 def lifting_loss(
@@ -75,4 +76,4 @@ def global_loss(
       poses_MBK3: of the lifters, metres. true_BK3: metres.
       weight_BK: joint weights, None for all alike.
     """
-    return mean_square(raised(poses_MBK3).mean(axis=0), true_BK3, weight_BK)
+    return mean_square(at_least_float32(poses_MBK3).mean(axis=0), true_BK3, weight_BK)

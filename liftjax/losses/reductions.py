@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from liftjax.ops.widening import at_least_float32
+
 
 def check_same(shape: tuple, expected: tuple, what: str, than: str) -> None:
     """Raises a ValueError that names both shapes where they differ."""
@@ -10,21 +12,16 @@ def check_same(shape: tuple, expected: tuple, what: str, than: str) -> None:
         raise ValueError(f"The {what} have shape {shape}, the {than} {expected}.")
 
 
-def raised(array: jax.Array) -> jax.Array:
-    """As float32 where it is narrower."""
-    return array.astype(jnp.promote_types(array.dtype, jnp.float32))
-
-
 def product(a: jax.Array | None, b: jax.Array | None) -> jax.Array | None:
     """a * b, where None stands for ones."""
     if a is None or b is None:
         return b if a is None else a
-    return raised(a) * raised(b)
+    return at_least_float32(a) * at_least_float32(b)
 
 
 def weighted_mean(values: jax.Array, weights: jax.Array) -> jax.Array:
     """sum(w v) / sum(w); 0 without any weight. Values under zero weight may be NaN."""
-    weights = raised(weights)
+    weights = at_least_float32(weights)
     total = weights.sum()
     kept = jnp.where(weights > 0, values, 0)
     return jnp.where(total > 0, (weights * kept).sum() / jnp.where(total > 0, total, 1), 0)
@@ -43,7 +40,7 @@ def mean_square(
 ) -> jax.Array:
     """Mean of (a - b)^2 over everything, joints weighted."""
     check_same(a_BKC.shape, b_BKC.shape, "predicted poses", "true poses")
-    difference = raised(a_BKC) - raised(b_BKC)
+    difference = at_least_float32(a_BKC) - at_least_float32(b_BKC)
     if weight_BK is None:
         return jnp.square(difference).mean()
     check_same(weight_BK.shape, a_BKC.shape[:2], "weights", "joints")

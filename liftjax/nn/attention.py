@@ -6,6 +6,7 @@ from flax import nnx
 
 from liftjax.errors import LiftjaxError
 from liftjax.nn.layers import Dropout, Linear
+from liftjax.ops.widening import at_least_float32
 
 
 class Attention(nnx.Module):
@@ -40,8 +41,8 @@ class Attention(nnx.Module):
         qkv = self.qkv(x).reshape(batch, tokens, 3, self.num_heads, width)
         query, key, value = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
         logits = jnp.einsum("bnhc,bmhc->bhnm", query, key) * width**-0.5
-        wide = logits.astype(jnp.promote_types(x.dtype, jnp.float32))
-        weights = self.attention_dropout(jax.nn.softmax(wide, axis=-1), rngs).astype(x.dtype)
+        weights = jax.nn.softmax(at_least_float32(logits), axis=-1)
+        weights = self.attention_dropout(weights, rngs).astype(x.dtype)
         return jnp.einsum("bhnm,bmhc->bnhc", weights, value).reshape(x.shape)
 
     def _value(self, x: jax.Array) -> jax.Array:

@@ -10,8 +10,8 @@ import numpy as np
 from etils import epath
 
 from liftjax.errors import LiftjaxError
-from liftjax.training.run_directory import write_whole
 from liftjax.training.task import Metrics
+from liftjax.writing import write_text
 
 
 class Bad(NamedTuple):
@@ -123,7 +123,7 @@ class Log:
         columns = list(dict.fromkeys(key for row in self._rows.values() for key in row))
         lines = [",".join(columns)]
         lines += [",".join(str(row.get(c, "")) for c in columns) for row in self._rows.values()]
-        write_whole(self._path, "\n".join(lines))
+        write_text(self._path, "\n".join(lines))
         for key, value in values.items():
             self._events.add_scalar(key, value, step)
 

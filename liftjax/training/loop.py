@@ -22,10 +22,11 @@ from liftjax.training import inputs
 from liftjax.training.checkpoints import Checkpoints
 from liftjax.training.log import Bad, Log, Window, summary
 from liftjax.training.preemption import Preemption
-from liftjax.training.run_directory import record_start, write_whole
+from liftjax.training.run_directory import record_start
 from liftjax.training.scores import Scores
 from liftjax.training.task import Metrics, Task, model_arrays
 from liftjax.training.validation import Validation
+from liftjax.writing import write_text
 
 _NAMES_SHOWN = 3  # samples of a bad batch in the message; the file has them all
 
@@ -230,7 +231,7 @@ class _Run:
         if hosts.is_first():
             terms = {key: str(value) for key, value in bad.terms.items()}
             document = {"step": bad.step, "terms": terms, "samples": samples}
-            write_whole(path, json.dumps(document, indent=2))
+            write_text(path, json.dumps(document, indent=2))
         more = len(samples) - _NAMES_SHOWN
         shown = ", ".join(samples[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
         newest = self.checkpoints.latest()

@@ -17,6 +17,7 @@ from etils import epath
 
 import liftjax
 from liftjax.errors import LiftjaxError, first_line
+from liftjax.writing import write_text
 
 _PACKAGES = (
     "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy",
@@ -34,7 +35,7 @@ def record_start(workdir: epath.Path, recipe: dict, step: int, changes: Sequence
       step: the step that the run goes on from.
       changes: sentences that say what has changed in the data and networks that the run reads.
     """
-    write_whole(workdir / "config.json", json.dumps(recipe, indent=2))
+    write_text(workdir / "config.json", json.dumps(recipe, indent=2))
     path = workdir / "versions.json"
     earlier = read_json(path).get("starts", [])
     now, source = versions(), source_revision()
@@ -43,11 +44,11 @@ def record_start(workdir: epath.Path, recipe: dict, step: int, changes: Sequence
     start |= {key: now[key] for key in ("machine", "devices", "processes")} | source
     start |= {"changes": list(changes)} if changes else {}
     document = now | source | {"seed": recipe.get("seed"), "starts": [*earlier, start]}
-    write_whole(path, json.dumps(document, indent=2))
+    write_text(path, json.dumps(document, indent=2))
 
 
 def read_json(path: epath.Path) -> dict:
-    """The object in a JSON file that :func:`write_whole` has written; {} where there is none.
+    """The object in a JSON file of a run; {} where there is none.
 
     Raises:
       LiftjaxError: somebody has changed it to something else.
@@ -93,10 +94,3 @@ def source_revision(root: Path | None = None) -> dict[str, Any]:
 def _git(root: Path, *arguments: str) -> str:
     command = ["git", "-C", str(root), *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-
-
-def write_whole(path: epath.Path, text: str) -> None:
-    """Writes a file so that a reader, or a restart, finds the old text or the new one."""
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(text + "\n")
-    partial.replace(path)

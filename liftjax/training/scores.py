@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from etils import epath
 
 from liftjax import hosts
-from liftjax.training.run_directory import read_json, write_whole
+from liftjax.training.run_directory import read_json
+from liftjax.writing import write_text
 
 
 class Scores:
@@ -35,7 +36,7 @@ class Scores:
         self.steps[step] = score if math.isfinite(score) else None
         if hosts.is_first():
             document = {"title": self.title, "steps": self.steps}
-            write_whole(self.path, json.dumps(document, indent=2))
+            write_text(self.path, json.dumps(document, indent=2))
 
     def best(self, among: Iterable[int]) -> int | None:
         """The step of the lowest score, the earlier of equal ones; None where none has a score."""

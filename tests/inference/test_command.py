@@ -12,8 +12,8 @@ import pytest
 import liftjax
 from liftjax.cli import main
 from liftjax.inference import command
-from liftjax.inference.outputs.files import whole_file
 from liftjax.inference.video_file import VideoWriter
+from liftjax.writing import output_file
 from tests.inference import networks
 
 WIDTH, HEIGHT, FPS = 96, 72, 25
@@ -207,7 +207,7 @@ def test_a_wrong_checkpoint_gets_one_line(runs, video, tmp_path, capsys):
 
 def test_told_to_end_it_leaves_what_is_whole(runs, video, tmp_path, monkeypatch):
     def interrupted(result, stem):
-        with whole_file(stem.with_suffix(".html")) as partial:
+        with output_file(stem.with_suffix(".html")) as partial:
             partial.write_text("<html>")
             os.kill(os.getpid(), signal.SIGTERM)
 

@@ -128,7 +128,7 @@ def test_a_kill_at_any_change_of_the_run_directory_changes_no_bit(
         train(tmp_path / "run")
     print(f"{len(found.copies)} states before {len(found.changes)} changes")
     seen = " ".join(found.changes)
-    for what in ("2.orbax-checkpoint-tmp", "scores.json.partial", "metrics.csv.partial", "2 "):
+    for what in ("2.orbax-checkpoint-tmp", ".scores.partial.json", ".metrics.partial.csv", "2 "):
         assert f"os.rename {what}" in seen
     assert len(found.copies) > 40
     for run in found.copies[::every]:

@@ -26,7 +26,8 @@ from liftjax.lifters.spec import Lifter
 from liftjax.prediction import lift, lift_dataset, predict_2d, sliding_form
 from liftjax.training import run as training
 from liftjax.training.checkpoints import FOLDER, load_lifters, load_model, whole_steps
-from liftjax.training.run_directory import read_json, write_whole
+from liftjax.training.run_directory import read_json
+from liftjax.writing import write_text
 
 _DONE = "done.json"
 _PATIENCE = 5.0  # seconds between looks at what other processes do
@@ -118,7 +119,7 @@ class Workdir:
         # What an earlier start took is not known, but how many steps it did.
         share = 1 - first / run.steps
         seconds = round((time.perf_counter() - begun) / share, 1) if share > 0 else None
-        write_whole(place / _DONE, json.dumps({"title": run.title, "seconds": seconds}))
+        write_text(place / _DONE, json.dumps({"title": run.title, "seconds": seconds}))
 
     def _measure(self, run: Run) -> None:
         dataset, path = self.test(run.source), self._outcome(run)

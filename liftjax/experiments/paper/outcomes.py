@@ -6,7 +6,6 @@ millimetres.
 
 import dataclasses
 import functools
-import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 
 from liftjax import metrics
 from liftjax.errors import LiftjaxError, unknown_name
+from liftjax.writing import whole_file
 
 _KPTS, _POSE = "kpts_px", "pose_m/"
 _MOMENT = ("subject", "action", "trial", "frame")  # what the cameras of one instant share
@@ -152,15 +152,9 @@ class Outcome:
 
 def save(path, kpts_px_NK2: np.ndarray, poses_m: Mapping[str, np.ndarray]) -> None:
     """Writes keypoints and poses as float32; a reader finds the whole file or none."""
-    path = Path(path)
     arrays = {_KPTS: kpts_px_NK2} | {_POSE + name: pose for name, pose in poses_m.items()}
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with partial.open("wb") as stream:
-            np.savez(stream, **{key: np.asarray(a, np.float32) for key, a in arrays.items()})
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_file(path) as partial, partial.open("wb") as stream:
+        np.savez(stream, **{key: np.asarray(a, np.float32) for key, a in arrays.items()})
 
 
 def load(path, labels: Mapping[str, np.ndarray], skeleton: str) -> Outcome:

@@ -16,10 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-from liftjax.inference.outputs.files import picture_stems, plain_name, whole_file
+from liftjax.inference.outputs.files import picture_stems, plain_name
 from liftjax.inference.outputs.people import chunks, frame_rate, placed, track_spans
 from liftjax.inference.outputs.rig import Rig, build_rig, joint_tree, to_rig_axes, zxy_degrees
 from liftjax.inference.results import Result
+from liftjax.writing import output_file
 
 _MEASURED = 1000  # poses about that bone lengths are the mean of
 _FRAMES_AT_A_TIME = 1024
@@ -70,7 +71,7 @@ def _write_take(result: Result, path: Path, track: int, span, lifter: int) -> bo
     if first is None:
         return False
     rig = build_rig(result.skeleton_3d, np.concatenate(sample))
-    with whole_file(path) as partial, open(partial, "w", encoding="ascii", newline="\n") as file:
+    with output_file(path) as partial, open(partial, "w", encoding="ascii", newline="\n") as file:
         file.write(f"HIERARCHY\n{hierarchy(rig)}MOTION\n")
         file.write(f"Frames: {last - first + 1}\nFrame Time: {1 / frame_rate(result):.10f}\n")
         before = None

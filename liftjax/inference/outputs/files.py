@@ -1,37 +1,10 @@
-"""Files that are written whole or not at all, and what they are called."""
+"""What output files are called."""
 
-import contextlib
-import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from liftjax.errors import LiftjaxError
 from liftjax.names import readable
-
-
-@contextlib.contextmanager
-def whole_file(path: str | os.PathLike) -> Iterator[Path]:
-    """Gives a name beside `path` to write to; what is there in the end takes the place of `path`.
-
-    Whatever goes wrong, a file that was at `path` stays as it was and nothing is left beside it.
-
-    Raises:
-      LiftjaxError: the system refused, as when the disk is full.
-    """
-    path = Path(path)
-    partial = path.with_name(f".{path.stem}.partial{path.suffix}")  # the ending names the format
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield partial
-        os.replace(partial, path)
-    except OSError as error:
-        raise LiftjaxError(
-            f"Could not write {path}: {error.strerror or error}; choose another --out."
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink()
 
 
 def with_ending(stem: Path, ending: str) -> Path:

@@ -41,10 +41,11 @@ from pathlib import Path
 import numpy as np
 
 from liftjax.inference.outputs import people
-from liftjax.inference.outputs.files import whole_file, with_ending
+from liftjax.inference.outputs.files import with_ending
 from liftjax.inference.placing import ASSUMED_FOCAL
 from liftjax.inference.results import Result
 from liftjax.skeletons import Skeleton
+from liftjax.writing import output_file
 
 SCHEMA = "liftjax/poses/1"
 
@@ -54,7 +55,7 @@ _PIXEL_DIGITS, _METRE_DIGITS, _SCORE_DIGITS = 2, 4, 4  # 0.01 px, 0.1 mm
 def write(result: Result, stem: Path) -> list[Path]:
     """Writes STEM.json and returns its path; memory does not grow with the number of frames."""
     path = with_ending(stem, ".json")
-    with whole_file(path) as partial, open(partial, "w", encoding="utf-8", newline="\n") as file:
+    with output_file(path) as partial, open(partial, "w", encoding="utf-8", newline="\n") as file:
         heads = (f"{json.dumps(key)}: {_dumps(value)}" for key, value in header(result).items())
         file.write("{\n" + ",\n".join(heads) + ',\n"frames": [')
         for frame in _frames(result):

@@ -26,9 +26,10 @@ from pathlib import Path
 
 import numpy as np
 
-from liftjax.inference.outputs.files import whole_file, with_ending
+from liftjax.inference.outputs.files import with_ending
 from liftjax.inference.outputs.people import chunks, focal_px
 from liftjax.inference.results import Result
+from liftjax.writing import output_file
 
 # Names in the file, and in the rows.
 _FIELDS = {
@@ -44,7 +45,7 @@ _FIELDS = {
 def write(result: Result, stem: Path) -> list[Path]:
     """Writes STEM.npz and returns its path; memory does not grow with the number of frames."""
     path, rows = with_ending(stem, ".npz"), result.rows
-    with whole_file(path) as partial, zipfile.ZipFile(partial, "w") as archive:
+    with output_file(path) as partial, zipfile.ZipFile(partial, "w") as archive:
         for name, field in _FIELDS.items():
             _write_rows(archive, name, rows, lambda chunk, field=field: chunk[field])
         for index, lifter in enumerate(result.lifters):

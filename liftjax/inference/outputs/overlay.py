@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from liftjax.inference.outputs import colors
-from liftjax.inference.outputs.files import picture_stems, whole_file, with_ending
+from liftjax.inference.outputs.files import picture_stems, with_ending
 from liftjax.inference.outputs.panel import View, dot, draw_panel, fitting_view, line
 from liftjax.inference.outputs.people import (
     evenly,
@@ -19,6 +19,7 @@ from liftjax.inference.outputs.people import (
 from liftjax.inference.results import Frame, Result
 from liftjax.inference.video_file import VideoWriter
 from liftjax.skeletons import Skeleton
+from liftjax.writing import output_file
 
 _LARGEST = 1920  # longer side of a picture as it is drawn
 _SMALLEST = 360  # height below which small pictures are enlarged
@@ -42,7 +43,7 @@ def write(result: Result, stem: Path) -> list[Path]:
         path = stem.with_name(f"{stems[frame.index]}_poses.jpg")
         drawn = draw_frame(frame, result.people(frame.index), result)
         options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
-        with whole_file(path) as partial:
+        with output_file(path) as partial:
             data = cv2.imencode(".jpg", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR), options)[1]
             partial.write_bytes(data.tobytes())
         paths.append(path)

@@ -7,9 +7,10 @@ import cv2
 import numpy as np
 
 from liftjax import skeletons, viewer
-from liftjax.inference.outputs.files import whole_file, with_ending
+from liftjax.inference.outputs.files import with_ending
 from liftjax.inference.outputs.people import frame_rate, largest_first, placed, stand_together
 from liftjax.inference.results import Frame, Result
+from liftjax.writing import output_file
 
 MOST_BYTES = 18_000_000  # of frames, so that a page stays below 20 MB
 _BYTES_A_NUMBER = 7
@@ -27,7 +28,7 @@ def write(result: Result, stem: Path, most_frames: int = 300, width: int = 640) 
       width: of the longer side of the embedded pictures, at most.
     """
     path = with_ending(stem, ".html")
-    with whole_file(path) as partial:
+    with output_file(path) as partial:
         made = document(result, most_frames, width)
         partial.write_text(viewer.page(made, result.source.name), encoding="utf-8")
     return [path]

@@ -19,7 +19,8 @@ from liftjax.experiments.paper.report.moved import moved
 from liftjax.experiments.paper.runs import Run
 from liftjax.experiments.paper.study import DETECTOR_TITLES, Study
 from liftjax.experiments.paper.tabulate import finite, tabulate
-from liftjax.training.run_directory import source_revision, versions, write_whole
+from liftjax.training.run_directory import source_revision, versions
+from liftjax.writing import write_text
 
 Outcomes = Mapping[str, Outcome]
 
@@ -40,7 +41,7 @@ def write(plan: Plan, workdir: Workdir, command: str = "") -> str:
     folder = workdir.root / "report"
     folder.mkdir(parents=True, exist_ok=True)
     report = _without_nan(build(plan, workdir, folder, command))
-    write_whole(folder / "report.json", json.dumps(report, allow_nan=False))
+    write_text(folder / "report.json", json.dumps(report, allow_nan=False))
     formats.write(report, folder)
     page = html.write(report, folder)
     return f"{formats.markdown(report)}\n\nReport: {page}"

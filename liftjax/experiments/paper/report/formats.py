@@ -22,14 +22,14 @@ from liftjax.experiments.paper.report.printed import (
     remarks,
 )
 from liftjax.tables import text_table
-from liftjax.training.run_directory import write_whole
+from liftjax.writing import write_text
 
 
 def write(report: Mapping, folder) -> None:
     """Leaves tables.md, tables.csv and tables.tex in `folder`."""
     folder = epath.Path(folder)
     for name, text in (("md", markdown), ("csv", tidy_csv), ("tex", latex)):
-        write_whole(folder / f"tables.{name}", text(report))
+        write_text(folder / f"tables.{name}", text(report))
 
 
 # Markdown
