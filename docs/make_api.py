@@ -49,7 +49,7 @@ SECTIONS = {
     "liftjax.registry": {"registry": ("Preset",)},
     "liftjax.data.schema": {"data.schema": ("Record",)},
     "liftjax.data.records": {"data.records": ("PoseDataset",)},
-    "liftjax.training.checkpoints": {"training.checkpoints": ("load_model", "find_checkpoint")},
+    "liftjax.runtime.checkpoints": {"training.checkpoints": ("load_model", "find_checkpoint")},
     "liftjax.prediction": {"prediction": ("predict_2d", "lift", "lift_dataset")},
     "liftjax.evaluation": {"evaluation": ("evaluate", "report")},
 }

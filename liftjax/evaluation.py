@@ -18,8 +18,7 @@ from liftjax.data.schema import known_joints
 from liftjax.errors import LiftjaxError
 from liftjax.hosts import check_same, is_first
 from liftjax.prediction import lift, lift_dataset, predict_2d, sliding_form
-from liftjax.tables import text_table
-from liftjax.training.checkpoints import (
+from liftjax.runtime.checkpoints import (
     BEST,
     LAST,
     find_checkpoint,
@@ -27,8 +26,9 @@ from liftjax.training.checkpoints import (
     load_model,
     read_meta,
 )
-from liftjax.training.replicas import Replicas
-from liftjax.training.scores import Scores
+from liftjax.runtime.replicas import Replicas
+from liftjax.runtime.scores import Scores
+from liftjax.tables import text_table
 
 
 def report(

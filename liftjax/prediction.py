@@ -25,10 +25,9 @@ from liftjax.detectors.spec import HeatmapOutput, SimCCOutput
 from liftjax.errors import unknown_name
 from liftjax.hosts import is_first
 from liftjax.lifters.mirror import mirror_2d, mirror_3d
-from liftjax.training.checkpoints import build_model
-from liftjax.training.lifter_task import offset
-from liftjax.training.replicas import Replicas
-from liftjax.training.state import PureModule
+from liftjax.runtime.checkpoints import build_model
+from liftjax.runtime.replicas import Replicas
+from liftjax.runtime.state import PureModule
 
 PRECISIONS = ("float32", "bfloat16")  # of a detector's activations
 _LIFT_BATCH = 512
@@ -187,7 +186,7 @@ class ClipLifter:
     ):
         self._replicas = replicas or Replicas.create()
         self._taken, self._given = _window_size(lifter, slide)
-        self._offset, self._flip = offset(lifter), flip
+        self._offset, self._flip = lifter.frames_before, flip
         self._size = self._replicas.rounded_up(batch_size or max(1, 4 * _LIFT_BATCH // self._taken))
         self.margin = lifter.spec.receptive_field - 1
         self._joints = lifter.spec.num_joints

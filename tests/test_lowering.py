@@ -18,8 +18,8 @@ from liftjax.nn.blocks import rematerialise
 from liftjax.nn.layers import synchronize
 from liftjax.ops import soft_argmax
 from liftjax.registry import create_detector
-from liftjax.training.replicas import AXIS, Replicas
-from liftjax.training.state import PureModule
+from liftjax.runtime.replicas import AXIS, Replicas
+from liftjax.runtime.state import PureModule
 from tests.lifters.small import SMALL, build
 from tests.slow import one_in, slow
 

@@ -22,9 +22,9 @@ from liftjax.errors import LiftjaxError, unknown_name
 from liftjax.nn.blocks import rematerialise
 from liftjax.nn.layers import synchronize
 from liftjax.registry import create_detector
+from liftjax.runtime.replicas import AXIS, Replicas
+from liftjax.runtime.run_directory import versions
 from liftjax.tables import text_table
-from liftjax.training.replicas import AXIS, Replicas
-from liftjax.training.run_directory import versions
 
 PRECISIONS = ("float32", "bfloat16")
 _MiB = 2**20

@@ -20,9 +20,9 @@ from liftjax.data.prefetch import Prefetch
 from liftjax.data.records import PoseDataset
 from liftjax.errors import LiftjaxError
 from liftjax.registry import create_detector, get_preset
+from liftjax.runtime.replicas import Replicas
+from liftjax.runtime.run_directory import versions
 from liftjax.tables import text_table
-from liftjax.training.replicas import Replicas
-from liftjax.training.run_directory import versions
 
 DEMO_DETECTOR, DEMO_SIZE, DEMO_STORED_HEIGHT = "hrnet_small", (128, 96), 144
 WORKERS = 2

@@ -9,7 +9,7 @@ from flax import nnx
 
 from liftjax import geometry, losses
 from liftjax.registry import create_lifter, list_lifters
-from liftjax.training.state import PureModule
+from liftjax.runtime.state import PureModule
 from liftjax.training.step import Options, initial_guidance, make_step
 from liftjax.training.update import Step, Update
 

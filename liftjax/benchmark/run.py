@@ -24,7 +24,7 @@ from liftjax.benchmark.stages import liftjax_candidates
 from liftjax.benchmark.step_tables import format_results
 from liftjax.errors import LiftjaxError, unknown_name
 from liftjax.registry import create_detector, get_preset, list_lifters
-from liftjax.training.run_directory import source_revision, versions
+from liftjax.runtime.run_directory import source_revision, versions
 
 PRECISIONS = ("float32", "bfloat16")
 PEERS = (*peer.WAYS, "none")

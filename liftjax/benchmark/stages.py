@@ -12,8 +12,8 @@ from flax import nnx
 
 from liftjax.benchmark.problem import training_problem
 from liftjax.benchmark.programs import compile_program
-from liftjax.training.replicas import Replicas
-from liftjax.training.state import PureModule
+from liftjax.runtime.replicas import Replicas
+from liftjax.runtime.state import PureModule
 
 LIFTJAX = "liftjax"
 DECODE, COPY, FORWARD = "decode JPEG and crop (host, one core)", "host to device", "forward"

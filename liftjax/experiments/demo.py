@@ -24,10 +24,10 @@ from liftjax.experiments.small import (
     STORED_SIZE,
 )
 from liftjax.recipes import load_recipe, set_value
+from liftjax.runtime.checkpoints import load_lifters, load_model
+from liftjax.runtime.run_directory import read_json
 from liftjax.tables import text_table
 from liftjax.training import run as training
-from liftjax.training.checkpoints import load_lifters, load_model
-from liftjax.training.run_directory import read_json
 from liftjax.writing import write_text
 
 METHODS = {"ft2d": (), "single": ("simple_baseline",), "multi": tuple(LIFTERS)}

@@ -25,7 +25,7 @@ from liftjax.data.schema import IDENTITY
 from liftjax.data.videopose3d import CAMERAS, LAYOUTS, read_positions_3d, write_keypoints
 from liftjax.errors import LiftjaxError
 from liftjax.prediction import predict_2d
-from liftjax.training.checkpoints import load_model
+from liftjax.runtime.checkpoints import load_model
 
 _BROKEN = {("S11", "Directions")}
 _Views = dict[str, tuple[np.ndarray, np.ndarray]]  # camera -> frames (F,), keypoints (F, K, 2)

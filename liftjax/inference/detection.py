@@ -20,10 +20,10 @@ from liftjax.errors import LiftjaxError, unknown_name
 from liftjax.geometry import invert_affine
 from liftjax.inference.crops import cut_person
 from liftjax.prediction import PRECISIONS, detect
+from liftjax.runtime.checkpoints import load_model
+from liftjax.runtime.replicas import Replicas
+from liftjax.runtime.state import PureModule
 from liftjax.skeletons import Skeleton, get_skeleton
-from liftjax.training.checkpoints import load_model
-from liftjax.training.replicas import Replicas
-from liftjax.training.state import PureModule
 
 _MOST_PICTURES = 64  # wait for a batch, where few have people
 Found = tuple[np.ndarray, np.ndarray]  # keypoints (P, K, 2) in pixels, scores (P, K)

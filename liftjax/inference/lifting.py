@@ -20,8 +20,8 @@ from liftjax.data.windows import Clips
 from liftjax.errors import LiftjaxError
 from liftjax.lifters.spec import Lifter
 from liftjax.prediction import ClipLifter, sliding_form
+from liftjax.runtime.checkpoints import load_model
 from liftjax.skeletons import Skeleton, conversion_matrix, convert, convert_confidence, get_skeleton
-from liftjax.training.checkpoints import load_model
 
 _STRETCH = 4096  # frames lifted at a time: bounds memory, however long the video
 

@@ -10,8 +10,8 @@ from flax import nnx
 
 from liftjax import torch_weights
 from liftjax.nn.variables import Derived, Statistic
-from liftjax.training.checkpoints import build_model
-from liftjax.training.state import dotted, flat_arrays
+from liftjax.runtime.checkpoints import build_model
+from liftjax.runtime.state import dotted, flat_arrays
 
 
 def blank_model(spec: dict, drawn: tuple[str, ...] = ()) -> nnx.Module:

@@ -20,7 +20,7 @@ from liftjax.interchange.programs import Program
 from liftjax.interchange.sidecar import Origin
 from liftjax.interchange.writing import beside, local_path, new_files
 from liftjax.registry import DETECTORS, LIFTERS
-from liftjax.training.checkpoints import build_model, checkpoint_spec, load_model, read_meta
+from liftjax.runtime.checkpoints import build_model, checkpoint_spec, load_model, read_meta
 
 _INSIDE, _BESIDE = WEIGHTS = ("inside", "beside")
 

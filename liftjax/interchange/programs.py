@@ -24,9 +24,8 @@ from liftjax import geometry
 from liftjax.detectors.decoding import Decoding
 from liftjax.detectors.spec import peak_scores
 from liftjax.errors import LiftjaxError, unknown_name
+from liftjax.runtime.state import PureModule
 from liftjax.skeletons import conversion_matrix, convert, get_skeleton
-from liftjax.training.lifter_task import offset
-from liftjax.training.state import PureModule
 
 BATCH = "B"
 HEADS = {"detector": ("keypoints", "maps", "poses", "rtmlib"), "lifter": ("poses",)}
@@ -365,7 +364,7 @@ def _frames(lifter: nnx.Module, taken: int, given: int) -> dict[str, Any]:
         "taken": taken,
         "given": given,
         "receptive_field": spec.receptive_field,
-        "first_given_is_frame": offset(lifter),
+        "first_given_is_frame": lifter.frames_before,
     }
 
 

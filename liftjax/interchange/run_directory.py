@@ -10,8 +10,8 @@ from flax import nnx
 
 from liftjax.errors import LiftjaxError
 from liftjax.interchange.writing import local_path
-from liftjax.training.checkpoints import FOLDER, Checkpoints, read_meta
-from liftjax.training.state import flat_arrays
+from liftjax.runtime.checkpoints import FOLDER, Checkpoints, read_meta
+from liftjax.runtime.state import flat_arrays
 from liftjax.writing import could_not_write
 
 _ORIGIN = "origin"  # in the meta of what this file wrote, and in no training run's

@@ -21,8 +21,8 @@ from liftjax.interchange.blank import blank_model, state_dict_order
 from liftjax.interchange.sidecar import Origin
 from liftjax.interchange.verify import compare_arrays
 from liftjax.interchange.writing import new_files
-from liftjax.training.checkpoints import load_model
-from liftjax.training.state import flat_arrays
+from liftjax.runtime.checkpoints import load_model
+from liftjax.runtime.state import flat_arrays
 
 
 def _state(module: nnx.Module, spec: dict) -> dict[str, np.ndarray]:

@@ -103,6 +103,14 @@ class Lifter(nnx.Module):
     def __init__(self, spec: LifterSpec):
         self.spec = spec
 
+    @property
+    def frames_before(self) -> int:
+        """How many frames of a window stand before the first that it gives a pose for."""
+        if self.spec.frames not in ("sliding", "strided"):
+            return 0
+        field = self.spec.receptive_field
+        return field - 1 if self.causal else field // 2
+
     def embed(self, x_BTK2: jax.Array, train: bool, rngs: nnx.Rngs | None) -> jax.Array:
         """Features (B, T, ...) of coordinates (B, T, K, 2)."""
         raise NotImplementedError

@@ -9,9 +9,9 @@ from ml_collections import ConfigDict
 
 from liftjax.nn.blocks import rematerialise
 from liftjax.nn.layers import synchronize
+from liftjax.runtime.replicas import AXIS, Replicas
+from liftjax.runtime.state import PureModule
 from liftjax.training.optim import make_optimizer, make_schedule
-from liftjax.training.replicas import AXIS, Replicas
-from liftjax.training.state import PureModule
 from liftjax.training.update import Update, ema_rate
 
 

@@ -10,10 +10,10 @@ from liftjax.data.augment import Augment
 from liftjax.data.pipeline import train_batches, train_samples
 from liftjax.data.records import PoseDataset
 from liftjax.errors import LiftjaxError, unknown_name
-from liftjax.training.checkpoints import build_model, load_lifters, load_same_model
+from liftjax.runtime.checkpoints import build_model, load_lifters, load_same_model
+from liftjax.runtime.replicas import Replicas
+from liftjax.runtime.state import PureModule
 from liftjax.training.common import initial_state, make_hyper, make_replicas, make_update, prepare
-from liftjax.training.replicas import Replicas
-from liftjax.training.state import PureModule
 from liftjax.training.step import Options, initial_guidance, make_step
 from liftjax.training.task import Task
 

@@ -22,8 +22,8 @@ import jax.numpy as jnp
 
 from liftjax import losses
 from liftjax.detectors.spec import DetectorSpec
-from liftjax.training.replicas import AXIS
-from liftjax.training.state import Arrays, PureModule
+from liftjax.runtime.replicas import AXIS
+from liftjax.runtime.state import Arrays, PureModule
 from liftjax.training.step import loss_2d_per_joint
 from liftjax.training.update import Backward, Step, Update, make_update_step
 

@@ -9,7 +9,8 @@ from liftjax.data.records import PoseDataset
 from liftjax.detectors.spec import DetectorSpec
 from liftjax.errors import LiftjaxError, unknown_name
 from liftjax.nn.layers import Linear
-from liftjax.training.checkpoints import build_model, load_model
+from liftjax.runtime.checkpoints import build_model, load_model
+from liftjax.runtime.state import PureModule
 from liftjax.training.common import initial_state, make_hyper, make_replicas, make_update
 from liftjax.training.detector_task import (
     loss_weights,
@@ -24,7 +25,6 @@ from liftjax.training.distill_step import (
     split_head,
     trained_arrays,
 )
-from liftjax.training.state import PureModule
 from liftjax.training.task import Task
 from liftjax.training.update import Step, Update
 

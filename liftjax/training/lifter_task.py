@@ -12,10 +12,10 @@ from liftjax.errors import LiftjaxError, unknown_name
 from liftjax.lifters.mirror import mirror_2d, mirror_3d
 from liftjax.lifters.spec import Lifter
 from liftjax.metrics import mpjpe
-from liftjax.training.checkpoints import build_model, load_same_model
+from liftjax.runtime.checkpoints import build_model, load_same_model
+from liftjax.runtime.replicas import AXIS, own_key
+from liftjax.runtime.state import PureModule
 from liftjax.training.common import initial_state, make_hyper, make_replicas, make_update, prepare
-from liftjax.training.replicas import AXIS, own_key
-from liftjax.training.state import PureModule
 from liftjax.training.task import Task
 from liftjax.training.update import Step, Update, make_update_step
 
@@ -104,14 +104,6 @@ def pose_arrays(dataset: PoseDataset) -> dict[str, np.ndarray]:
     return {name: np.asarray(dataset.labels[name], np.float32) for name in fields}
 
 
-def offset(lifter: Lifter) -> int:
-    """How many frames of a window stand before the first that the lifter gives."""
-    if lifter.spec.frames not in ("sliding", "strided"):
-        return 0
-    field = lifter.spec.receptive_field
-    return field - 1 if lifter.causal else field // 2
-
-
 def training_windows(lifter: Lifter, config: ConfigDict, dataset: PoseDataset) -> windows.Windows:
     """Windows of as many frames as the lifter takes; every frame of the data is given once."""
     spec = lifter.spec
@@ -128,9 +120,9 @@ def training_windows(lifter: Lifter, config: ConfigDict, dataset: PoseDataset) -
             "sequences, or lifter.num_frames=1."
         )
     if spec.frames == "strided":
-        return windows.cut(clips, spec.receptive_field, 1, offset(lifter))
+        return windows.cut(clips, spec.receptive_field, 1, lifter.frames_before)
     given = spec.num_frames - spec.receptive_field + 1 if spec.frames == "sliding" else None
-    return windows.cut(clips, spec.num_frames, given or spec.num_frames, offset(lifter))
+    return windows.cut(clips, spec.num_frames, given or spec.num_frames, lifter.frames_before)
 
 
 def _trained_form(lifter: Lifter, spec: dict) -> Lifter:

@@ -18,12 +18,12 @@ from tqdm import tqdm
 from liftjax import hosts
 from liftjax.data.prefetch import Prefetch
 from liftjax.errors import LiftjaxError
-from liftjax.training import inputs
-from liftjax.training.checkpoints import Checkpoints
+from liftjax.runtime import inputs
+from liftjax.runtime.checkpoints import Checkpoints
+from liftjax.runtime.run_directory import record_start
+from liftjax.runtime.scores import Scores
 from liftjax.training.log import Bad, Log, Window, summary
 from liftjax.training.preemption import Preemption
-from liftjax.training.run_directory import record_start
-from liftjax.training.scores import Scores
 from liftjax.training.task import Metrics, Task, model_arrays
 from liftjax.training.validation import Validation
 from liftjax.writing import write_text

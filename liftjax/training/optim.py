@@ -15,7 +15,7 @@ import optax
 from ml_collections import ConfigDict
 
 from liftjax.errors import LiftjaxError, unknown_name
-from liftjax.training.state import Arrays
+from liftjax.runtime.state import Arrays
 
 Schedule = Callable[[int], float]
 

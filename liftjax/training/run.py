@@ -9,9 +9,10 @@ from ml_collections import ConfigDict
 from liftjax import hosts
 from liftjax.errors import LiftjaxError, unknown_name
 from liftjax.lifters.spec import PRECISIONS
-from liftjax.training import detector_task, distill_task, inputs, lifter_task, loop, validation
+from liftjax.runtime import inputs
+from liftjax.runtime.replicas import WAYS
+from liftjax.training import detector_task, distill_task, lifter_task, loop, validation
 from liftjax.training.optim import check_optim
-from liftjax.training.replicas import WAYS
 
 TASKS = {
     "detector": detector_task.build,
@@ -31,7 +32,7 @@ def run(config: ConfigDict, workdir: str, accept_changes: bool = False) -> dict:
     hosts.check_same("recipe", json.dumps(config.to_dict(), sort_keys=True))
     task = TASKS[config.task](config)
     hosts.check_same("data", json.dumps(task.samples(0)))
-    read = inputs.fingerprints(config, task)
+    read = inputs.fingerprints(config, task.frozen)
     hosts.check_same("content of data sets or networks", json.dumps(read, sort_keys=True))
     task = dataclasses.replace(task, meta=task.meta | {"inputs": read})
     validated = validation.build(config, task)

@@ -23,8 +23,8 @@ from liftjax.data import targets
 from liftjax.detectors.spec import DetectorSpec
 from liftjax.lifters.spec import Precision
 from liftjax.ops.heatmap_loss import gaussian_loss_per_joint
-from liftjax.training import replicas
-from liftjax.training.state import Arrays, PureModule
+from liftjax.runtime import replicas
+from liftjax.runtime.state import Arrays, PureModule
 from liftjax.training.update import Backward, Step, Update, make_update_step
 
 _RATIO_MEMORY = 0.95  # of the running mean of the gradient ratio: about 20 steps

@@ -7,8 +7,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from liftjax.training.replicas import Replicas
-from liftjax.training.state import Arrays
+from liftjax.runtime.replicas import Replicas
+from liftjax.runtime.state import Arrays
 
 Metrics = dict[str, jax.Array]
 

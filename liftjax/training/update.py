@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from liftjax.runtime.replicas import AXIS
 from liftjax.training.optim import apply_gradients, global_norm
-from liftjax.training.replicas import AXIS
 
 Step = Callable[[dict, Any, dict, dict], tuple[dict, dict]]
 Backward = Callable[[dict, Any, dict, dict], tuple[Any, dict, dict]]

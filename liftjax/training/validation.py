@@ -10,8 +10,8 @@ from ml_collections import ConfigDict
 from liftjax import evaluation, prediction
 from liftjax.data.records import PoseDataset
 from liftjax.errors import LiftjaxError
-from liftjax.training.checkpoints import build_model
-from liftjax.training.state import Arrays, assign
+from liftjax.runtime.checkpoints import build_model
+from liftjax.runtime.state import Arrays, assign
 from liftjax.training.task import Task
 
 ON_TEST = "selected on test data"

@@ -12,8 +12,8 @@ from liftjax.detectors.spec import HeatmapOutput, SimCCOutput
 from liftjax.errors import LiftjaxError
 from liftjax.losses import LossWeights
 from liftjax.registry import create_detector, create_lifter
-from liftjax.training.replicas import Replicas
-from liftjax.training.state import assign
+from liftjax.runtime.replicas import Replicas
+from liftjax.runtime.state import assign
 from tests.goldens.weights import fill_state_dict
 
 torch = pytest.importorskip("torch")

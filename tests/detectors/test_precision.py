@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from liftjax.registry import create_detector
-from liftjax.training.state import PureModule
+from liftjax.runtime.state import PureModule
 from tests.equations import equations
 from tests.slow import one_in
 

@@ -13,7 +13,7 @@ from liftjax.experiments import export_2d
 from liftjax.interchange import run_directory
 from liftjax.prediction import predict_2d
 from liftjax.recipes import load_recipe
-from liftjax.training.checkpoints import build_model, load_model
+from liftjax.runtime.checkpoints import build_model, load_model
 from tests.data.builders import make_record
 from tests.data_prep.lifting import files
 from tests.training.toys import toy_detector

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 
 from liftjax import losses
-from liftjax.training import replicas
-from liftjax.training.state import PureModule
+from liftjax.runtime import replicas
+from liftjax.runtime.state import PureModule
 
 
 def golden_backward(detector: PureModule):

@@ -70,7 +70,7 @@ def test_a_video_into_all_files(runs, video, tmp_path, capsys):
         poses = np.array([some[0]["poses_m"][name] for some in people])
         np.testing.assert_allclose(poses, arrays[f"pose_m_{name}"], atol=1e-4)
     kpts_px = arrays["keypoints_px"]
-    lifter, _ = liftjax.training.checkpoints.load_model(runs[1], "lifter")
+    lifter, _ = liftjax.runtime.checkpoints.load_model(runs[1], "lifter")
     size = np.tile([float(WIDTH), HEIGHT], (12, 1))
     poses = lifter.lift(kpts_px[:, None], size)[:, 0]
     np.testing.assert_allclose(arrays["pose_m_simple_baseline"], poses, atol=1e-5)

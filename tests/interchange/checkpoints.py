@@ -7,13 +7,13 @@ import orbax.checkpoint as ocp
 from flax import nnx
 
 from liftjax import registry, torch_weights
-from liftjax.training.checkpoints import (
+from liftjax.runtime.checkpoints import (
     build_model,
     checkpoint_spec,
     find_checkpoint,
     read_meta,
 )
-from liftjax.training.state import dotted
+from liftjax.runtime.state import dotted
 from tests.goldens import weights
 
 # Small sizes of every network, by registry name.

@@ -14,7 +14,7 @@ from liftjax.cli import main
 from liftjax.detectors.decoding import Decoding
 from liftjax.errors import LiftjaxError
 from liftjax.interchange import exporting, importing, run_directory, weight_files
-from liftjax.training.checkpoints import build_model, load_model, read_meta
+from liftjax.runtime.checkpoints import build_model, load_model, read_meta
 from tests.interchange.checkpoints import SMALL, assert_same, imported, state_dict
 from tests.slow import slow
 

@@ -10,8 +10,8 @@ from liftjax.errors import LiftjaxError
 from liftjax.interchange import importing
 from liftjax.recipes import load_recipe
 from liftjax.registry import DETECTORS
+from liftjax.runtime.checkpoints import load_model, load_same_model
 from liftjax.skeletons import get_skeleton
-from liftjax.training.checkpoints import load_model, load_same_model
 from liftjax.training.detector_task import detector_spec
 from tests.data.builders import make_record
 from tests.interchange.checkpoints import (

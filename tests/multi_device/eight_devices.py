@@ -21,8 +21,8 @@ from liftjax import prediction
 from liftjax.data.records import PoseDataset
 from liftjax.errors import LiftjaxError
 from liftjax.registry import create_lifter
+from liftjax.runtime.replicas import Replicas
 from liftjax.training import lifter_task
-from liftjax.training.replicas import Replicas
 from liftjax.training.update import Update, make_update_step
 from tests.data.builders import make_dataset
 from tests.multi_device.problems import (

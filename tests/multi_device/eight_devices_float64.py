@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from liftjax.training.replicas import Replicas
+from liftjax.runtime.replicas import Replicas
 from tests.multi_device.problems import SMALL, batches, guided, largest_difference
 
 LEARNING_RATE = 1e-3

@@ -14,8 +14,8 @@ from flax import nnx
 from liftjax import torch_weights
 from liftjax.detectors.hrnet import HRNet
 from liftjax.nn.layers import synchronize
-from liftjax.training.replicas import AXIS, Replicas
-from liftjax.training.state import PureModule, assign
+from liftjax.runtime.replicas import AXIS, Replicas
+from liftjax.runtime.state import PureModule, assign
 from liftjax.training.update import Update, make_update_step
 from tests.goldens.training import golden_backward
 from tests.goldens.weights import fill_state_dict, input_arrays

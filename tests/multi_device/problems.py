@@ -13,8 +13,8 @@ from liftjax.detectors.spec import HeatmapOutput
 from liftjax.nn.layers import synchronize
 from liftjax.ops.widening import at_least_float32
 from liftjax.registry import create_detector, create_lifter
-from liftjax.training.replicas import AXIS, Replicas
-from liftjax.training.state import PureModule
+from liftjax.runtime.replicas import AXIS, Replicas
+from liftjax.runtime.state import PureModule
 from liftjax.training.step import Options, initial_guidance, make_step
 from liftjax.training.update import Update
 from tests.training.test_step import ToyDetector

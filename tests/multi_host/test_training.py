@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from liftjax.cli import main
-from liftjax.training.checkpoints import Checkpoints, build_model, load_model, whole_steps
-from liftjax.training.state import flat_arrays
+from liftjax.runtime.checkpoints import Checkpoints, build_model, load_model, whole_steps
+from liftjax.runtime.state import flat_arrays
 from tests.data.builders import make_dataset
 from tests.multi_host.processes import together
 from tests.training.toys import toy_detector

@@ -10,7 +10,7 @@ from liftjax.benchmark.operations import collectives
 from liftjax.nn.blocks import rematerialise
 from liftjax.nn.layers import synchronize
 from liftjax.registry import create_detector
-from liftjax.training.state import PureModule
+from liftjax.runtime.state import PureModule
 from tests.slow import one_in
 
 SIZES = {

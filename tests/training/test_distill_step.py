@@ -8,13 +8,13 @@ from flax import nnx
 
 from liftjax import losses
 from liftjax.nn.layers import Linear
+from liftjax.runtime.state import PureModule
 from liftjax.training.distill_step import (
     make_head_step,
     make_student_step,
     split_head,
     trained_arrays,
 )
-from liftjax.training.state import PureModule
 from liftjax.training.step import Options, make_step
 from liftjax.training.update import Update
 from tests.training.toys import ToySimCC, compiled

@@ -24,11 +24,11 @@ import pytest
 
 from liftjax.errors import Preempted
 from liftjax.recipes import load_recipe
+from liftjax.runtime.checkpoints import Checkpoints, build_model, whole_steps
+from liftjax.runtime.replicas import Replicas
+from liftjax.runtime.scores import Scores
+from liftjax.runtime.state import flat_arrays
 from liftjax.training import detector_task, loop, validation
-from liftjax.training.checkpoints import Checkpoints, build_model, whole_steps
-from liftjax.training.replicas import Replicas
-from liftjax.training.scores import Scores
-from liftjax.training.state import flat_arrays
 from tests.data.builders import make_dataset
 from tests.kills import moments
 from tests.slow import slow

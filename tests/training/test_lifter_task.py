@@ -9,10 +9,10 @@ import pytest
 from liftjax.data.records import PoseDataset
 from liftjax.errors import LiftjaxError
 from liftjax.recipes import load_recipe
+from liftjax.runtime.checkpoints import load_model
+from liftjax.runtime.state import assign, flat_arrays
 from liftjax.training import lifter_task
 from liftjax.training import run as training
-from liftjax.training.checkpoints import load_model
-from liftjax.training.state import assign, flat_arrays
 from tests.data.builders import make_dataset
 from tests.slow import slow
 from tests.training.toys import compiled

@@ -14,10 +14,10 @@ from liftjax.cli import main
 from liftjax.data.prefetch import Prefetch
 from liftjax.errors import LiftjaxError
 from liftjax.recipes import load_recipe
+from liftjax.runtime.checkpoints import find_checkpoint, load_model, read_meta
+from liftjax.runtime.state import flat_arrays
 from liftjax.training import lifter_task, loop
 from liftjax.training import run as training
-from liftjax.training.checkpoints import find_checkpoint, load_model, read_meta
-from liftjax.training.state import flat_arrays
 from liftjax.training.task import model_arrays
 from tests.data.builders import make_dataset
 from tests.slow import one_in

@@ -14,6 +14,7 @@ from configs.common import base
 from liftjax.benchmark import torch_peer
 from liftjax.errors import LiftjaxError
 from liftjax.recipes import load_recipe, recipe_names
+from liftjax.runtime.state import dotted
 from liftjax.training.optim import (
     apply_gradients,
     check_optim,
@@ -22,7 +23,6 @@ from liftjax.training.optim import (
     make_optimizer,
     make_schedule,
 )
-from liftjax.training.state import dotted
 from tests.slow import one_in
 
 NETWORKS = ["hrnet_tiny", "rtmpose_tiny", "simple_baseline", "videopose3d", "iganet", "mixste"]

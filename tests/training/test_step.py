@@ -11,8 +11,8 @@ from liftjax.detectors.spec import DetectorSpec, HeatmapOutput
 from liftjax.nn.layers import BatchNorm, Conv
 from liftjax.ops.soft_argmax import soft_argmax_2d
 from liftjax.registry import create_detector, create_lifter
-from liftjax.training.replicas import Replicas
-from liftjax.training.state import PureModule
+from liftjax.runtime.replicas import Replicas
+from liftjax.runtime.state import PureModule
 from liftjax.training.step import (
     Options,
     initial_guidance,

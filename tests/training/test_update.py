@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from liftjax.training.replicas import own_key
+from liftjax.runtime.replicas import own_key
 from liftjax.training.update import Update, ema_rate, make_update_step, moving_average
 from tests.training.toys import compiled
 

@@ -12,11 +12,12 @@ from liftjax import evaluation, registry
 from liftjax.cli import main
 from liftjax.errors import LiftjaxError
 from liftjax.recipes import load_recipe
-from liftjax.training import detector_task, inputs, lifter_task, loop, validation
+from liftjax.runtime import inputs
+from liftjax.runtime.checkpoints import Checkpoints, build_model, find_checkpoint, whole_steps
+from liftjax.runtime.scores import Scores
+from liftjax.runtime.state import flat_arrays
+from liftjax.training import detector_task, lifter_task, loop, validation
 from liftjax.training import run as training
-from liftjax.training.checkpoints import Checkpoints, build_model, find_checkpoint, whole_steps
-from liftjax.training.scores import Scores
-from liftjax.training.state import flat_arrays
 from tests.data.builders import make_dataset, make_record
 from tests.training.toys import ToySimCC
 
@@ -203,7 +204,7 @@ def test_lifters_that_guide_are_known_by_their_weights(people, toy, tmp_path):
         guided = "loss.guidance=single", f"lifters.mine={tmp_path / name}"
         config = detector_recipe(people, *guided)
         task = detector_task.build(config)
-        return task.meta | {"inputs": inputs.fingerprints(config, task)}
+        return task.meta | {"inputs": inputs.fingerprints(config, task.frozen)}
 
     first = meta("lifter", seed=0)
     assert first["inputs"].keys() == {"data.dir", "lifters.mine"}

@@ -12,7 +12,7 @@ from liftjax import registry
 from liftjax.detectors.spec import DetectorSpec, SimCCOutput
 from liftjax.nn.layers import BatchNorm, Conv, Linear
 from liftjax.ops.soft_argmax import soft_argmax_1d
-from liftjax.training.replicas import Replicas
+from liftjax.runtime.replicas import Replicas
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from liftjax.experiments.paper.execute import Workdir, execute
 from liftjax.experiments.paper.plan import Plan, describe, estimate
 from liftjax.experiments.paper.scales import SCALES, SMALL, VIDEO_FRAMES, Scale
 from liftjax.experiments.paper.study import Study
-from liftjax.training.checkpoints import read_meta
+from liftjax.runtime.checkpoints import read_meta
 
 ALL = "all"
 

@@ -24,9 +24,9 @@ from liftjax.experiments.paper.outcomes import Outcome
 from liftjax.experiments.paper.runs import Run, Source, in_order, resolved
 from liftjax.lifters.spec import Lifter
 from liftjax.prediction import lift, lift_dataset, predict_2d, sliding_form
+from liftjax.runtime.checkpoints import FOLDER, load_lifters, load_model, whole_steps
+from liftjax.runtime.run_directory import read_json
 from liftjax.training import run as training
-from liftjax.training.checkpoints import FOLDER, load_lifters, load_model, whole_steps
-from liftjax.training.run_directory import read_json
 from liftjax.writing import write_text
 
 _DONE = "done.json"

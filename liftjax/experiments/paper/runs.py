@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 
 from liftjax import registry
 from liftjax.recipes import complete, load_recipe, set_value
-from liftjax.training.checkpoints import build_model
+from liftjax.runtime.checkpoints import build_model
 
 _LENGTH = 10  # hexadecimal digits of a name
 

@@ -7,8 +7,8 @@ import pytest
 
 from data_prep.building import write_dataset
 from liftjax.cli import main
-from liftjax.training.checkpoints import Checkpoints, build_model
-from liftjax.training.state import flat_arrays
+from liftjax.runtime.checkpoints import Checkpoints, build_model
+from liftjax.runtime.state import flat_arrays
 from tests.data.builders import make_dataset, make_record
 
 TABLES = ("3", "gt")  # the fewest runs that have a row of every kind, and figures

@@ -19,7 +19,7 @@ from liftjax.experiments.paper.report.moved import moved
 from liftjax.experiments.paper.runs import Run
 from liftjax.experiments.paper.study import DETECTOR_TITLES, Study
 from liftjax.experiments.paper.tabulate import finite, tabulate
-from liftjax.training.run_directory import source_revision, versions
+from liftjax.runtime.run_directory import source_revision, versions
 from liftjax.writing import write_text
 
 Outcomes = Mapping[str, Outcome]

@@ -16,7 +16,7 @@ from flax import nnx
 from liftjax.data.pipeline import evaluation_batches
 from liftjax.data.records import PoseDataset
 from liftjax.detectors.spec import HeatmapOutput, SimCCOutput
-from liftjax.training.state import PureModule
+from liftjax.runtime.state import PureModule
 
 
 def heatmaps(detector: nnx.Module, dataset: PoseDataset, beta: float = 1.0) -> np.ndarray:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from etils import epath
 
 from liftjax import hosts
-from liftjax.training.run_directory import read_json
+from liftjax.runtime.run_directory import read_json
 from liftjax.writing import write_text
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from liftjax.errors import LiftjaxError
 from liftjax.recipes import load_recipe
-from liftjax.training.checkpoints import (
+from liftjax.runtime.checkpoints import (
     BEST,
     Checkpoints,
     build_model,
@@ -20,8 +20,8 @@ from liftjax.training.checkpoints import (
     load_model,
     whole_steps,
 )
-from liftjax.training.scores import Scores
-from liftjax.training.state import flat_arrays
+from liftjax.runtime.scores import Scores
+from liftjax.runtime.state import flat_arrays
 
 SPEC = {"kind": "lifter", "name": "simple_baseline", "skeleton": "human36m"}
 SPEC |= {"linear_size": 8, "num_stages": 1}

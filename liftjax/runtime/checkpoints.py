@@ -24,9 +24,9 @@ from orbax.checkpoint import checkpoint_managers as policies
 from liftjax import registry
 from liftjax.errors import LiftjaxError, first_line
 from liftjax.recipes import complete
-from liftjax.training import inputs
-from liftjax.training.scores import Scores
-from liftjax.training.state import assign, flat_arrays
+from liftjax.runtime import inputs
+from liftjax.runtime.scores import Scores
+from liftjax.runtime.state import assign, flat_arrays
 
 FORMAT = 1
 FOLDER = "checkpoints"

@@ -4,7 +4,7 @@ import numpy as np
 from flax import nnx
 
 from liftjax.nn.layers import BatchNorm, Conv
-from liftjax.training.state import PureModule, flat_arrays
+from liftjax.runtime.state import PureModule, flat_arrays
 
 
 class Toy(nnx.Module):

@@ -13,24 +13,26 @@ from ml_collections import ConfigDict
 
 from liftjax.data import integrity
 from liftjax.data.records import read_metadata, split_directories
-from liftjax.training.task import Task
 
 _DATA = {"data.dir": "split", "data.eval_split": "eval_split"}  # the key of the split's name
 EVALUATED = ("data.eval_split", "data.eval_subjects")
 
 
-def fingerprints(config: ConfigDict, task: Task) -> dict[str, Any]:
+def fingerprints(config: ConfigDict, frozen: Any) -> dict[str, Any]:
     """JSON by recipe key: of each data set and of each network that the run reads.
 
     What it is evaluated on is among them where the best checkpoint is chosen by it. Data sets
     without checksums are not.
+
+    Args:
+      frozen: the arrays that the training step reads and never changes (see `training.task.Task`).
     """
     found = {"data.dir": _data(config.data.dir, config.data.split)}
     if config.keep_best:
         found["data.eval_split"] = _data(config.data.dir, config.data.eval_split)
         found["data.eval_subjects"] = sorted(config.data.eval_subjects)
     known = {key: value for key, value in found.items() if value is not None}
-    return known | {key: _digest(arrays) for key, arrays in _networks(config, task).items()}
+    return known | {key: _digest(arrays) for key, arrays in _networks(config, frozen).items()}
 
 
 def _data(directories: str, split: str) -> list[dict] | None:
@@ -39,14 +41,14 @@ def _data(directories: str, split: str) -> list[dict] | None:
     return None if None in sets else sets
 
 
-def _networks(config: ConfigDict, task: Task) -> dict[str, Any]:
-    """The frozen arrays of the task by the key of the recipe that names their run."""
+def _networks(config: ConfigDict, frozen: Any) -> dict[str, Any]:
+    """The frozen arrays by the key of the recipe that names their run."""
     if config.task == "detector":  # as many as the method of guidance takes
-        names = list(config.lifters.to_dict())[: len(task.frozen)]
-        return {f"lifters.{n}": one for n, one in zip(names, task.frozen, strict=True)}
+        names = list(config.lifters.to_dict())[: len(frozen)]
+        return {f"lifters.{n}": one for n, one in zip(names, frozen, strict=True)}
     if config.task == "distill":
         teacher = config.distill.stage == "student"
-        return {"distill.teacher" if teacher else "detector.checkpoint": task.frozen}
+        return {"distill.teacher" if teacher else "detector.checkpoint": frozen}
     return {}
 
 

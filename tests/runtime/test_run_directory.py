@@ -8,8 +8,8 @@ import pytest
 from etils import epath
 
 from liftjax.errors import LiftjaxError
-from liftjax.training import run_directory
-from liftjax.training.scores import Scores
+from liftjax.runtime import run_directory
+from liftjax.runtime.scores import Scores
 
 
 def git(root, *arguments):
