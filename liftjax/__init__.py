@@ -10,10 +10,12 @@ __version__ = "0.1.0"
 _HOMES = {
     "LiftjaxError": "errors",
     "Predictor": "inference.predictor",
+    "Replicas": "runtime.replicas",
     "create_detector": "registry",
     "create_lifter": "registry",
     "list_detectors": "registry",
     "list_lifters": "registry",
+    "make_train_step": "training.step",
     "read_picture": "inference.pictures",
     "soft_argmax_1d": "ops.soft_argmax",
     "soft_argmax_2d": "ops.soft_argmax",

@@ -13,13 +13,14 @@ import pytest
 from flax import nnx
 from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
 
-from liftjax.benchmark.problem import random_batch, training_problem
+from liftjax.benchmark.problem import random_batch
 from liftjax.nn.blocks import rematerialise
 from liftjax.nn.layers import synchronize
 from liftjax.ops import soft_argmax
 from liftjax.registry import create_detector
 from liftjax.runtime.replicas import AXIS, Replicas
 from liftjax.runtime.state import PureModule
+from liftjax.training.step import Options, make_train_step
 from tests.lifters.small import SMALL, build
 from tests.slow import one_in, slow
 
@@ -56,7 +57,7 @@ def placed(tree, mesh, spec, rows=None):
 def exported(module, lifters, devices: int, precision: str, platforms) -> jax.export.Exported:
     """The guided training step over `devices` replicas, for machines that are not there."""
     mesh = AbstractMesh((devices,), (AXIS,))
-    problem = training_problem(module, lifters, precision)
+    problem = make_train_step(module, lifters, options=Options(dtype=precision))
     everywhere, rows = PartitionSpec(), PartitionSpec(AXIS)
     step = Replicas(mesh).map_step(problem.step)
     return jax.export.export(step, platforms=platforms)(

@@ -15,7 +15,7 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from liftjax.benchmark.operations import collectives, multiply_adds
-from liftjax.benchmark.problem import Problem, all_lifters, random_batch, training_problem
+from liftjax.benchmark.problem import all_lifters, random_batch
 from liftjax.benchmark.programs import program_bytes
 from liftjax.benchmark.results import report
 from liftjax.errors import LiftjaxError, unknown_name
@@ -25,6 +25,7 @@ from liftjax.registry import create_detector
 from liftjax.runtime.replicas import AXIS, Replicas
 from liftjax.runtime.run_directory import versions
 from liftjax.tables import text_table
+from liftjax.training.step import Options, TrainStep, make_train_step
 
 PRECISIONS = ("float32", "bfloat16")
 _MiB = 2**20
@@ -57,7 +58,7 @@ def run(
     synchronize(module, AXIS)
     if remat:
         rematerialise(module)
-    problem = training_problem(module, all_lifters(), precision)
+    problem = make_train_step(module, all_lifters(), options=Options(dtype=precision))
     arguments = _arguments(problem, module.spec, replicas, batch_size)
     step, device = replicas.map_step(problem.step), replicas.mesh.devices.flat[0]
     results = {
@@ -101,7 +102,7 @@ def _mesh(topology: str | None) -> Mesh:
     return Mesh(np.array(found.devices), (AXIS,))
 
 
-def _arguments(problem: Problem, spec, replicas: Replicas, batch_size: int) -> tuple:
+def _arguments(problem: TrainStep, spec, replicas: Replicas, batch_size: int) -> tuple:
     """Shapes of what the step takes, as they are spread over the devices."""
 
     def shapes(tree: Any, where: PartitionSpec, rows: int | None = None):
@@ -127,7 +128,7 @@ def _size(tree: Any) -> int:
     return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
-def _bytes(problem: Problem, batch: dict, devices: int) -> dict[str, int]:
+def _bytes(problem: TrainStep, batch: dict, devices: int) -> dict[str, int]:
     """Bytes on each device that last from step to step, and of its rows of a batch."""
     return {
         "parameters": _size(problem.state["params"]),

@@ -12,7 +12,6 @@ import numpy as np
 from flax import nnx
 
 from liftjax.benchmark import frames, released_loader
-from liftjax.benchmark.problem import training_problem
 from liftjax.benchmark.results import report
 from liftjax.benchmark.timing import Timing, interleaved
 from liftjax.data.pipeline import Batches, train_batches
@@ -23,6 +22,7 @@ from liftjax.registry import create_detector, get_preset
 from liftjax.runtime.replicas import Replicas
 from liftjax.runtime.run_directory import versions
 from liftjax.tables import text_table
+from liftjax.training.step import make_train_step
 
 DEMO_DETECTOR, DEMO_SIZE, DEMO_STORED_HEIGHT = "hrnet_small", (128, 96), 144
 WORKERS = 2
@@ -152,7 +152,7 @@ def _ft2d_step():
     """The compiled step, its first state and its hyperparameters."""
     one = Replicas.create(num_devices=1)
     module = create_detector(DEMO_DETECTOR, image_size=DEMO_SIZE, rngs=nnx.Rngs(0))
-    problem = training_problem(module)
+    problem = make_train_step(module)
     return one.map_step(problem.step), one.replicate(problem.state), problem.hyper
 
 

@@ -1,52 +1,10 @@
-"""The training step that benchmarks look at: a detector and lifters, on a batch of noise."""
-
-from collections.abc import Sequence
-from typing import NamedTuple
+"""What the training step of benchmarks is given: every lifter, and a batch of noise."""
 
 import numpy as np
-import optax
 from flax import nnx
 
-from liftjax import geometry, losses
+from liftjax import geometry
 from liftjax.registry import create_lifter, list_lifters
-from liftjax.runtime.state import PureModule
-from liftjax.training.step import Options, initial_guidance, make_step
-from liftjax.training.update import Step, Update
-
-
-class Problem(NamedTuple):
-    """A step of one replica and what it takes; Adam, all lifters' terms."""
-
-    step: Step
-    state: dict
-    frozen: tuple
-    hyper: dict
-
-
-def training_problem(
-    module: nnx.Module, lifters: Sequence[nnx.Module] = (), precision: str = "float32"
-) -> Problem:
-    """The step of the detector `module` through the frozen `lifters`; FT-2D without any."""
-    pure, params, others = PureModule.split(module)
-    split = [PureModule.split(lifter) for lifter in lifters]
-    update = Update(optax.scale_by_adam())
-    options = Options(dtype=precision)
-    state = {
-        "params": params,
-        "others": others,
-        "opt": update.optimizer.init(params),
-        "guidance": initial_guidance(len(split)),
-    }
-    hyper = {
-        "weights": losses.DEFAULT_WEIGHTS[module.spec.kind],
-        "beta": 100.0,
-        "balance": 0.0,
-        "learning_rate": 1e-4,
-        "seed": 0,
-        "step": 0,
-    }
-    step = make_step(pure, module.spec, tuple(s[0] for s in split), update, options)
-    return Problem(step, state, tuple(s[1:] for s in split), hyper)
 
 
 def all_lifters() -> list[nnx.Module]:

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from liftjax.benchmark.problem import training_problem
 from liftjax.benchmark.programs import compile_program
 from liftjax.runtime.replicas import Replicas
 from liftjax.runtime.state import PureModule
+from liftjax.training.step import Options, make_train_step
 
 LIFTJAX = "liftjax"
 DECODE, COPY, FORWARD = "decode JPEG and crop (host, one core)", "host to device", "forward"
@@ -68,7 +68,7 @@ def liftjax_candidates(
         return lambda: compiled(*placed), facts
 
     def step(count: int):
-        problem = training_problem(module, lifters[:count], precision)
+        problem = make_train_step(module, lifters[:count], options=Options(dtype=precision))
         state, frozen = one.replicate((problem.state, problem.frozen))
         mapped, placed = one.map_step(problem.step), one.shard(batch)
         compiled, facts = compile_program(

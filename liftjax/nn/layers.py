@@ -182,6 +182,16 @@ def synchronize(module: nnx.Module, axis_name: str | None) -> None:
             part.axis_name = axis_name
 
 
+def unsynchronized(module: nnx.Module) -> frozenset[str]:
+    """The running statistics, by dotted path, of batch norms that see their own replica alone."""
+    return frozenset(
+        ".".join(map(str, (*path, name)))
+        for path, part in nnx.iter_modules(module)
+        if isinstance(part, BatchNorm) and part.axis_name is None
+        for name in ("mean", "var")
+    )
+
+
 class LayerNorm(nnx.LayerNorm):
     """nnx.LayerNorm with PyTorch's default epsilon and the two-pass variance.
 

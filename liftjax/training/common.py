@@ -8,9 +8,8 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from liftjax.nn.blocks import rematerialise
-from liftjax.nn.layers import synchronize
+from liftjax.nn.layers import synchronize, unsynchronized
 from liftjax.runtime.replicas import AXIS, Replicas
-from liftjax.runtime.state import PureModule
 from liftjax.training.optim import make_optimizer, make_schedule
 from liftjax.training.update import Update, ema_rate
 
@@ -30,13 +29,12 @@ def prepare(module: nnx.Module, config: ConfigDict) -> None:
         rematerialise(module)
 
 
-def make_update(config: ConfigDict, pure: PureModule) -> Update:
-    """What follows a backward pass of the network `pure`."""
-    averaged = () if config.sync_batch_norm else pure.names(nnx.BatchStat)
+def make_update(config: ConfigDict, module: nnx.Module) -> Update:
+    """What follows a backward pass of the network `module`."""
     return Update(
         optimizer=make_optimizer(config.optim),
         parts=config.accumulate,
-        averaged=frozenset(averaged),
+        averaged=unsynchronized(module),
         skip_nonfinite=config.nonfinite == "skip",
     )
 

@@ -12,9 +12,8 @@ from liftjax.data.records import PoseDataset
 from liftjax.errors import LiftjaxError, unknown_name
 from liftjax.runtime.checkpoints import build_model, load_lifters, load_same_model
 from liftjax.runtime.replicas import Replicas
-from liftjax.runtime.state import PureModule
 from liftjax.training.common import initial_state, make_hyper, make_replicas, make_update, prepare
-from liftjax.training.step import Options, initial_guidance, make_step
+from liftjax.training.step import Options, make_train_step
 from liftjax.training.task import Task
 
 METHODS = {"none": "FT-2D", "single": "single-model", "multi": "multi-model"}
@@ -26,9 +25,6 @@ def build(config: ConfigDict) -> Task:
     dataset = pictures(config)
     detector, spec = starting_detector(config, dataset)
     lifters = _lifters(config, dataset.skeleton.name)
-    pure, params, others = PureModule.split(detector)
-    split_lifters = [PureModule.split(lifter) for lifter in lifters.values()]
-    update = make_update(config, pure)
     options = Options(
         normalizer=config.loss.normalizer,
         quarter_pixel_shift=config.loss.quarter_pixel_shift,
@@ -41,21 +37,19 @@ def build(config: ConfigDict) -> Task:
         dtype=config.precision,
         lifter_precision=config.loss.lifter_precision,
     )
-    step = make_step(pure, detector.spec, tuple(s[0] for s in split_lifters), update, options)
+    update = make_update(config, detector)
+    train = make_train_step(detector, list(lifters.values()), update, options)
     constant = {
         "weights": loss_weights(config, detector.spec.kind),
         "beta": config.loss.beta,
         "balance": config.loss.balance,
     }
     each_step = make_hyper(config)
-    guidance = initial_guidance(len(lifters))
     return Task(
         name=f"{config.detector.name}, {METHODS[config.loss.guidance]}",
-        state=initial_state(
-            config, params, others, update.optimizer.init(params), guidance=guidance
-        ),
-        frozen=tuple(s[1:] for s in split_lifters),
-        step=step,
+        state=initial_state(config, **train.state),
+        frozen=train.frozen,
+        step=train.step,
         hyper=lambda t: constant | each_step(t),
         batches=picture_batches(config, dataset, detector.spec.image_size, replicas),
         samples=picture_names(config, dataset),

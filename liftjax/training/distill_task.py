@@ -54,7 +54,7 @@ def _student_stage(config: ConfigDict, dataset: PoseDataset) -> Task:
         projection, bridge, _ = PureModule.split(linear)
     pure, params, others = PureModule.split(student)
     teacher_pure, *frozen = PureModule.split(teacher)
-    update = make_update(config, pure)
+    update = make_update(config, student)
     step = make_student_step(pure, student.spec, teacher_pure, projection, update, config.precision)
     return _task(
         config,
@@ -76,7 +76,7 @@ def _head_stage(config: ConfigDict, dataset: PoseDataset) -> Task:
     pure, params, others = PureModule.split(student)
     head, rest = split_head(params, others)
     # The backbone's statistics stay as they are, on every device.
-    update = make_update(config, pure)._replace(averaged=frozenset())
+    update = make_update(config, student)._replace(averaged=frozenset())
     return _task(
         config,
         dataset,

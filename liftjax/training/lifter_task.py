@@ -45,7 +45,7 @@ def build(config: ConfigDict) -> Task:
     trained = _trained_form(lifter, spec)
     prepare(trained, config)
     pure = PureModule.split(trained)[0]
-    update = make_update(config, pure)
+    update = make_update(config, trained)
 
     def samples(step: int) -> list[str]:
         rows = windows.train_rows(cut, config.batch_size, config.seed, step, config.lifter.flip)
@@ -55,7 +55,7 @@ def build(config: ConfigDict) -> Task:
         name=config.lifter.name,
         state=initial_state(config, params, others, update.optimizer.init(params)),
         frozen=pose_arrays(dataset),
-        step=make_step(pure, update, config.lifter.loss, dataset.skeleton.name),
+        step=make_lifter_step(pure, update, config.lifter.loss, dataset.skeleton.name),
         hyper=make_hyper(config),
         batches=lambda start: windows.train_batches(
             cut, config.batch_size, config.seed, start, config.lifter.flip, replicas.part
@@ -137,7 +137,7 @@ def _trained_form(lifter: Lifter, spec: dict) -> Lifter:
     return build_model(spec | {"strided": True})
 
 
-def make_step(pure: PureModule, update: Update, loss: str, skeleton: str) -> Step:
+def make_lifter_step(pure: PureModule, update: Update, loss: str, skeleton: str) -> Step:
     """The pure training step on a batch of windows (see `windows.train_batches`).
 
     Args:

@@ -14,14 +14,19 @@ Legend: B batch rows of a replica, N of all replicas, H x W x K heatmaps, K join
 """
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
+from flax import nnx
 
 from liftjax import geometry, losses
 from liftjax.data import targets
 from liftjax.detectors.spec import DetectorSpec
-from liftjax.lifters.spec import Precision
+from liftjax.lifters.spec import Lifter, Precision
+from liftjax.nn.layers import unsynchronized
 from liftjax.ops.heatmap_loss import gaussian_loss_per_joint
 from liftjax.runtime import replicas
 from liftjax.runtime.state import Arrays, PureModule
@@ -33,7 +38,7 @@ _SMALL = 1e-30
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What is compiled into a step; the numbers are traced arguments (see :func:`make_step`)."""
+    """What is compiled into a step; its numbers are traced arguments (see :class:`TrainStep`)."""
 
     normalizer: str = "softmax"
     quarter_pixel_shift: bool = False
@@ -60,7 +65,68 @@ class Options:
         return self.lifter_precision or ("high" if self.dtype == "bfloat16" else "highest")
 
 
-def initial_guidance(num_lifters: int) -> dict[str, jax.Array]:
+class TrainStep(NamedTuple):
+    """A training step and what it takes.
+
+    Attributes:
+      step: (state, frozen, batch, hyper) -> (state, metrics), of one replica. Compile it with
+        `Replicas.map_step`, which also shares the batch out over the devices.
+      state: before the first step: {"params", "others", "opt", "guidance"}.
+      frozen: (params, others) of each lifter; a step never differentiates or changes them.
+      hyper: the numbers of a step: {"weights": losses.LossWeights, "beta", "balance",
+        "learning_rate", "seed", "step"}. They are traced, so that one compilation serves all their
+        values.
+    """
+
+    step: Step
+    state: dict[str, Any]
+    frozen: tuple[tuple[Arrays, Arrays], ...]
+    hyper: dict[str, Any]
+
+
+def make_train_step(
+    detector: nnx.Module,
+    lifters: Sequence[Lifter] = (),
+    update: Update = Update(optax.scale_by_adam()),  # noqa: B008
+    options: Options = Options(),
+) -> TrainStep:
+    """The step that trains a detector through frozen lifters; without lifters, FT-2D.
+
+    Args:
+      detector: a network of the registry, or one with its `spec`, `__call__` and `decode`.
+      lifters: of the detector's joint set.
+      update: the optimizer and how gradients are accumulated. The optimizer gives a direction: a
+        step multiplies it by minus `hyper["learning_rate"]`.
+      options: what is compiled into the step.
+
+    Returns:
+      The step with its state and the usual numbers: beta 100, the loss weights of the paper's
+      supplement for the detector's kind, learning rate 1e-4. For batches see
+      `liftjax.data.pipeline`.
+    """
+    pure, params, others = PureModule.split(detector)
+    split = [PureModule.split(lifter) for lifter in lifters]
+    update = update._replace(averaged=unsynchronized(detector))
+    backward = _make_backward(pure, detector.spec, tuple(s[0] for s in split), options)
+    state = {
+        "params": params,
+        "others": others,
+        "opt": update.optimizer.init(params),
+        "guidance": _initial_guidance(len(split)),
+    }
+    hyper = {
+        "weights": losses.DEFAULT_WEIGHTS[detector.spec.kind],
+        "beta": 100.0,
+        "balance": 0.0,
+        "learning_rate": 1e-4,
+        "seed": 0,
+        "step": 0,
+    }
+    step = make_update_step(backward, update)
+    return TrainStep(step, state, tuple(s[1:] for s in split), hyper)
+
+
+def _initial_guidance(num_lifters: int) -> dict[str, jax.Array]:
     """The part of the training state that guidance carries from step to step; FT-2D: nothing."""
     if not num_lifters:
         return {}
@@ -72,31 +138,13 @@ def initial_guidance(num_lifters: int) -> dict[str, jax.Array]:
     }
 
 
-def make_step(
-    detector: PureModule,
-    spec: DetectorSpec,
-    lifters: tuple[PureModule, ...],
-    update: Update,
-    options: Options,
-) -> Step:
-    """The step (state, frozen, batch, hyper) -> (state, metrics); FT-2D without lifters.
-
-    state: {"params", "others", "opt", "guidance"}.
-    frozen: (params, others) of each lifter; never differentiated, never changed.
-    batch: see `liftjax.data.pipeline`.
-    hyper: {"weights": losses.LossWeights, "beta", "balance", "learning_rate", "seed", "step"}:
-      traced, so that one compilation serves all their settings.
-    """
-    return make_update_step(make_backward(detector, spec, lifters, options), update)
-
-
-def make_backward(
+def _make_backward(
     detector: PureModule,
     spec: DetectorSpec,
     lifters: tuple[PureModule, ...],
     options: Options,
 ) -> Backward:
-    """The backward pass of :func:`make_step` (see `training.update`)."""
+    """The backward pass of a step (see `training.update`)."""
 
     def backward(state, frozen, batch, hyper):
         images_BHWC = spec.normalize(batch["image_u8"], jnp.dtype(options.dtype))

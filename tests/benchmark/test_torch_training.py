@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from liftjax import geometry, torch_weights
-from liftjax.benchmark.problem import random_batch, training_problem
+from liftjax.benchmark.problem import random_batch
 from liftjax.detectors.spec import HeatmapOutput, SimCCOutput
 from liftjax.errors import LiftjaxError
 from liftjax.losses import LossWeights
@@ -20,6 +20,7 @@ torch = pytest.importorskip("torch")
 
 from liftjax.benchmark.torch_peer import capture, compiling, trainers  # noqa: E402
 from liftjax.benchmark.torch_peer.trainers import WAYS  # noqa: E402
+from liftjax.training.step import make_train_step  # noqa: E402
 from tests.slow import slow  # noqa: E402
 
 DETECTORS = {"heatmap": "hrnet_tiny", "simcc": "rtmpose_tiny"}
@@ -73,7 +74,7 @@ def lifters():
 def two_steps(detector, lifters, learning_rate):
     """Our metrics of two steps, and by PyTorch's names the gradients of the first and the running
     statistics that it leaves."""
-    problem = training_problem(detector, lifters)
+    problem = make_train_step(detector, lifters)
     one = Replicas.create(num_devices=1)
     step = one.map_step(problem.step, donate=False)
     state, frozen = one.replicate((problem.state, problem.frozen))

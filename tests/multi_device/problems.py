@@ -8,14 +8,13 @@ import numpy as np
 import optax
 from flax import nnx
 
-from liftjax import geometry, losses
+from liftjax import geometry
 from liftjax.detectors.spec import HeatmapOutput
 from liftjax.nn.layers import synchronize
 from liftjax.ops.widening import at_least_float32
 from liftjax.registry import create_detector, create_lifter
 from liftjax.runtime.replicas import AXIS, Replicas
-from liftjax.runtime.state import PureModule
-from liftjax.training.step import Options, initial_guidance, make_step
+from liftjax.training.step import Options, make_train_step
 from liftjax.training.update import Update
 from tests.training.test_step import ToyDetector
 from tests.training.toys import ToySimCC
@@ -74,29 +73,19 @@ def guided(
     ]
     ones = np.ones((JOINTS, 3), np.float32)
     modules[0].set_statistics(50 * ones[:, :2], 20 * ones[:, :2], 0 * ones, 0.3 * ones)
-    pure, params, others = PureModule.split(module)
-    split = [PureModule.split(lifter) for lifter in modules]
-    averaged = () if sync else pure.names(nnx.BatchStat)
-    step = make_step(
-        pure,
-        module.spec,
-        tuple(s[0] for s in split),
-        Update(optimizer, averaged=frozenset(averaged), **update or {}),
+    train = make_train_step(
+        module,
+        modules,
+        Update(optimizer, **update or {}),
         Options(dtype=dtype, **{"balanced": True, "lifter_names": lifters, **options}),
     )
-    state = {"params": params, "others": others, "guidance": initial_guidance(len(lifters))}
-    state |= {"ema": params | others} if ema else {}
-    state, frozen = as_type((state, tuple(s[1:] for s in split)), dtype)
+    state = train.state
+    state |= {"ema": state["params"] | state["others"]} if ema else {}
+    state, frozen = as_type((state | {"opt": None}, train.frozen), dtype)
     state["opt"] = optimizer.init(state["params"])
-    hyper = {
-        "weights": losses.DEFAULT_WEIGHTS[module.spec.kind],
-        "beta": 20.0,
-        "balance": 1.0,
-        "learning_rate": learning_rate,
-        "seed": 3,
-    }
+    hyper = train.hyper | {"beta": 20.0, "balance": 1.0, "learning_rate": learning_rate, "seed": 3}
     hyper |= {"ema_rate": 1 - ema} if ema else {}
-    return Problem(step, state, frozen, hyper)
+    return Problem(train.step, state, frozen, hyper)
 
 
 class Toy(ToyDetector):

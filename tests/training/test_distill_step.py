@@ -15,7 +15,7 @@ from liftjax.training.distill_step import (
     split_head,
     trained_arrays,
 )
-from liftjax.training.step import Options, make_step
+from liftjax.training.step import make_train_step
 from liftjax.training.update import Update
 from tests.training.toys import ToySimCC, compiled
 
@@ -113,9 +113,9 @@ def test_the_teacher_answers_with_its_running_statistics(batch):
 @pytest.mark.slow
 def test_without_distillation_weights_a_step_is_that_of_ft2d(batch):
     student = toy(6, seed=0)
-    pure, params, others = PureModule.split(student)
+    _, params, others = PureModule.split(student)
     optimizer = optax.identity()
-    plain = compiled(make_step(pure, student.spec, (), Update(optimizer), Options()))
+    plain = compiled(make_train_step(student, (), Update(optimizer)).step)
     state = {"params": params, "others": others, "opt": optimizer.init(params), "guidance": {}}
     weights = losses.SIMCC_WEIGHTS._replace(l_2d=0.7)
     step, taught, frozen = student_stage()

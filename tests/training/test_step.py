@@ -15,10 +15,9 @@ from liftjax.runtime.replicas import Replicas
 from liftjax.runtime.state import PureModule
 from liftjax.training.step import (
     Options,
-    initial_guidance,
     lift_all,
     loss_2d_per_joint,
-    make_step,
+    make_train_step,
 )
 from liftjax.training.update import Update
 from tests.slow import slow
@@ -99,17 +98,8 @@ def hyper(**changes):
 
 def prepare(detector, lifters, options, optimizer=None):
     """A step that leaves SGD's direction visible in the parameters, and its first state."""
-    pure, params, others = PureModule.split(detector)
-    split = [PureModule.split(lifter) for lifter in lifters]
-    optimizer = optimizer or optax.identity()
-    step = make_step(pure, detector.spec, tuple(s[0] for s in split), Update(optimizer), options)
-    state = {
-        "params": params,
-        "others": others,
-        "opt": optimizer.init(params),
-        "guidance": initial_guidance(len(lifters)),
-    }
-    return compiled(step), state, tuple(s[1:] for s in split)
+    train = make_train_step(detector, lifters, Update(optimizer or optax.identity()), options)
+    return compiled(train.step), train.state, train.frozen
 
 
 def gradients(old, new, learning_rate=0.1):
@@ -246,16 +236,10 @@ def test_a_batch_without_3d_leaves_the_lifters_weights_alone(detector, lifters, 
 
 def test_the_new_state_takes_the_place_of_the_old_one(detector, lifters, batch):
     """Every donated buffer is used again; one that could not be would warn, which is an error."""
-    pure, params, others = PureModule.split(detector)
-    split = [PureModule.split(lifter) for lifter in lifters]
-    optimizer = optax.scale_by_adam()
-    options = Options(balanced=True)
-    step = make_step(pure, detector.spec, tuple(s[0] for s in split), Update(optimizer), options)
-    state = {"params": params, "others": others, "opt": optimizer.init(params)}
-    state["guidance"] = initial_guidance(len(lifters))
-    frozen = tuple(s[1:] for s in split)
-    lowered = Replicas.create(num_devices=1).map_step(step).lower(state, frozen, batch, hyper())
-    size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+    train = make_train_step(detector, lifters, options=Options(balanced=True))
+    step = Replicas.create(num_devices=1).map_step(train.step)
+    lowered = step.lower(train.state, train.frozen, batch, hyper())
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(train.state))
     assert lowered.compile().memory_analysis().alias_size_in_bytes == size
 
 
