@@ -21,7 +21,8 @@ from liftjax.data.order import part_of_batch
 from liftjax.data.pipeline import evaluation_batches
 from liftjax.data.records import PoseDataset
 from liftjax.detectors.decoding import Decoding
-from liftjax.detectors.spec import HeatmapOutput, SimCCOutput
+from liftjax.detectors.heatmaps import HeatmapOutput
+from liftjax.detectors.simcc import SimCCOutput
 from liftjax.errors import unknown_name
 from liftjax.hosts import is_first
 from liftjax.lifters.mirror import mirror_2d, mirror_3d

@@ -10,7 +10,7 @@ from flax import nnx
 
 from liftjax import registry
 from liftjax.benchmark.operations import multiply_adds
-from liftjax.detectors.spec import SimCCOutput
+from liftjax.detectors.simcc import SimCCOutput
 from liftjax.errors import LiftjaxError
 from liftjax.registry import DETECTORS, LIFTERS, create_detector, create_lifter
 from liftjax.skeletons import get_skeleton

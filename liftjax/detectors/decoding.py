@@ -7,7 +7,8 @@ from typing import Any
 import jax
 from flax import nnx
 
-from liftjax.detectors.spec import HeatmapOutput, SimCCOutput
+from liftjax.detectors.heatmaps import HeatmapOutput
+from liftjax.detectors.simcc import SimCCOutput
 from liftjax.errors import LiftjaxError
 
 _LARGEST_BETA = 1e9  # float32 overflows beyond

@@ -20,12 +20,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from liftjax.detectors.spec import DetectorSpec, HeatmapOutput, checked_image_size
+from liftjax.detectors.heatmaps import HeatmapOutput
+from liftjax.detectors.spec import Detector, DetectorSpec, checked_image_size
 from liftjax.nn.blocks import run_blocks, run_stage
 from liftjax.nn.initial import normal
 from liftjax.nn.layers import BatchNorm, Conv
-from liftjax.ops.quarter_pixel import quarter_pixel_shift
-from liftjax.ops.soft_argmax import soft_argmax_2d
 
 STRIDE = 4  # image pixels per heatmap pixel
 _COARSEST = 32  # image pixels per pixel of the fourth branch
@@ -140,7 +139,7 @@ class HighResolutionModule(nnx.Module):
         return _conv_bn(layer[-1], x, train)
 
 
-class HRNet(nnx.Module):
+class HRNet(Detector):
     """Top-down heatmap detector.
 
     Args:
@@ -227,22 +226,6 @@ class HRNet(nnx.Module):
         x = jax.nn.relu(_conv_bn((conv1, bn1), x, train))
         x = jax.nn.relu(_conv_bn((conv2, bn2), x, train))
         return run_blocks(layer1[1:], layer1[0](x, train), train, self.scan_blocks)
-
-    def decode(
-        self,
-        out: HeatmapOutput,
-        beta: float | jax.Array = 100.0,
-        normalizer: str = "softmax",
-        quarter_pixel: bool = False,
-    ) -> jax.Array:
-        """Joints (B, K, 2) in crop pixels (x, y), by soft-argmax.
-
-        `quarter_pixel` adds the released programs' shift (see `ops.quarter_pixel`).
-        """
-        kpts_heat_BK2 = soft_argmax_2d(out.heatmaps, beta, normalizer)
-        if quarter_pixel:
-            kpts_heat_BK2 = quarter_pixel_shift(kpts_heat_BK2, out.heatmaps)
-        return kpts_heat_BK2 * self.spec.stride
 
 
 def _exchange(modules: Sequence[nnx.Module], xs: Sequence[jax.Array], train: bool):

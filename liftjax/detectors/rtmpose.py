@@ -20,11 +20,10 @@ import jax.numpy as jnp
 from flax import nnx
 
 from liftjax.detectors import cspnext
-from liftjax.detectors.spec import DetectorSpec, SimCCOutput, checked_image_size
-from liftjax.errors import LiftjaxError
+from liftjax.detectors.simcc import SimCCOutput
+from liftjax.detectors.spec import Detector, DetectorSpec, checked_image_size
 from liftjax.nn.initial import normal, ones, uniform
 from liftjax.nn.layers import Conv, Linear, ScaleNorm
-from liftjax.ops.soft_argmax import soft_argmax_1d
 
 BIN = 0.5  # crop pixels per SimCC bin
 
@@ -106,7 +105,7 @@ class RTMCCHead(nnx.Module):
         return SimCCOutput(self.cls_x(tokens_BKC), self.cls_y(tokens_BKC))
 
 
-class RTMPose(nnx.Module):
+class RTMPose(Detector):
     """Top-down SimCC detector.
 
     Args:
@@ -161,23 +160,3 @@ class RTMPose(nnx.Module):
         Training mode normalises with the batch's statistics and moves the running ones.
         """
         return self.head(self.backbone(images_BHWC, train))
-
-    def decode(
-        self,
-        out: SimCCOutput,
-        beta: float | jax.Array = 100.0,
-        normalizer: str = "softmax",
-        quarter_pixel: bool = False,
-    ) -> jax.Array:
-        """Joints (B, K, 2) in crop pixels (x, y), by soft-argmax along each axis.
-
-        Raises:
-          LiftjaxError: `quarter_pixel` is asked for; that shift is one of heatmaps.
-        """
-        if quarter_pixel:
-            raise LiftjaxError(
-                "The quarter-pixel shift is defined on heatmaps; a SimCC detector has none "
-                "(set loss.quarter_pixel_shift=False)."
-            )
-        along = [soft_argmax_1d(logits, beta, normalizer) for logits in (out.x, out.y)]
-        return jnp.stack(along, axis=-1) * self.spec.stride

@@ -5,10 +5,11 @@ Legend: B batch, H W image or map size, K joints, X Y bins of a SimCC vector.
 
 import dataclasses
 import operator
-from typing import Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 
 from liftjax.errors import LiftjaxError
 from liftjax.skeletons import get_skeleton
@@ -17,43 +18,12 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-class HeatmapOutput(NamedTuple):
-    """One map a joint; never below float32.
-
-    Attributes:
-      heatmaps: (B, H, W, K).
-    """
-
-    heatmaps: jax.Array
-
-
-class SimCCOutput(NamedTuple):
-    """One vector of logits along x and one along y a joint; never below float32.
-
-    Attributes:
-      x: (B, K, X). y: (B, K, Y).
-    """
-
-    x: jax.Array
-    y: jax.Array
-
-
-def peak_scores(out: HeatmapOutput | SimCCOutput) -> jax.Array:
-    """Confidence of each joint (B, K): the peak of its heatmap, the lesser peak of its vectors.
-
-    A perfect heatmap peaks at 1; SimCC logits have no such scale (MMPose takes them as they are).
-    """
-    if isinstance(out, HeatmapOutput):
-        return out.heatmaps.max((1, 2))
-    return jnp.minimum(out.x.max(-1), out.y.max(-1))
-
-
 @dataclasses.dataclass(frozen=True)
 class DetectorSpec:
     """The input a detector takes and the output it gives.
 
     Attributes:
-      kind: 'heatmap' (`HeatmapOutput`) or 'simcc' (`SimCCOutput`).
+      kind: 'heatmap' (see `heatmaps`) or 'simcc' (see `simcc`).
       num_joints: joints per person.
       skeleton: name of the joint set they are; None if it has none.
       image_size: (height, width) of the crop, pixels.
@@ -100,6 +70,25 @@ class DetectorSpec:
             [-m / s for m, s in zip(self.mean, self.std, strict=True)], wide
         ).reshape(1, 1, 1, 3)
         return (image_u8_BHWC.astype(wide) * scale + shift).astype(dtype)
+
+
+class Detector(nnx.Module):
+    """A network from crops of people to their joints.
+
+    Subclasses set `spec` and return a `HeatmapOutput` or `SimCCOutput` when they are called.
+    """
+
+    spec: DetectorSpec
+
+    def decode(
+        self,
+        out: Any,
+        beta: float | jax.Array = 100.0,
+        normalizer: str = "softmax",
+        quarter_pixel: bool = False,
+    ) -> jax.Array:
+        """Joints (B, K, 2) in crop pixels (x, y) of what the network gives; see `out.decode`."""
+        return out.decode(self.spec, beta, normalizer, quarter_pixel)
 
 
 def checked_image_size(network: str, image_size: tuple[int, int], multiple: int) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from flax import nnx
 
 from liftjax.data.crops import image_to_crop
 from liftjax.detectors.decoding import Decoding
-from liftjax.detectors.spec import DetectorSpec, peak_scores
+from liftjax.detectors.spec import DetectorSpec
 from liftjax.errors import LiftjaxError, unknown_name
 from liftjax.geometry import invert_affine
 from liftjax.inference.crops import cut_person
@@ -80,7 +80,7 @@ class Detection:
 
         def find(weights, batch):
             out, kpts_px_BK2 = detect(pure.merge(*weights), batch, decoding, precision)
-            return {"kpts_px": kpts_px_BK2, "scores": peak_scores(out)}
+            return {"kpts_px": kpts_px_BK2, "scores": out.scores()}
 
         return cls(
             name=name,

@@ -22,7 +22,6 @@ from flax import nnx
 
 from liftjax import geometry
 from liftjax.detectors.decoding import Decoding
-from liftjax.detectors.spec import peak_scores
 from liftjax.errors import LiftjaxError, unknown_name
 from liftjax.runtime.state import PureModule
 from liftjax.skeletons import conversion_matrix, convert, get_skeleton
@@ -215,7 +214,7 @@ def _keypoints(detector: nnx.Module, decoding: Decoding) -> Program:
 def _found(detector: nnx.Module, image_u8_BHWC: jax.Array, decoding: Decoding):
     """Keypoints in crop pixels and scores."""
     out = detector(detector.spec.normalize(image_u8_BHWC))
-    return decoding.keypoints(detector, out), peak_scores(out)
+    return decoding.keypoints(detector, out), out.scores()
 
 
 def _poses(detector: nnx.Module, decoding: Decoding, lifters: Mapping[str, nnx.Module]) -> Program:

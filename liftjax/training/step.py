@@ -23,11 +23,9 @@ import optax
 from flax import nnx
 
 from liftjax import geometry, losses
-from liftjax.data import targets
 from liftjax.detectors.spec import DetectorSpec
 from liftjax.lifters.spec import Lifter, Precision
 from liftjax.nn.layers import unsynchronized
-from liftjax.ops.heatmap_loss import gaussian_loss_per_joint
 from liftjax.runtime import replicas
 from liftjax.runtime.state import Arrays, PureModule
 from liftjax.training.update import Backward, Step, Update, make_update_step
@@ -230,19 +228,10 @@ def _guided(out, decode, spec, lifters, frozen, guidance, batch, hyper, options)
 
 
 def loss_2d_per_joint(out, spec: DetectorSpec, batch: dict) -> jax.Array:
-    """The detector's 2D loss of each joint (B, K): heatmap MSE or SimCC divergence."""
+    """The loss (B, K) of a detector's output against the 2D labels of a batch."""
     to_crop_B23 = geometry.invert_affine(batch["crop_to_image"])
     joints_crop_BK2 = geometry.apply_affine(to_crop_B23, batch["joints_px"])
-    visible_BK = batch["joint_visible"]
-    if spec.kind == "heatmap":
-        center_BK2, weight_BK = targets.gaussian_centers(
-            joints_crop_BK2, visible_BK, spec.output_size, spec.stride, spec.sigma
-        )
-        return gaussian_loss_per_joint(out.heatmaps, center_BK2, weight_BK, spec.sigma)
-    label_x, label_y, weight_BK = targets.simcc_labels(
-        joints_crop_BK2, visible_BK, spec.image_size, 1 / spec.stride, spec.sigma
-    )
-    return losses.simcc_loss_per_joint(out.x, out.y, label_x, label_y, weight_BK)
+    return out.loss_per_joint(spec, joints_crop_BK2, batch["joint_visible"])
 
 
 def lift_all(

@@ -6,7 +6,6 @@ from flax import nnx
 import liftjax
 from liftjax import geometry
 from liftjax.data.crops import image_to_crop
-from liftjax.detectors.spec import peak_scores
 from liftjax.errors import LiftjaxError
 from liftjax.inference.crops import cut_person
 from tests.inference import networks
@@ -30,7 +29,7 @@ def test_it_is_the_detector_on_crops_and_the_lifter_on_its_keypoints(predictor):
         geometry.invert_affine(affines).astype(np.float32), detector.decode(out, 100.0)
     )
     np.testing.assert_allclose(people.kpts_px, kpts_px, atol=2e-3)
-    np.testing.assert_allclose(people.scores, peak_scores(out), atol=1e-4)
+    np.testing.assert_allclose(people.scores, out.scores(), atol=1e-4)
     poses = lifter.lift(people.kpts_px[:, None], np.tile([160.0, 120.0], (4, 1)))[:, 0]
     np.testing.assert_allclose(people.poses_m["sb"], poses, atol=1e-5)
     assert people.skeleton_2d.name == people.skeleton_3d.name == "human36m"

@@ -7,7 +7,8 @@ import pytest
 from flax import nnx
 
 from liftjax import create_detector, geometry, skeletons
-from liftjax.detectors.spec import HeatmapOutput, SimCCOutput, peak_scores
+from liftjax.detectors.heatmaps import HeatmapOutput
+from liftjax.detectors.simcc import SimCCOutput
 from liftjax.errors import LiftjaxError
 from liftjax.interchange import programs
 from liftjax.interchange.programs import Decoding
@@ -39,7 +40,7 @@ def test_maps_and_keypoints(name):
     for port, values in zip(maps.outputs, out, strict=True):
         assert values.shape[1:] == port.shape[1:]
     np.testing.assert_allclose(keypoints, detector.decode(out), rtol=1e-4, atol=1e-3)
-    np.testing.assert_allclose(scores, peak_scores(out), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(scores, out.scores(), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.slow

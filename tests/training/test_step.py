@@ -7,9 +7,9 @@ from flax import nnx
 
 from liftjax import geometry, losses
 from liftjax.benchmark.operations import multiply_adds
-from liftjax.detectors.spec import DetectorSpec, HeatmapOutput
+from liftjax.detectors.heatmaps import HeatmapOutput
+from liftjax.detectors.spec import Detector, DetectorSpec
 from liftjax.nn.layers import BatchNorm, Conv
-from liftjax.ops.soft_argmax import soft_argmax_2d
 from liftjax.registry import create_detector, create_lifter
 from liftjax.runtime.replicas import Replicas
 from liftjax.runtime.state import PureModule
@@ -26,7 +26,7 @@ from tests.training.toys import ToySimCC, compiled
 BATCH, JOINTS = 3, 17
 
 
-class ToyDetector(nnx.Module):
+class ToyDetector(Detector):
     """Two convolutions and a batch norm: compiles in a moment."""
 
     def __init__(self, rngs):
@@ -37,9 +37,6 @@ class ToyDetector(nnx.Module):
 
     def __call__(self, images, train=False):
         return HeatmapOutput(self.head(jax.nn.relu(self.norm(self.stem(images), train=train))))
-
-    def decode(self, out, beta, normalizer="softmax", quarter_pixel=False):
-        return soft_argmax_2d(out.heatmaps, beta, normalizer) * self.spec.stride
 
 
 @pytest.fixture(scope="module")

@@ -5,13 +5,12 @@ import dataclasses
 from unittest import mock
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 
 from liftjax import registry
-from liftjax.detectors.spec import DetectorSpec, SimCCOutput
+from liftjax.detectors.simcc import SimCCOutput
+from liftjax.detectors.spec import Detector, DetectorSpec
 from liftjax.nn.layers import BatchNorm, Conv, Linear
-from liftjax.ops.soft_argmax import soft_argmax_1d
 from liftjax.runtime.replicas import Replicas
 
 
@@ -51,7 +50,7 @@ class ToyHead(nnx.Module):
         return SimCCOutput(self.cls_x(tokens), self.cls_y(tokens))
 
 
-class ToySimCC(nnx.Module):
+class ToySimCC(Detector):
     """An RTMPose in miniature."""
 
     def __init__(self, num_joints, image_size=(64, 64), skeleton=None, channels=6, *, rngs):
@@ -63,10 +62,6 @@ class ToySimCC(nnx.Module):
 
     def __call__(self, images, train=False):
         return self.head(self.backbone(images, train=train))
-
-    def decode(self, out, beta, normalizer="softmax", quarter_pixel=False):
-        along = [soft_argmax_1d(logits, beta, normalizer) for logits in out]
-        return jnp.stack(along, axis=-1) * self.spec.stride
 
 
 class ToyHeatmaps(nnx.Module):

@@ -15,7 +15,8 @@ from flax import nnx
 
 from liftjax.data.pipeline import evaluation_batches
 from liftjax.data.records import PoseDataset
-from liftjax.detectors.spec import HeatmapOutput, SimCCOutput
+from liftjax.detectors.heatmaps import HeatmapOutput
+from liftjax.detectors.simcc import SimCCOutput
 from liftjax.runtime.state import PureModule
 
 
