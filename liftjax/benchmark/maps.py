@@ -13,7 +13,7 @@ import numpy as np
 
 from liftjax.benchmark.peer import Queued
 from liftjax.benchmark.stages import Candidate
-from liftjax.ops import heatmap_loss, map_statistics, soft_argmax
+from liftjax.ops import heatmap_loss, soft_argmax
 
 SOFT_ARGMAX_2D, SOFT_ARGMAX_1D = "soft-argmax", "soft-argmax, SimCC"
 LOSS_2D = "soft-argmax and heatmap loss"
@@ -61,7 +61,7 @@ def candidates(maps: Maps, with_torch: bool) -> Iterator[Candidate]:
 
 def _implementations(kind: str) -> dict[str, dict[str, Callable]]:
     """By stage and name, functions of a map alone: what this platform has."""
-    names = map_statistics.names(jax.default_backend())
+    names = soft_argmax.names(jax.default_backend())
     if kind != "heatmap":
         return {SOFT_ARGMAX_1D: {n: _alone(soft_argmax.IMPLEMENTATIONS_1D[n]) for n in names}}
     return {

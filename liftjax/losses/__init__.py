@@ -19,24 +19,20 @@ from liftjax.losses.guidance import (
     SIMCC_WEIGHTS,
     LossTerms,
     LossWeights,
-    guided_loss_terms,
-    multi_model_loss,
-    ohklm_loss,
-    single_model_loss,
-)
-from liftjax.losses.lifter_weights import (
+    consistency_loss,
     dwa_weights,
+    global_loss,
+    guided_loss_terms,
     initial_dwa_history,
     lifter_dropout_weights,
-    update_dwa_history,
-)
-from liftjax.losses.lifting import (
-    consistency_loss,
-    global_loss,
     lifting_loss,
     lifting_loss_xy,
     lifting_loss_z,
+    multi_model_loss,
+    ohklm_loss,
     per_joint_lifting_error,
+    single_model_loss,
+    update_dwa_history,
 )
 
 __all__ = [

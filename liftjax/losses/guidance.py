@@ -1,4 +1,4 @@
-"""Guidance of a detector by lifters: the single-model and the multi-model loss.
+"""Guidance of a detector by lifters: 3D losses, lifter weights, single-model and multi-model loss.
 
 Reference: "Learning 2D Human Poses for Better 3D Lifting via Multi-Model 3D-Guidance" (ACCV 2024).
 
@@ -9,16 +9,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from liftjax.losses.lifting import (
-    consistency_loss,
-    global_loss,
-    lifting_loss,
-    lifting_loss_xy,
-    lifting_loss_z,
-    per_joint_lifting_error,
-)
-from liftjax.losses.reductions import check_same, product, sample_mean
+from liftjax.losses.reductions import check_same, mean_square, product, sample_mean
 from liftjax.ops.widening import at_least_float32
 
 
@@ -72,6 +65,74 @@ class LossTerms(NamedTuple):
     z_M: jax.Array
     mse_M: jax.Array
     lifter_weights_M: jax.Array
+
+
+def per_joint_lifting_error(pred_m: jax.Array, true_m: jax.Array) -> jax.Array:
+    """Mean square error over x, y, z of each joint, (..., K) in m^2.
+
+    Args:
+      pred_m, true_m: poses (..., K, 3) in metres.
+    """
+    check_same(pred_m.shape, true_m.shape, "predicted poses", "true poses")
+    return jnp.square(at_least_float32(pred_m) - at_least_float32(true_m)).mean(axis=-1)
+
+
+def lifting_loss(
+    pred_BK3: jax.Array, true_BK3: jax.Array, weight_BK: jax.Array | None = None
+) -> jax.Array:
+    """Mean square error over x, y and z of all joints and samples, a scalar in m^2.
+
+    Args:
+      pred_BK3, true_BK3: metres. weight_BK: joint weights, None for all alike.
+    """
+    return mean_square(pred_BK3, true_BK3, weight_BK)
+
+
+def lifting_loss_xy(
+    pred_BK3: jax.Array, true_BK3: jax.Array, weight_BK: jax.Array | None = None
+) -> jax.Array:
+    """Mean square error over x and y, the error across the image, a scalar in m^2: L_3D^xy.
+
+    Args:
+      pred_BK3, true_BK3, weight_BK: as for :func:`lifting_loss`.
+    """
+    return mean_square(pred_BK3[..., :2], true_BK3[..., :2], weight_BK)
+
+
+def lifting_loss_z(
+    pred_BK3: jax.Array, true_BK3: jax.Array, weight_BK: jax.Array | None = None
+) -> jax.Array:
+    """Mean square error over z, the error in depth, a scalar in m^2: L_3D^z.
+
+    Args:
+      pred_BK3, true_BK3, weight_BK: as for :func:`lifting_loss`.
+    """
+    return mean_square(pred_BK3[..., 2:], true_BK3[..., 2:], weight_BK)
+
+
+def consistency_loss(poses_MBK3: jax.Array, weight_BK: jax.Array | None = None) -> jax.Array:
+    """Local consistency: the sum over pairs of lifters of their mean square difference, in m^2.
+
+    A scalar; 0 for a single lifter. Sum and mean are the released code's.
+
+    Args:
+      poses_MBK3: of the lifters, metres. weight_BK: joint weights, None for all alike.
+    """
+    first, second = np.triu_indices(poses_MBK3.shape[0], k=1)
+    pair_loss = jax.vmap(mean_square, in_axes=(0, 0, None))
+    return pair_loss(poses_MBK3[first], poses_MBK3[second], weight_BK).sum()
+
+
+def global_loss(
+    poses_MBK3: jax.Array, true_BK3: jax.Array, weight_BK: jax.Array | None = None
+) -> jax.Array:
+    """Global consistency: mean square error of the lifters' mean pose, a scalar in m^2.
+
+    Args:
+      poses_MBK3: of the lifters, metres. true_BK3: metres.
+      weight_BK: joint weights, None for all alike.
+    """
+    return mean_square(at_least_float32(poses_MBK3).mean(axis=0), true_BK3, weight_BK)
 
 
 def ohklm_loss(
@@ -207,3 +268,52 @@ def single_model_loss(
     weights = weights._replace(l_single=1.0, l_local=0.0, l_global=0.0)
     one = jnp.ones(1, jnp.float32)
     return multi_model_loss(loss_2d_BK, pose_BK3[None], true_BK3, one, weights, **options)
+
+
+def initial_dwa_history(num_lifters: int) -> jax.Array:
+    """The (2, M) history before the first step, for which :func:`dwa_weights` is uniform.
+
+    Args:
+      num_lifters: M.
+    """
+    return jnp.ones((2, num_lifters), jnp.float32)
+
+
+def update_dwa_history(history_2M: jax.Array, mse_M: jax.Array) -> jax.Array:
+    """The (2, M) history after a step; no gradient.
+
+    Args:
+      history_2M: before it. mse_M: the lifters' 3D losses in it, `LossTerms.mse_M`.
+    """
+    return jnp.stack([history_2M[1], jax.lax.stop_gradient(mse_M).astype(history_2M.dtype)])
+
+
+def dwa_weights(history_2M: jax.Array, temperature: float = 2.0) -> jax.Array:
+    """Dynamic weight averaging: (M,) weights of sum 1, larger where a loss falls more slowly.
+
+    w_m proportional to exp((L_m(t-1) / L_m(t-2)) / temperature); no gradient. Liu, Johns, Davison,
+    "End-to-end multi-task learning with attention", CVPR 2019, there for epochs and tasks.
+
+    Args:
+      history_2M: 3D losses of the lifters at steps t-2 (row 0) and t-1 (row 1).
+      temperature: the larger, the more alike the weights.
+    """
+    older_M, newer_M = jax.lax.stop_gradient(at_least_float32(history_2M))
+    usable_M = (older_M > 0) & jnp.isfinite(older_M) & jnp.isfinite(newer_M)
+    ratio_M = jnp.where(usable_M, newer_M / jnp.where(usable_M, older_M, 1), 1)
+    return jax.nn.softmax(ratio_M / temperature)
+
+
+def lifter_dropout_weights(key: jax.Array, num_lifters: int) -> jax.Array:
+    """(M,) factors: one lifter is 0, or none, each of the M + 1 outcomes equally likely.
+
+    Multiply the lifters' weights with it; the released trainer does not renormalise them. A
+    single lifter is never dropped.
+
+    Args:
+      key: random key of the step. num_lifters: M.
+    """
+    if num_lifters == 1:
+        return jnp.ones(1, jnp.float32)
+    dropped = jax.random.randint(key, (), 0, num_lifters + 1)
+    return (jnp.arange(num_lifters) != dropped).astype(jnp.float32)

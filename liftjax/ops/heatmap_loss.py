@@ -1,11 +1,10 @@
-"""The loss of heatmaps against Gaussians that are never stored, alone and with soft-argmax.
+"""The loss of heatmaps against Gaussian targets, without storing the targets.
 
     loss = 0.5 w^2 mean over the map of (h - g)^2
 
-g is an unnormalised Gaussian of peak 1, zero outside a square of 3 sigma around its centre: the
-product of a row and a column profile, a few numbers a joint. The derivative is written by hand, in
-reverse mode: it keeps the map itself and those profiles. The twin that stores g is
-`data.targets.gaussian_heatmaps` with `losses.heatmap_loss_per_joint`.
+g is an unnormalised Gaussian of peak 1, zero outside a square of 3 sigma around its centre. It is
+the product of a row and a column profile, and only these are kept. The derivative is written by
+hand, for reverse mode alone. `losses.heatmap_loss_per_joint` is the same loss of a stored target.
 
 Legend: B batch, K joints, H x W map.
 """
@@ -18,18 +17,27 @@ import jax.numpy as jnp
 
 from liftjax.ops import map_statistics as maps
 from liftjax.ops.map_statistics import Target
-from liftjax.ops.soft_argmax import as_points, check, expectation, soft_argmax_2d_plain
+from liftjax.ops.soft_argmax import (
+    DEFAULT,
+    STATISTICS,
+    as_points,
+    check,
+    expectation,
+    soft_argmax_2d_plain,
+)
 from liftjax.ops.widening import at_least_float32
 
 
 def gaussian_target(
     center_BK2: jax.Array, weight_BK: jax.Array, size: tuple[int, int], sigma: float
 ) -> Target:
-    """The profiles of Gaussians; empty where the weight is 0.5 or less.
+    """The profiles of Gaussian targets; all zero where a joint's weight is 0.5 or less.
 
     Args:
-      center_BK2: (x, y) in heatmap pixels. weight_BK: of joints.
-      size: (height, width). sigma: in heatmap pixels.
+      center_BK2: (x, y) in heatmap pixels.
+      weight_BK: joint weights.
+      size: (height, width) of the heatmap.
+      sigma: standard deviation in heatmap pixels.
     """
     center_BK2, radius = at_least_float32(center_BK2), int(3 * sigma)
 
@@ -46,12 +54,19 @@ def gaussian_target(
 def gaussian_loss_per_joint(
     heat_BHWK: jax.Array, center_BK2: jax.Array, weight_BK: jax.Array, sigma: float
 ) -> jax.Array:
-    """0.5 w^2 mean (h - g)^2 of each joint: (B, K), float32 or wider. None flows to the centre.
+    """0.5 w^2 mean (h - g)^2 of each joint: (B, K), float32 or wider.
+
+    HRNet's loss (Sun et al., CVPR 2019; https://arxiv.org/abs/1902.09212), and the one that
+    training uses. There is no gradient with respect to `center_BK2`.
 
     Args:
       heat_BHWK: predicted maps, any floating dtype.
-      center_BK2: (x, y) of the Gaussians, in heatmap pixels. weight_BK: of joints.
-      sigma: in heatmap pixels.
+      center_BK2: (x, y) of the Gaussians in heatmap pixels.
+      weight_BK: joint weights w, 0 where a joint has no label.
+      sigma: standard deviation of the Gaussians in heatmap pixels.
+
+    Raises:
+      ValueError: the shapes do not fit together.
     """
     target = _target(heat_BHWK, center_BK2, weight_BK, sigma)
     return _loss(_squared_errors(heat_BHWK, target), heat_BHWK, weight_BK)
@@ -64,11 +79,11 @@ def soft_argmax_and_heatmap_loss(
     sigma: float,
     beta: jax.Array | float = 100.0,
     normalizer: str = "softmax",
-    implementation: str = maps.DEFAULT,
+    implementation: str = DEFAULT,
 ) -> tuple[jax.Array, jax.Array]:
     """`soft_argmax_2d` (B, K, 2) and `gaussian_loss_per_joint` (B, K) of the same maps.
 
-    One loop over the map gives all sums, another one the gradient of both.
+    One loop over the map computes all sums, and another one the gradient of both.
     """
     beta = check(heat_BHWK, beta, normalizer)
     target = _target(heat_BHWK, center_BK2, weight_BK, sigma)
@@ -93,10 +108,7 @@ def soft_argmax_and_heatmap_loss_plain(
 
 IMPLEMENTATIONS: dict[str, Callable[..., tuple[jax.Array, jax.Array]]] = {
     "plain": soft_argmax_and_heatmap_loss_plain,
-    **{
-        name: partial(soft_argmax_and_heatmap_loss, implementation=name)
-        for name in maps.IMPLEMENTATIONS
-    },
+    **{name: partial(soft_argmax_and_heatmap_loss, implementation=name) for name in STATISTICS},
 }
 
 

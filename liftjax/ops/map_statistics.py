@@ -1,35 +1,28 @@
-"""What soft-argmax and the heatmap loss ask of a map: a few sums over it, taken in several ways.
+"""The sums over a map that soft-argmax and the heatmap loss need.
 
-Every implementation gives the same `Statistics`. On a CPU and inside a whole program on a TPU "xla"
-is the fastest; "online" and "pallas" read a map once where "xla" reads it twice (see `two_passes`).
-
-Arrays lie as they come: a map along `axes` of the values, (1, 2) of heatmaps (B, H, W, K) or the
-last one of vectors (..., X), and statistics have size 1 there. All is float32 or wider.
+A map lies along `axes` of the values: (1, 2) of heatmaps (B, H, W, K), or the last axis of vectors
+(..., X). Statistics have size 1 along these axes, and are float32 or wider.
 
 Legend: B batch, H x W map, K joints, X vector.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from liftjax.errors import unknown_name
 from liftjax.ops.widening import at_least_float32
-
-NORMALIZERS = ("softmax", "relu")
-DEFAULT = "xla"  # of all implementations, until one is measured to be faster
 
 
 class Statistics(NamedTuple):
-    """Of one map.
+    """Sums over one map.
 
     Attributes:
-      top: largest value, by which weights are scaled, within a range that is safe.
-      total: sum of the unnormalised weights, about 1 or more; 0 in an empty map.
-      sums: of the weights times the position, for each of `axes` (y before x).
-      squares: sum of the squared distance from the target, or None without a target.
+      top: the largest value, limited to the range that weights can be scaled by.
+      total: the sum of the unnormalised weights: about 1 or more; 0 in an empty map.
+      sums: the sum of weight times position, for each of `axes` (y before x).
+      squares: the sum of squared differences from the target; None without a target.
     """
 
     top: jax.Array
@@ -46,22 +39,6 @@ class Target(NamedTuple):
 
     def map(self) -> jax.Array:
         return self.row_BH1K * self.column_B1WK
-
-
-def statistics(
-    values: jax.Array,
-    beta: jax.Array,
-    axes: tuple[int, ...],
-    normalizer: str,
-    target: Target | None = None,
-    implementation: str = DEFAULT,
-) -> Statistics:
-    """Statistics of every map, by an implementation out of `IMPLEMENTATIONS`."""
-    if normalizer not in NORMALIZERS:
-        raise unknown_name("normalizer", normalizer, NORMALIZERS)
-    if implementation not in IMPLEMENTATIONS:
-        raise unknown_name("implementation of soft-argmax", implementation, IMPLEMENTATIONS)
-    return IMPLEMENTATIONS[implementation](values, beta, axes, normalizer, target)
 
 
 def positions(values: jax.Array, axes: Sequence[int]) -> list[jax.Array]:
@@ -98,7 +75,7 @@ def weights(values: jax.Array, top: jax.Array, beta: jax.Array, normalizer: str)
 
 
 def means(found: Statistics, values: jax.Array, axes: Sequence[int]):
-    """Coordinates, one for each of `axes`: the map's centre where it is empty. And 1 / total."""
+    """The mean position along each of `axes` (the centre of an empty map), and 1 / total."""
     empty = found.total == 0
     inverse = jnp.where(empty, 0, 1 / jnp.where(empty, 1, found.total))
     centre = [(values.shape[axis] - 1) / 2 for axis in axes]
@@ -114,10 +91,10 @@ def squared_errors(values: jax.Array, target: Target, axes: tuple[int, ...] = (1
 
 
 def two_passes(values, beta, axes, normalizer, target=None) -> Statistics:
-    """The largest value first, then the sums.
+    """The statistics in plain XLA: first the largest value, then the sums.
 
-    As sums, XLA takes them together in one loop over the map, on a TPU the first pass even as part
-    of the convolution that makes the map. A CPU is faster with products.
+    XLA computes all sums in one loop over the map; on a TPU it finds the largest value while the
+    convolution writes the map. A CPU is faster with matrix products than with sums.
     """
     top = safe_top(at_least_float32(values.max(axes, keepdims=True)), normalizer)
     values = at_least_float32(values)
@@ -166,59 +143,6 @@ def _dot(a, b):
     return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
 
 
-def one_pass(values, beta, axes, normalizer, target=None) -> Statistics:
-    """A single reduction: partial sums are scaled to the larger top when they meet.
-
-    Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018. Very slow on a CPU.
-    """
-    values = at_least_float32(values)
-    top = safe_top(values, normalizer)
-    if normalizer == "relu":
-        weight = weights(values, top, beta, normalizer)
-    else:  # exp(0), but none where a value is masked; NaN comes in by `top`
-        weight = (values > -jnp.inf).astype(values.dtype)
-    # beta is carried along: a reduction cannot refer to a traced number from outside.
-    carried = [top, jnp.broadcast_to(beta, values.shape).astype(values.dtype), weight]
-    carried += [weight * position for position in positions(values, axes)]
-    count = len(carried)
-    if target is not None:
-        squares = jnp.square(values - target.map())
-        carried.append(jnp.broadcast_to(squares, values.shape).astype(values.dtype))
-
-    def meet(a, b):
-        top, beta = jnp.maximum(a[0], b[0]), jnp.maximum(a[1], b[1])
-        scale_a, scale_b = (rescale(part[0], top, beta, normalizer) for part in (a, b))
-        sums = [x * scale_a + y * scale_b for x, y in zip(a[2:count], b[2:count], strict=True)]
-        return (top, beta, *sums, *(x + y for x, y in zip(a[count:], b[count:], strict=True)))
-
-    zero = jnp.zeros((), values.dtype)
-    lowest = safe_top(jnp.full((), -jnp.inf, values.dtype), normalizer)
-    initial = (lowest, *[zero] * (len(carried) - 1))
-    found = jax.lax.reduce(tuple(carried), initial, meet, axes)
-    top, _, total, *sums = (jnp.expand_dims(part, axes) for part in found)
-    squares = None if target is None else sums.pop()
-    return Statistics(top, total, tuple(sums), squares)
-
-
 def rescale(top, new_top, beta, normalizer):
-    """What weights scaled by `top` are to be multiplied by, to be scaled by `new_top`."""
+    """The factor that turns weights scaled by `top` into weights scaled by `new_top`."""
     return top / new_top if normalizer == "relu" else jnp.exp(beta * below(top, new_top))
-
-
-def gpu_kernel(values, beta, axes, normalizer, target=None) -> Statistics:
-    """A kernel that reads the map once, for NVIDIA's GPUs; on a CPU it is interpreted."""
-    from liftjax.ops import map_statistics_gpu  # Pallas takes long to import
-
-    return map_statistics_gpu.one_pass(values, beta, axes, normalizer, target)
-
-
-IMPLEMENTATIONS: dict[str, Callable[..., Statistics]] = {
-    "xla": two_passes,
-    "online": one_pass,
-    "pallas": gpu_kernel,
-}
-
-
-def names(platform: str) -> tuple[str, ...]:
-    """What can be compared on a platform, "cpu", "gpu" or "tpu"; "plain" is the formula."""
-    return ("plain", *(name for name in IMPLEMENTATIONS if name != "pallas" or platform == "gpu"))

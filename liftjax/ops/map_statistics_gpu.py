@@ -1,8 +1,8 @@
-"""The sums of `ops.map_statistics` as a kernel for GPUs that reads every map once (Pallas, Triton).
+"""The sums of `ops.map_statistics` by a GPU kernel that reads every map once (Pallas, Triton).
 
-A program goes through a stretch of positions, of all joints of a sample or of a few vectors, tile
-by tile; XLA then puts the stretches of a map together. On a CPU the kernel is interpreted, which is
-for tests only. For a TPU there is none: see `docs/performance.md`.
+A program of the kernel takes a stretch of positions (of all joints of a sample, or of a few
+vectors) and goes through it tile by tile; XLA then combines the stretches of each map. On a CPU the
+kernel is interpreted, for tests only. `docs/performance.md` says why there is none for TPUs.
 
 Legend: B batch, K joints, P positions of a map, N maps; a tile has positions on one axis and maps
 (lanes) on the other, both powers of two as Triton wants them.

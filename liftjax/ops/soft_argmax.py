@@ -7,10 +7,12 @@ and has a derivative; with the ReLU normaliser it has no effect. Entries of -inf
 map that is all -inf, or for ReLU has nothing positive, gives its centre and no gradient. NaN and
 +inf give NaN.
 
-Each function comes twice with one signature. The default has a derivative written by hand: it
-keeps the map itself and a few numbers a map, where JAX would keep the probabilities and more. Its
-forward pass comes in several implementations (`ops.map_statistics`). The `_plain` twin is the
-formula, the reference in tests and the one to export.
+Each function comes twice with one signature. The default has a derivative written by hand, which
+keeps the map itself and a few numbers a map where JAX would keep the probabilities and more. The
+`_plain` twin is the formula: the reference in tests, and what is exported.
+
+The sums over a map are computed by XLA ("xla", the default) or, on NVIDIA's GPUs, by a kernel that
+reads the map once ("pallas").
 
 Legend: B batch, K joints, H x W map, X vector.
 """
@@ -23,15 +25,32 @@ import jax.numpy as jnp
 
 from liftjax.errors import unknown_name
 from liftjax.ops import map_statistics as maps
-from liftjax.ops.map_statistics import NORMALIZERS, Statistics, Target
+from liftjax.ops.map_statistics import Statistics, Target
 from liftjax.ops.widening import at_least_float32
+
+NORMALIZERS = ("softmax", "relu")
+DEFAULT = "xla"  # until another implementation is measured to be faster
+
+
+def _pallas(values, beta, axes, normalizer, target=None) -> Statistics:
+    from liftjax.ops import map_statistics_gpu  # Pallas takes long to import
+
+    return map_statistics_gpu.one_pass(values, beta, axes, normalizer, target)
+
+
+STATISTICS = {"xla": maps.two_passes, "pallas": _pallas}  # by name of the implementation
+
+
+def names(platform: str) -> tuple[str, ...]:
+    """The implementations that "cpu", "gpu" or "tpu" can run; "plain" is the formula."""
+    return ("plain", *(name for name in STATISTICS if name != "pallas" or platform == "gpu"))
 
 
 def soft_argmax_2d(
     heat_BHWK: jax.Array,
     beta: jax.Array | float = 100.0,
     normalizer: str = "softmax",
-    implementation: str = maps.DEFAULT,
+    implementation: str = DEFAULT,
 ) -> jax.Array:
     """Expected positions (B, K, 2) as (x, y) in heatmap pixels, float32 or wider; differentiable.
 
@@ -42,10 +61,12 @@ def soft_argmax_2d(
       heat_BHWK: heatmaps, any floating dtype.
       beta: sharpness of the softmax; a number or a traced scalar.
       normalizer: "softmax" or "relu".
-      implementation: of the forward pass, one of `map_statistics.IMPLEMENTATIONS`.
+      implementation: "xla" or "pallas" (see above).
 
     Raises:
-      LiftjaxError: an unknown normalizer. ValueError, TypeError: not four axes, not floating.
+      LiftjaxError: an unknown normalizer or implementation.
+      ValueError: the heatmaps do not have four axes.
+      TypeError: the heatmaps are not floating.
     """
     return _soft_argmax_2d(partial(_expected, implementation), heat_BHWK, beta, normalizer)
 
@@ -54,7 +75,7 @@ def soft_argmax_1d(
     logits: jax.Array,
     beta: jax.Array | float = 100.0,
     normalizer: str = "softmax",
-    implementation: str = maps.DEFAULT,
+    implementation: str = DEFAULT,
 ) -> jax.Array:
     """Expected indices (...) along the last axis of logits (..., X), in bins; differentiable.
 
@@ -64,10 +85,11 @@ def soft_argmax_1d(
       logits: floating array, for SimCC (B, K, X).
       beta: sharpness of the softmax; a number or a traced scalar.
       normalizer: "softmax" or "relu".
-      implementation: of the forward pass, one of `map_statistics.IMPLEMENTATIONS`.
+      implementation: "xla" or "pallas" (see above).
 
     Raises:
-      LiftjaxError: an unknown normalizer. TypeError: the logits are not floating.
+      LiftjaxError: an unknown normalizer or implementation.
+      TypeError: the logits are not floating.
     """
     return _soft_argmax_1d(partial(_expected, implementation), logits, beta, normalizer)
 
@@ -88,11 +110,11 @@ def soft_argmax_1d_plain(
 
 IMPLEMENTATIONS: dict[str, Callable[..., jax.Array]] = {
     "plain": soft_argmax_2d_plain,
-    **{name: partial(soft_argmax_2d, implementation=name) for name in maps.IMPLEMENTATIONS},
+    **{name: partial(soft_argmax_2d, implementation=name) for name in STATISTICS},
 }
 IMPLEMENTATIONS_1D: dict[str, Callable[..., jax.Array]] = {
     "plain": soft_argmax_1d_plain,
-    **{name: partial(soft_argmax_1d, implementation=name) for name in maps.IMPLEMENTATIONS},
+    **{name: partial(soft_argmax_1d, implementation=name) for name in STATISTICS},
 }
 
 
@@ -109,7 +131,7 @@ def _soft_argmax_1d(expected, logits, beta, normalizer):
 
 
 def check(values: jax.Array, beta: jax.Array | float, normalizer: str) -> jax.Array:
-    """beta in the type of the computation; complains about bad arguments."""
+    """beta in the type of the computation; raises if the arguments are wrong."""
     if normalizer not in NORMALIZERS:
         raise unknown_name("normalizer", normalizer, NORMALIZERS)
     if not jnp.issubdtype(values.dtype, jnp.floating):
@@ -150,15 +172,17 @@ def expectation(
     normalizer: str,
     implementation: str,
 ) -> tuple[list[jax.Array], jax.Array | None]:
-    """Coordinates along `axes`, and the sum of squared distances from the target if there is one.
+    """Coordinates along `axes`, and the sum of squared differences from the target (or None).
 
-    Both keep their axes. No gradient flows to the target.
+    Both have size 1 along `axes`. There is no gradient with respect to the target.
     """
     return _forward(values, beta, target, axes, normalizer, implementation)[0]
 
 
 def _forward(values, beta, target, axes, normalizer, implementation):
-    found = maps.statistics(values, beta, axes, normalizer, target, implementation)
+    if implementation not in STATISTICS:
+        raise unknown_name("implementation of soft-argmax", implementation, STATISTICS)
+    found = STATISTICS[implementation](values, beta, axes, normalizer, target)
     means, inverse = maps.means(found, values, axes)
     return (means, found.squares), (values, beta, target, found.top, inverse, means)
 

@@ -1,0 +1,60 @@
+"""Prints which files of liftjax run in one guided training step, by their first call.
+
+    python docs/step_files.py [DETECTOR [LIFTER ...]]
+
+JAX runs a step's Python once, to trace it: from the batch to the gradient and the new state.
+"""
+
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+import liftjax
+
+ROOT = Path(liftjax.__file__).parent
+
+
+def step_files(detector: str, lifters: list[str]) -> dict[str, list[str]]:
+    """File -> names of the functions that run in it while one guided step is traced."""
+    rngs = nnx.Rngs(0)
+    network = liftjax.create_detector(detector, skeleton="human36m", rngs=rngs)
+    guides = [liftjax.create_lifter(name, rngs=rngs) for name in lifters]
+    train = liftjax.make_train_step(network, guides)
+    step = liftjax.Replicas.create(num_devices=1).map_step(train.step)
+    called: dict[str, dict[str, None]] = {}
+
+    def note(frame, event, _):
+        path = Path(frame.f_code.co_filename)
+        if event == "call" and path.is_relative_to(ROOT):
+            functions = called.setdefault(str(path.relative_to(ROOT.parent)), {})
+            functions[frame.f_code.co_name] = None
+
+    batch = _batch(*network.spec.image_size, network.spec.num_joints)
+    sys.setprofile(note)
+    try:
+        jax.eval_shape(step, train.state, train.frozen, batch, train.hyper)
+    finally:
+        sys.setprofile(None)
+    return {file: list(functions) for file, functions in called.items()}
+
+
+def _batch(height: int, width: int, num_joints: int, size: int = 2) -> dict:
+    shapes = {
+        "crop_to_image": (size, 2, 3),
+        "image_size": (size, 2),
+        "joints_px": (size, num_joints, 2),
+        "joint_visible": (size, num_joints),
+        "pose_m": (size, num_joints, 3),
+        "has_3d": (size,),
+    }
+    batch = {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in shapes.items()}
+    return batch | {"image_u8": jax.ShapeDtypeStruct((size, height, width, 3), jnp.uint8)}
+
+
+if __name__ == "__main__":
+    detector, *lifters = sys.argv[1:] or ["hrnet_w32"]
+    for file, functions in step_files(detector, lifters or liftjax.list_lifters()).items():
+        print(f"{file}: {', '.join(functions)}")
