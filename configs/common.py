@@ -122,7 +122,7 @@ def loss() -> dict:
         # Of the products inside the frozen lifters: 'highest' (float32), 'high' (TF32 on NVIDIA),
         # 'default' (as the machine likes best) or 'bfloat16'. None: 'highest', and 'high' with
         # precision='bfloat16', which leaves the guiding gradient within 5 %; for what narrower
-        # ones cost late in training see `liftjax.training.step.Options`.
+        # ones cost late in training see `liftjax.training.detector_step.GuidanceOptions`.
         "lifter_precision": None,
         "quarter_pixel_shift": False,  # the released configs' step after soft-argmax
     }

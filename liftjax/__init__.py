@@ -15,7 +15,7 @@ _HOMES = {
     "create_lifter": "registry",
     "list_detectors": "registry",
     "list_lifters": "registry",
-    "make_train_step": "training.step",
+    "make_train_step": "training.detector_step",
     "read_picture": "inference.pictures",
     "soft_argmax_1d": "ops.soft_argmax",
     "soft_argmax_2d": "ops.soft_argmax",

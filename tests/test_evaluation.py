@@ -15,7 +15,7 @@ from liftjax.lifters.mirror import mirror_2d, mirror_3d
 from liftjax.recipes import load_recipe
 from liftjax.registry import create_lifter
 from liftjax.skeletons import get_skeleton
-from liftjax.training import run as training
+from liftjax.training.run import train
 from tests.data.builders import DOT_JOINT, make_dataset, make_record
 from tests.lifters.small import lift
 from tests.slow import slow
@@ -230,7 +230,7 @@ def test_evaluate_takes_a_lifters_run(clips, tmp_path, capsys, strided):
             *(["lifter.overrides.strided=True"] if strided else []),
         ],
     )  # fmt: skip
-    training.run(recipe, tmp_path / "run")
+    train(recipe, tmp_path / "run")
     config = load_recipe(str(tmp_path / "run" / "config.json"), ["lifter.flip_test=True"])
     rows = evaluation.run(config, str(tmp_path / "run"))
     said = capsys.readouterr().out
@@ -251,7 +251,7 @@ def test_a_lifter_of_other_joints_is_refused(clips, tmp_path):
         f"data.dir={tmp_path / 'panoptic'}", "data.split=train", "steps=1", "batch_size=2",
         "optim.warmup_steps=0", "lifter.name=videopose3d", "lifter.overrides.channels=8",
     ]  # fmt: skip
-    training.run(load_recipe("lifter", settings), tmp_path / "run")
+    train(load_recipe("lifter", settings), tmp_path / "run")
     config = load_recipe("lifter", [f"data.dir={clips.directory}"])
     with pytest.raises(LiftjaxError, match=r"is for panoptic, .* has human36m poses"):
         evaluation.run(config, str(tmp_path / "run"))
@@ -262,7 +262,7 @@ def test_tables_stay_printed_where_their_file_cannot_be_written(clips, tmp_path,
         f"data.dir={clips.directory}", "data.split=test", "batch_size=4", "steps=1",
         "lifter.overrides.linear_size=8", "lifter.overrides.num_stages=1", "optim.warmup_steps=0",
     ]  # fmt: skip
-    training.run(load_recipe("lifter", settings), tmp_path / "run")
+    train(load_recipe("lifter", settings), tmp_path / "run")
     capsys.readouterr()
     (tmp_path / "run" / "evaluation.json").mkdir()  # refuses the owner of all files too
     assert main(["evaluate", "--workdir", str(tmp_path / "run")]) == 2

@@ -20,7 +20,7 @@ from liftjax.ops import soft_argmax
 from liftjax.registry import create_detector
 from liftjax.runtime.replicas import AXIS, Replicas
 from liftjax.runtime.state import PureModule
-from liftjax.training.step import Options, make_train_step
+from liftjax.training.detector_step import GuidanceOptions, make_train_step
 from tests.lifters.small import SMALL, build
 from tests.slow import one_in, slow
 
@@ -57,7 +57,7 @@ def placed(tree, mesh, spec, rows=None):
 def exported(module, lifters, devices: int, precision: str, platforms) -> jax.export.Exported:
     """The guided training step over `devices` replicas, for machines that are not there."""
     mesh = AbstractMesh((devices,), (AXIS,))
-    problem = make_train_step(module, lifters, options=Options(dtype=precision))
+    problem = make_train_step(module, lifters, options=GuidanceOptions(dtype=precision))
     everywhere, rows = PartitionSpec(), PartitionSpec(AXIS)
     step = Replicas(mesh).map_step(problem.step)
     return jax.export.export(step, platforms=platforms)(

@@ -25,7 +25,8 @@ from liftjax.registry import create_detector
 from liftjax.runtime.replicas import AXIS, Replicas
 from liftjax.runtime.run_directory import versions
 from liftjax.tables import text_table
-from liftjax.training.step import Options, TrainStep, make_train_step
+from liftjax.training.detector_step import GuidanceOptions, make_train_step
+from liftjax.training.update import TrainStep
 
 PRECISIONS = ("float32", "bfloat16")
 _MiB = 2**20
@@ -58,7 +59,7 @@ def run(
     synchronize(module, AXIS)
     if remat:
         rematerialise(module)
-    problem = make_train_step(module, all_lifters(), options=Options(dtype=precision))
+    problem = make_train_step(module, all_lifters(), options=GuidanceOptions(dtype=precision))
     arguments = _arguments(problem, module.spec, replicas, batch_size)
     step, device = replicas.map_step(problem.step), replicas.mesh.devices.flat[0]
     results = {

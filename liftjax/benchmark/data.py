@@ -22,7 +22,7 @@ from liftjax.registry import create_detector, get_preset
 from liftjax.runtime.replicas import Replicas
 from liftjax.runtime.run_directory import versions
 from liftjax.tables import text_table
-from liftjax.training.step import make_train_step
+from liftjax.training.detector_step import make_train_step
 
 DEMO_DETECTOR, DEMO_SIZE, DEMO_STORED_HEIGHT = "hrnet_small", (128, 96), 144
 WORKERS = 2

@@ -13,7 +13,7 @@ from flax import nnx
 from liftjax.benchmark.programs import compile_program
 from liftjax.runtime.replicas import Replicas
 from liftjax.runtime.state import PureModule
-from liftjax.training.step import Options, make_train_step
+from liftjax.training.detector_step import GuidanceOptions, make_train_step
 
 LIFTJAX = "liftjax"
 DECODE, COPY, FORWARD = "decode JPEG and crop (host, one core)", "host to device", "forward"
@@ -68,7 +68,7 @@ def liftjax_candidates(
         return lambda: compiled(*placed), facts
 
     def step(count: int):
-        problem = make_train_step(module, lifters[:count], options=Options(dtype=precision))
+        problem = make_train_step(module, lifters[:count], options=GuidanceOptions(dtype=precision))
         state, frozen = one.replicate((problem.state, problem.frozen))
         mapped, placed = one.map_step(problem.step), one.shard(batch)
         compiled, facts = compile_program(

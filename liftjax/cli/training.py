@@ -21,9 +21,9 @@ def add_demo(commands) -> None:
 def add_train(commands) -> None:
     def run(args) -> None:
         from liftjax.recipes import load_recipe
-        from liftjax.training import run as training
+        from liftjax.training.run import train
 
-        training.run(load_recipe(args.config, args.overrides), args.workdir, args.accept_changes)
+        train(load_recipe(args.config, args.overrides), args.workdir, args.accept_changes)
 
     text = "Train a lifter or a detector; the recipe says which. Run again to resume."
     example = "python -m liftjax train --config multi_model --workdir runs/multi --config.seed=1"

@@ -12,20 +12,19 @@ from liftjax.data.records import PoseDataset
 from liftjax.errors import LiftjaxError, unknown_name
 from liftjax.runtime.checkpoints import build_model, load_lifters, load_same_model
 from liftjax.runtime.replicas import Replicas
-from liftjax.training.common import initial_state, make_hyper, make_replicas, make_update, prepare
-from liftjax.training.step import Options, make_train_step
-from liftjax.training.task import Task
+from liftjax.training.detector_step import GuidanceOptions, make_train_step
+from liftjax.training.task import Task, make_replicas, make_task, make_update, prepare
 
 METHODS = {"none": "FT-2D", "single": "single-model", "multi": "multi-model"}
 
 
-def build(config: ConfigDict) -> Task:
+def make_detector_task(config: ConfigDict) -> Task:
     """The detector of `config.detector` on `config.data`, guided as `config.loss` says."""
     replicas = make_replicas(config)
     dataset = pictures(config)
     detector, spec = starting_detector(config, dataset)
     lifters = _lifters(config, dataset.skeleton.name)
-    options = Options(
+    options = GuidanceOptions(
         normalizer=config.loss.normalizer,
         quarter_pixel_shift=config.loss.quarter_pixel_shift,
         top_k=min(config.loss.top_k, dataset.skeleton.num_joints),
@@ -37,24 +36,21 @@ def build(config: ConfigDict) -> Task:
         dtype=config.precision,
         lifter_precision=config.loss.lifter_precision,
     )
-    update = make_update(config, detector)
-    train = make_train_step(detector, list(lifters.values()), update, options)
+    train = make_train_step(detector, list(lifters.values()), make_update(config), options)
     constant = {
         "weights": loss_weights(config, detector.spec.kind),
         "beta": config.loss.beta,
         "balance": config.loss.balance,
     }
-    each_step = make_hyper(config)
-    return Task(
+    return make_task(
+        config,
+        replicas,
+        train,
         name=f"{config.detector.name}, {METHODS[config.loss.guidance]}",
-        state=initial_state(config, **train.state),
-        frozen=train.frozen,
-        step=train.step,
-        hyper=lambda t: constant | each_step(t),
+        model=spec,
         batches=picture_batches(config, dataset, detector.spec.image_size, replicas),
         samples=picture_names(config, dataset),
-        meta={"model": spec, "recipe": config.to_dict()},
-        replicas=replicas,
+        hyper=lambda t: constant,
     )
 
 
@@ -92,7 +88,7 @@ def picture_names(config: ConfigDict, dataset: PoseDataset) -> Callable[[int], l
 
 
 def loss_weights(config: ConfigDict, kind: str) -> losses.LossWeights:
-    """Those of the detector's kind where the recipe names no others."""
+    """The recipe's loss weights; those of the detector's kind where it names none."""
     named = {k: float(v) for k, v in config.loss.weights.items() if v is not None}
     weights = losses.DEFAULT_WEIGHTS[kind]._replace(**named)
     if config.loss.guidance == "single":
@@ -124,7 +120,7 @@ def starting_detector(config: ConfigDict, dataset: PoseDataset) -> tuple[nnx.Mod
 
 
 def _lifters(config: ConfigDict, skeleton: str) -> dict[str, nnx.Module]:
-    """The frozen lifters by name, as many as the method of guidance wants."""
+    """The recipe's frozen lifters by name; raises if their number does not fit the guidance."""
     wanted = {"none": (0, 0), "single": (1, 1), "multi": (2, None)}
     if config.loss.guidance not in wanted:
         raise unknown_name("loss.guidance", config.loss.guidance, wanted)

@@ -1,6 +1,6 @@
-"""One training step of distillation, as a pure function of one replica.
+"""The training step of distillation, as a pure function of one replica.
 
-Stage one: a student learns from labels, and from a frozen teacher's feature and logits.
+Stage one: a student learns from labels and from a frozen teacher's features and logits.
 
     images -> student backbone -> feature ------> head -> logits
                                      | projection            |
@@ -8,8 +8,8 @@ Stage one: a student learns from labels, and from a frozen teacher's feature and
                                      |                       |
     images -> teacher backbone -> feature ------> head -> logits
 
-Stage two: the backbone is frozen too, and a fresh head learns from labels and from the logits that
-the old head makes of the same feature.
+Stage two: the backbone is frozen, and a new head learns from labels and from the logits that the
+old head gives for the same features.
 
 Reference: "Effective Whole-body Pose Estimation with Two-stages Distillation" (DWPose, ICCV
 workshops 2023).
@@ -19,50 +19,60 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 
 from liftjax import losses
-from liftjax.detectors.spec import DetectorSpec
+from liftjax.detectors.spec import Detector, DetectorSpec
+from liftjax.nn.layers import Linear, unsynchronized
 from liftjax.runtime.replicas import AXIS
 from liftjax.runtime.state import Arrays, PureModule
-from liftjax.training.step import loss_2d_per_joint
-from liftjax.training.update import Backward, Step, Update, make_update_step
+from liftjax.training.detector_step import loss_2d_per_joint
+from liftjax.training.update import Backward, TrainStep, Update, make_update_step
 
-HEAD = "head."  # what the paths of the head's variables begin with
-
-
-def trained_arrays(state: dict) -> dict[str, Arrays]:
-    """What the optimizer changes: the student and, in stage one, the projection."""
-    return {"student": state["params"], "projection": state["projection"]}
+_HEAD = "head."  # what the paths of the head's variables begin with
+_HYPER = {
+    "label_weight": 1.0,
+    "feature_weight": 5e-5,
+    "logit_weight": 0.1,
+    "learning_rate": 1e-4,
+    "seed": 0,
+    "step": 0,
+}
 
 
 def make_student_step(
-    student: PureModule,
-    spec: DetectorSpec,
-    teacher: PureModule,
-    projection: PureModule | None,
-    update: Update,
-    dtype: str = "float32",
-) -> Step:
-    """The step (state, frozen, batch, hyper) -> (state, metrics) of stage one.
+    student: Detector, teacher: Detector, update: Update, dtype: str = "float32", seed: int = 0
+) -> TrainStep:
+    """The step of stage one.
 
     Args:
-      student, spec: the detector that is trained. teacher: the one that it learns from.
-      projection: takes the student's feature to the teacher's channels; None: they are equal.
-      update: the optimizer and what belongs to it. dtype: of the networks' activations.
+      student: the SimCC detector that is trained.
+      teacher: the SimCC detector that it learns from, of the same output size.
+      update: how gradients become a new state.
+      dtype: of the networks' activations.
+      seed: for the first weights of the projection, which maps the student's features to the
+        teacher's channels. There is no projection where they have the same number of channels.
 
-    state: {"params", "others", "projection", "opt"}.
-    frozen: (params, others) of the teacher, which uses its running statistics.
-    batch: see `liftjax.data.pipeline`.
-    hyper: {"label_weight", "feature_weight", "logit_weight", "learning_rate"}, traced.
+    Returns:
+      The step. Its state is {"params", "others", "projection", "opt"}; `frozen` is (params, others)
+      of the teacher; `hyper` holds "label_weight", "feature_weight", "logit_weight" and
+      "learning_rate". For batches see `liftjax.data.pipeline`.
     """
+    projection, bridge = None, {}
+    channels = student.backbone.channels, teacher.backbone.channels
+    if channels[0] != channels[1]:
+        projection, bridge, _ = PureModule.split(Linear(*channels, rngs=nnx.Rngs(seed)))
+    pure, params, others = PureModule.split(student)
+    expert_pure, *frozen = PureModule.split(teacher)
+    spec = student.spec
 
     def backward(state, frozen, batch, hyper):
-        expert = teacher.merge(*frozen)
+        expert = expert_pure.merge(*frozen)
         taught_BHWC = expert.backbone(expert.spec.normalize(batch["image_u8"], jnp.dtype(dtype)))
         answer = expert.head(taught_BHWC)
 
         def loss_fn(trained):
-            module = student.merge(trained["student"], state["others"])
+            module = pure.merge(trained["student"], state["others"])
             images_BHWC = spec.normalize(batch["image_u8"], jnp.dtype(dtype))
             feature_BHWC = module.backbone(images_BHWC, train=True)
             out = module.head(feature_BHWC)
@@ -72,55 +82,62 @@ def make_student_step(
             feature = losses.feature_loss(seen_BHWC, taught_BHWC)
             value, metrics = _taught_loss(out, answer, spec, batch, hyper)
             value = value + hyper["feature_weight"] * feature
-            return value, (metrics | {"feature": feature}, student.others(module))
+            return value, (metrics | {"feature": feature}, pure.others(module))
 
         return _gradients(loss_fn, state)
 
-    return _step(backward, update)
+    state = {"params": params, "others": others, "projection": bridge}
+    update = update._replace(averaged=unsynchronized(student))
+    return _train_step(backward, update, state, tuple(frozen))
 
 
 def make_head_step(
-    student: PureModule,
-    spec: DetectorSpec,
-    old_head: PureModule,
-    update: Update,
-    dtype: str = "float32",
-) -> Step:
-    """The step (state, frozen, batch, hyper) -> (state, metrics) of stage two.
+    student: Detector, new_head: nnx.Module, update: Update, dtype: str = "float32"
+) -> TrainStep:
+    """The step of stage two.
 
     Args:
-      student, spec: the detector. old_head: the head that it had, which teaches the new one.
-      update, dtype: as for :func:`make_student_step`.
+      student: the SimCC detector whose head is replaced, and teaches the new one.
+      new_head: a head like its own, with the weights to start from.
+      update: how gradients become a new state.
+      dtype: of the networks' activations.
 
-    state: {"params": the new head's, "others": the rest of the detector, which stays as it is,
-      "projection": {}, "opt"}.
-    frozen: (params, others) of the old head.
-    batch, hyper: as for :func:`make_student_step`, without "feature_weight".
+    Returns:
+      The step. Its state is {"params": those of the new head, "others": those of the rest of the
+      detector, "projection": {}, "opt"}; `frozen` is (params, others) of the old head; `hyper` and
+      batches are those of `make_student_step`, without "feature_weight".
     """
+    old_head, *frozen = PureModule.split(student.head)
+    student.head = new_head
+    pure, params, others = PureModule.split(student)
+    spec = student.spec
 
     def backward(state, frozen, batch, hyper):
-        module = student.merge(state["params"], state["others"])
+        module = pure.merge(state["params"], state["others"])
         feature_BHWC = module.backbone(spec.normalize(batch["image_u8"], jnp.dtype(dtype)))
         answer = old_head.merge(*frozen)(feature_BHWC)
 
         def loss_fn(trained):
-            out = student.merge(trained["student"], state["others"]).head(feature_BHWC)
+            out = pure.merge(trained["student"], state["others"]).head(feature_BHWC)
             value, metrics = _taught_loss(out, answer, spec, batch, hyper)
             return value, (metrics, state["others"])
 
         return _gradients(loss_fn, state)
 
-    return _step(backward, update)
+    head = {name: array for name, array in params.items() if name.startswith(_HEAD)}
+    rest = {k: v for k, v in (params | others).items() if k not in head}
+    state = {"params": head, "others": rest, "projection": {}}
+    # The running statistics of the frozen backbone stay as they are on every device.
+    return _train_step(backward, update._replace(averaged=frozenset()), state, tuple(frozen))
 
 
-def split_head(params: Arrays, others: Arrays) -> tuple[Arrays, Arrays]:
-    """A detector's arrays as (the head's parameters, all the rest)."""
-    head = {name: array for name, array in params.items() if name.startswith(HEAD)}
-    return head, {k: v for k, v in (params | others).items() if k not in head}
+def trained_arrays(state: dict) -> dict[str, Arrays]:
+    """What the optimizer changes: the student and, in stage one, the projection."""
+    return {"student": state["params"], "projection": state["projection"]}
 
 
 def _taught_loss(out, answer, spec: DetectorSpec, batch: dict, hyper: dict):
-    """The loss of the labels and of the teacher's logits, weighted, and each alone."""
+    """The weighted sum of the label loss and the logit loss, and each of them."""
     label = loss_2d_per_joint(out, spec, batch).mean()
     logit = losses.logit_loss(out.x, out.y, answer.x, answer.y)
     value = hyper["label_weight"] * label + hyper["logit_weight"] * logit
@@ -142,8 +159,11 @@ def _gradients(loss_fn: Callable, state: dict) -> tuple[dict, dict, dict]:
     return grads, {"others": others}, jax.lax.pmean(metrics, AXIS)
 
 
-def _step(backward: Backward, update: Update) -> Step:
-    def placed(trained):
+def _train_step(backward: Backward, update: Update, state: dict, frozen: tuple) -> TrainStep:
+    def replaced(trained):
         return {"params": trained["student"], "projection": trained["projection"]}
 
-    return make_update_step(backward, update, trained_arrays, placed)
+    state = state | {"opt": update.optimizer.init(trained_arrays(state))}
+    return TrainStep(
+        make_update_step(backward, update, trained_arrays, replaced), state, frozen, _HYPER
+    )

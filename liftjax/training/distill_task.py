@@ -1,35 +1,25 @@
-"""Distillation in two stages: a student taught by a larger teacher, then a head by its elder."""
-
-from typing import Any
+"""Distillation in two stages: a larger teacher trains a student, then the old head a new head."""
 
 from flax import nnx
 from ml_collections import ConfigDict
 
-from liftjax.data.records import PoseDataset
-from liftjax.detectors.spec import DetectorSpec
+from liftjax.detectors.spec import Detector, DetectorSpec
 from liftjax.errors import LiftjaxError, unknown_name
-from liftjax.nn.layers import Linear
 from liftjax.runtime.checkpoints import build_model, load_model
-from liftjax.runtime.state import PureModule
-from liftjax.training.common import initial_state, make_hyper, make_replicas, make_update
 from liftjax.training.detector_task import (
+    detector_spec,
     loss_weights,
     picture_batches,
     picture_names,
     pictures,
     starting_detector,
 )
-from liftjax.training.distill_step import (
-    make_head_step,
-    make_student_step,
-    split_head,
-    trained_arrays,
-)
-from liftjax.training.task import Task
-from liftjax.training.update import Step, Update
+from liftjax.training.distill_step import make_head_step, make_student_step
+from liftjax.training.task import Task, make_replicas, make_task, make_update
+from liftjax.training.update import TrainStep
 
 
-def build(config: ConfigDict) -> Task:
+def make_distill_task(config: ConfigDict) -> Task:
     """The stage `config.distill.stage` for the detector of `config.detector`.
 
     Raises:
@@ -39,70 +29,12 @@ def build(config: ConfigDict) -> Task:
     if config.distill.stage not in stages:
         raise unknown_name("config.distill.stage", config.distill.stage, stages)
     _check(config)
-    return stages[config.distill.stage](config, pictures(config))
-
-
-def _student_stage(config: ConfigDict, dataset: PoseDataset) -> Task:
+    dataset = pictures(config)
     student, model = starting_detector(config, dataset)
     _check_simcc(student.spec, config.detector.name)
-    teacher = _load_teacher(config.distill.teacher, student.spec, dataset.skeleton.name)
-    projection, bridge = None, {}
-    if student.backbone.channels != teacher.backbone.channels:
-        linear = Linear(
-            student.backbone.channels, teacher.backbone.channels, rngs=nnx.Rngs(config.seed)
-        )
-        projection, bridge, _ = PureModule.split(linear)
-    pure, params, others = PureModule.split(student)
-    teacher_pure, *frozen = PureModule.split(teacher)
-    update = make_update(config, student)
-    step = make_student_step(pure, student.spec, teacher_pure, projection, update, config.precision)
-    return _task(
-        config,
-        dataset,
-        model=model,
-        spec=student.spec,
-        state={"params": params, "others": others, "projection": bridge},
-        frozen=tuple(frozen),
-        step=step,
-        update=update,
-    )
-
-
-def _head_stage(config: ConfigDict, dataset: PoseDataset) -> Task:
-    student, model = starting_detector(config, dataset)
-    _check_simcc(student.spec, config.detector.name)
-    old_head, *frozen = PureModule.split(student.head)
-    student.head = build_model(model, config.seed).head
-    pure, params, others = PureModule.split(student)
-    head, rest = split_head(params, others)
-    # The backbone's statistics stay as they are, on every device.
-    update = make_update(config, student)._replace(averaged=frozenset())
-    return _task(
-        config,
-        dataset,
-        model=model,
-        spec=student.spec,
-        state={"params": head, "others": rest, "projection": {}},
-        frozen=tuple(frozen),
-        step=make_head_step(pure, student.spec, old_head, update, config.precision),
-        update=update,
-    )
-
-
-def _task(
-    config: ConfigDict,
-    dataset: PoseDataset,
-    *,
-    model: dict,
-    spec: DetectorSpec,
-    state: dict[str, Any],
-    frozen: Any,
-    step: Step,
-    update: Update,
-) -> Task:
+    train = stages[config.distill.stage](config, student, dataset.skeleton.name)
     replicas = make_replicas(config)
-    each_step = make_hyper(config)
-    label_weight = loss_weights(config, spec.kind).l_2d
+    label_weight = loss_weights(config, student.spec.kind).l_2d
 
     def hyper(t: int) -> dict:
         left = 1 - t / config.steps if config.distill.decay else 1.0
@@ -110,20 +42,28 @@ def _task(
             "label_weight": label_weight,
             "feature_weight": left * config.distill.feature_weight,
             "logit_weight": left * config.distill.logit_weight,
-            **each_step(t),
         }
 
-    return Task(
+    return make_task(
+        config,
+        replicas,
+        train,
         name=f"{config.detector.name}, distillation ({config.distill.stage})",
-        state=initial_state(config, opt=update.optimizer.init(trained_arrays(state)), **state),
-        frozen=frozen,
-        step=step,
-        hyper=hyper,
-        batches=picture_batches(config, dataset, spec.image_size, replicas),
+        model=model,
+        batches=picture_batches(config, dataset, student.spec.image_size, replicas),
         samples=picture_names(config, dataset),
-        meta={"model": model, "recipe": config.to_dict()},
-        replicas=replicas,
+        hyper=hyper,
     )
+
+
+def _student_stage(config: ConfigDict, student: Detector, skeleton: str) -> TrainStep:
+    teacher = _load_teacher(config.distill.teacher, student.spec, skeleton)
+    return make_student_step(student, teacher, make_update(config), config.precision, config.seed)
+
+
+def _head_stage(config: ConfigDict, student: Detector, skeleton: str) -> TrainStep:
+    new_head = build_model(detector_spec(config, skeleton), config.seed).head
+    return make_head_step(student, new_head, make_update(config), config.precision)
 
 
 def _check(config: ConfigDict) -> None:

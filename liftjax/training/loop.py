@@ -32,7 +32,7 @@ _NAMES_SHOWN = 3  # samples of a bad batch in the message; the file has them all
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class RunPlan:
     """How far a run goes and what it does between steps; see `configs.common` for the keys."""
 
     steps: int
@@ -45,7 +45,7 @@ class Plan:
     skip_nonfinite: bool = False
 
     @classmethod
-    def of(cls, config: ConfigDict) -> "Plan":
+    def of(cls, config: ConfigDict) -> "RunPlan":
         """The plan of a recipe."""
         keys = [field.name for field in dataclasses.fields(cls) if field.name in config]
         values = {key: config[key] for key in keys}
@@ -65,9 +65,9 @@ class Plan:
         return done % self.checkpoint_every == 0 or done == self.steps or self.evaluates(done)
 
 
-def train(
+def train_task(
     task: Task,
-    plan: Plan,
+    plan: RunPlan,
     workdir: str,
     validation: Validation | None = None,
     accept_changes: bool = False,
@@ -154,7 +154,7 @@ class _Run:
     """One start of a run."""
 
     task: Task
-    plan: Plan
+    plan: RunPlan
     workdir: epath.Path
     validation: Validation | None
     preemption: Preemption

@@ -1,8 +1,11 @@
 """Optimizers and learning-rate schedules from a recipe's `optim` section.
 
-Arrays have names: the path through the tree of parameters, dots for slashes, such as
-"backbone.stem.0.conv.kernel". Distillation trains {"student": ..., "projection": ...}; its names
-are "student.backbone..." and "projection.kernel".
+A parameter's name is its path with dots, such as "backbone.stem.0.conv.kernel". Distillation trains
+{"student": ..., "projection": ...}, so that its names are "student.backbone..." and
+"projection.kernel".
+
+Schedules are computed on the host in float64, one number a step; optax's own would dispatch several
+float32 operations to the device for it.
 """
 
 import math
@@ -15,7 +18,6 @@ import optax
 from ml_collections import ConfigDict
 
 from liftjax.errors import LiftjaxError, unknown_name
-from liftjax.runtime.state import Arrays
 
 Schedule = Callable[[int], float]
 
@@ -23,10 +25,10 @@ _SMALL_ARRAY = 4096
 
 
 def make_optimizer(optim: ConfigDict) -> optax.GradientTransformation:
-    """The update direction; the caller multiplies it by minus the learning rate of the step.
+    """The optimizer without its learning rate, by which a step multiplies the update.
 
-    The rate stays outside, a plain number passed to the compiled step, so that one compiled step
-    serves every schedule. Gradients are those of the whole batch, summed over its devices.
+    The learning rate is an argument of the compiled step, so that one compilation serves every
+    schedule. The optimizer takes gradients of the whole batch.
     """
     if optim.name not in _DIRECTIONS:
         raise unknown_name("optim.name", optim.name, _DIRECTIONS)
@@ -40,9 +42,9 @@ def make_optimizer(optim: ConfigDict) -> optax.GradientTransformation:
 def global_norm(tree: Any) -> jax.Array:
     """The Euclidean norm of all arrays together.
 
-    Two thirds of a network's arrays are a few numbers a channel: those go into one sum together. A
-    sum for each would be a third of the operations of HRNet's step, and XLA on a CPU takes time in
-    the square of their number to load the program.
+    Two thirds of a network's arrays are small, and one sum serves them all: `optax.global_norm` has
+    a sum for each, which is a third of the operations of HRNet's step, and XLA on a CPU needs time
+    in the square of their number to load a program.
     """
     flat = [leaf.reshape(-1) for leaf in jax.tree.leaves(tree)]
     small = [leaf for leaf in flat if leaf.size < _SMALL_ARRAY]
@@ -52,20 +54,13 @@ def global_norm(tree: Any) -> jax.Array:
     return jnp.sqrt(sum(squares, start=jnp.zeros(())))
 
 
-def apply_gradients(
-    optimizer: optax.GradientTransformation, grads: Arrays, opt: Any, params: Arrays, rate: Any
-) -> tuple[Arrays, Any]:
-    """New parameters and optimizer state after one step at the learning rate `rate`."""
-    updates, opt = optimizer.update(grads, opt, params)
-    return optax.apply_updates(params, jax.tree.map(lambda u: -rate * u, updates)), opt
-
-
 def make_schedule(optim: ConfigDict, steps: int) -> Schedule:
-    """Learning rate by step: linear warm-up, then a shape, then a boost where one is asked for.
+    """The learning rate by step: a linear warm-up, then the shape `optim.schedule`, then a boost.
 
-    'constant'; 'cosine' to zero; 'flat_cosine', constant for half of the run, then a cosine to a
-    twentieth (RTMPose's); 'step', a factor every so often. From the share `boost_at` of the run on
-    the rate is `boost` times as large (0: never).
+    Shapes: 'constant'; 'cosine' falls to zero; 'flat_cosine' is constant for half of the run, then
+    falls to a twentieth (RTMPose's); 'step' multiplies by `decay_rate` after each `decay_every` of
+    the run. From the fraction `boost_at` of the run on, the rate is multiplied by `boost`; there is
+    no boost if `boost_at` is 0.
     """
     if optim.schedule not in _SHAPES:
         raise unknown_name("optim.schedule", optim.schedule, _SHAPES)
@@ -104,8 +99,8 @@ def check_optim(optim: ConfigDict, steps: int) -> None:
         )
     if optim.weight_decay and optim.name != "adamw":
         raise LiftjaxError(
-            f"config.optim.weight_decay is {optim.weight_decay}, which {optim.name} has not; set "
-            "optim.name=adamw, or weight_decay=0."
+            f"config.optim.weight_decay is {optim.weight_decay}, but {optim.name} has no such "
+            "option; set optim.name=adamw, or weight_decay=0."
         )
     for name, factor in optim.rates.items():
         number = isinstance(factor, int | float) and not isinstance(factor, bool)
@@ -117,9 +112,10 @@ def check_optim(optim: ConfigDict, steps: int) -> None:
 
 
 def clip_gradients(max_norm: float) -> optax.GradientTransformation:
-    """Shortens gradients whose norm over all arrays exceeds `max_norm`.
+    """Scales gradients whose norm over all arrays exceeds `max_norm` down to it.
 
-    As torch.nn.utils.clip_grad_norm_, whose norm is 1e-6 larger than the true one.
+    As torch.nn.utils.clip_grad_norm_, which adds 1e-6 to the norm (`optax.clip_by_global_norm` does
+    not).
     """
 
     def clip(grads, params=None):
@@ -130,14 +126,14 @@ def clip_gradients(max_norm: float) -> optax.GradientTransformation:
 
 
 def scale_by_part(rates: dict[str, float]) -> optax.GradientTransformation:
-    """Multiplies the update of a part of the network, decay included; 0 freezes its parameters.
+    """Multiplies the update of parts of the network, weight decay included; 0 freezes a part.
 
-    As learning rates of PyTorch's parameter groups. A frozen part's batch norms still follow the
-    statistics of the data.
+    As PyTorch's parameter groups with learning rates of their own. The batch norms of a frozen part
+    still follow the statistics of the data. `init` raises a LiftjaxError for an unknown part.
 
     Args:
-      rates: factors by top-level attribute of the network, or "projection" in distillation. All
-        others keep the rate. `init` raises a LiftjaxError for a name that no parameter has.
+      rates: factor by part: a top-level attribute of the network, or "projection" in distillation.
+        All other parts keep the rate.
     """
 
     def init(params):
@@ -157,12 +153,12 @@ def scale_by_part(rates: dict[str, float]) -> optax.GradientTransformation:
 
 
 def decays(params: Any) -> Any:
-    """Which arrays weight decay shrinks where norms and biases are spared: a tree of booleans.
+    """Which parameters weight decay applies to: a tree of booleans.
 
-    Spared are the scales of batch and layer norms and everything called bias, as with MMEngine's
-    `norm_decay_mult=0, bias_decay_mult=0`. A norm is told by its scale beside a bias: the other
-    gains of RTMPose's attention (a ScaleNorm's g, res_scale.scale, gamma, beta) decay in MMEngine,
-    too, which knows norms by their class.
+    It does not apply to biases and to the scales of batch and layer norms, as with MMEngine's
+    `norm_decay_mult=0, bias_decay_mult=0`. A norm is recognised by having a scale and a bias; the
+    other gains of RTMPose's attention (a ScaleNorm's g, res_scale.scale, gamma, beta) do decay, as
+    in MMEngine.
     """
     names = {_name(path) for path, _ in jax.tree.leaves_with_path(params)}
 

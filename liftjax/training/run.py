@@ -11,23 +11,29 @@ from liftjax.errors import LiftjaxError, unknown_name
 from liftjax.lifters.spec import PRECISIONS
 from liftjax.runtime import inputs
 from liftjax.runtime.replicas import WAYS
-from liftjax.training import detector_task, distill_task, lifter_task, loop, validation
+from liftjax.training.detector_task import make_detector_task
+from liftjax.training.distill_task import make_distill_task
+from liftjax.training.lifter_task import make_lifter_task
+from liftjax.training.loop import RunPlan, train_task
 from liftjax.training.optim import check_optim
+from liftjax.training.validation import make_validation
 
 TASKS = {
-    "detector": detector_task.build,
-    "distill": distill_task.build,
-    "lifter": lifter_task.build,
+    "detector": make_detector_task,
+    "distill": make_distill_task,
+    "lifter": make_lifter_task,
 }
 
 
-def run(config: ConfigDict, workdir: str, accept_changes: bool = False) -> dict:
-    """Trains (or resumes) the recipe in `workdir`; returns the final state as NumPy arrays.
+def train(config: ConfigDict, workdir: str, accept_changes: bool = False) -> dict:
+    """Trains the recipe in `workdir`, or resumes it; returns the final state as NumPy arrays.
 
     Args:
-      accept_changes: resume though the data, or a network that guides or teaches, has changed.
+      config: the recipe.
+      workdir: the run directory.
+      accept_changes: resume even if the data, or a network that guides or teaches, has changed.
     """
-    check(config)
+    check_recipe(config)
     _check_workdir(workdir)
     hosts.check_same("recipe", json.dumps(config.to_dict(), sort_keys=True))
     task = TASKS[config.task](config)
@@ -35,8 +41,8 @@ def run(config: ConfigDict, workdir: str, accept_changes: bool = False) -> dict:
     read = inputs.fingerprints(config, task.frozen)
     hosts.check_same("content of data sets or networks", json.dumps(read, sort_keys=True))
     task = dataclasses.replace(task, meta=task.meta | {"inputs": read})
-    validated = validation.build(config, task)
-    return loop.train(task, loop.Plan.of(config), workdir, validated, accept_changes)
+    validated = make_validation(config, task)
+    return train_task(task, RunPlan.of(config), workdir, validated, accept_changes)
 
 
 def _check_workdir(workdir: str) -> None:
@@ -50,7 +56,7 @@ def _check_workdir(workdir: str) -> None:
         raise LiftjaxError(f"--workdir {workdir} is a file; give a directory.")
 
 
-def check(config: ConfigDict) -> None:
+def check_recipe(config: ConfigDict) -> None:
     """Raises a LiftjaxError that names the first key whose value makes no sense."""
     if config.task not in TASKS:
         raise unknown_name("config.task", config.task, TASKS)
@@ -71,7 +77,7 @@ def check(config: ConfigDict) -> None:
         if value < 0:
             raise LiftjaxError(f"config.{key} is {value}; 0 switches it off.")
     if not 0 <= config.ema < 1:
-        raise LiftjaxError(f"config.ema is {config.ema}; it lies between 0 (off) and 1.")
+        raise LiftjaxError(f"config.ema is {config.ema}; it must be at least 0 (off) and below 1.")
     choices = {"nonfinite": ("stop", "skip"), "precision": ("float32", "bfloat16")}
     choices |= {"replicate": WAYS}
     for key, known in choices.items():

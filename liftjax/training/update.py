@@ -1,10 +1,10 @@
-"""From a backward pass to a training step: accumulation, replicas, averages, steps to be skipped.
+"""From a backward pass to a training step: accumulation, replicas, averages, skipped steps.
 
-A backward pass is (state, frozen, batch, hyper) -> (gradients, changes, metrics), on one replica:
-the gradients are of its rows' share of the loss of the whole batch, so that their sum over replicas
-is the gradient; `changes` are entries of the state that a forward pass moves (running statistics,
-the memory of guidance); the metrics are of the whole batch. Where a batch is passed through in
-parts, `hyper` has the number of the "part".
+A backward pass is a function (state, frozen, batch, hyper) -> (gradients, changes, metrics) of one
+replica. Its gradients summed over the replicas are the gradients of the whole batch. `changes` are
+the entries of the state that a forward pass changes: running statistics, the memory of guidance.
+The metrics are those of the whole batch. Where a batch is processed in parts, `hyper` holds the
+number of the "part".
 """
 
 from collections.abc import Callable
@@ -15,21 +15,39 @@ import jax.numpy as jnp
 import optax
 
 from liftjax.runtime.replicas import AXIS
-from liftjax.training.optim import apply_gradients, global_norm
+from liftjax.training.optim import global_norm
 
 Step = Callable[[dict, Any, dict, dict], tuple[dict, dict]]
 Backward = Callable[[dict, Any, dict, dict], tuple[Any, dict, dict]]
+
+
+class TrainStep(NamedTuple):
+    """A training step and what it takes.
+
+    Attributes:
+      step: (state, frozen, batch, hyper) -> (state, metrics) of one replica. Compile it with
+        `Replicas.map_step`, which also splits the batch over the devices.
+      state: the state before the first step: {"params", "others", "opt", ...}.
+      frozen: arrays that a step reads and never changes, such as the weights of lifters.
+      hyper: the numbers of a step, such as "learning_rate". They are traced, so that one
+        compilation serves all values.
+    """
+
+    step: Step
+    state: dict[str, Any]
+    frozen: Any
+    hyper: dict[str, Any]
 
 
 class Update(NamedTuple):
     """How gradients become a new state.
 
     Attributes:
-      optimizer: the direction, see `optim.make_optimizer`.
-      parts: parts of a batch that are passed through one after the other.
-      averaged: running statistics that are a mean over replicas, each of which has seen its own
-        rows alone; none where batch norm is synchronised.
-      skip_nonfinite: a step with a result that is not finite changes nothing.
+      optimizer: gives the direction; a step multiplies it by minus the learning rate.
+      parts: number of parts of a batch that are processed one after the other.
+      averaged: names of running statistics to average over the replicas, because each replica has
+        seen its own rows alone. Empty where batch norm is synchronised.
+      skip_nonfinite: whether a step with a result that is not finite changes nothing.
     """
 
     optimizer: optax.GradientTransformation
@@ -42,53 +60,63 @@ def make_update_step(
     backward: Backward,
     update: Update,
     trained: Callable[[dict], Any] = lambda state: state["params"],
-    placed: Callable[[Any], dict] = lambda params: {"params": params},
+    replaced: Callable[[Any], dict] = lambda params: {"params": params},
 ) -> Step:
     """The step (state, frozen, batch, hyper) -> (state, metrics) of one replica.
 
-    Args:
-      backward: see above. update: the settings.
-      trained: what the optimizer changes, out of a state; `placed`: the entries of a state for it.
+    The state holds "params", "others", "opt" and, where an average of the weights is kept, "ema".
+    `hyper` holds what `backward` reads, "learning_rate" and, with "ema", "ema_rate": the weight of
+    the new values in the average. The metrics are those of `backward`, "grad_norm", "param_norm"
+    and, with `update.skip_nonfinite`, "skipped".
 
-    state: {"params", "others", "opt", ...}; with "ema", averages of params and others.
-    hyper: what `backward` reads, "learning_rate" and, with averages, "ema_rate", the share of the
-      new weights in them.
-    metrics: those of `backward`, "grad_norm", "param_norm" and, if steps may be skipped, "skipped".
+    Args:
+      backward: see the top of this file.
+      update: how gradients become a new state.
+      trained: takes the parameters that the optimizer changes out of a state.
+      replaced: the entries of a state for new parameters.
     """
     if update.parts > 1:
         backward = _accumulated(backward, update.parts)
 
     def step(state, frozen, batch, hyper):
         grads, changes, metrics = backward(state, frozen, batch, hyper)
-        grads = jax.lax.psum(grads, AXIS)
+        grads, params = jax.lax.psum(grads, AXIS), trained(state)
         params, opt = apply_gradients(
-            update.optimizer, grads, state["opt"], trained(state), hyper["learning_rate"]
+            update.optimizer, grads, state["opt"], params, hyper["learning_rate"]
         )
-        new = state | changes | placed(params) | {"opt": opt}
+        new = state | changes | replaced(params) | {"opt": opt}
         new["others"] = _averaged(new["others"], update.averaged)
         if "ema" in state:
             model = new["params"] | new["others"]
             new["ema"] = moving_average(state["ema"], model, hyper["ema_rate"])
-        metrics = metrics | {
-            "grad_norm": global_norm(grads),
-            "param_norm": global_norm(params),
-        }
+        metrics |= {"grad_norm": global_norm(grads), "param_norm": global_norm(params)}
         return _kept_if_finite(state, new, metrics) if update.skip_nonfinite else (new, metrics)
 
     return step
 
 
-def ema_rate(decay: float, step: int) -> float:
-    """The share of the new weights in their average after step `step`, counted from 0.
+def apply_gradients(
+    optimizer: optax.GradientTransformation, grads: Any, opt: Any, params: Any, rate: Any
+) -> tuple[Any, Any]:
+    """New parameters and optimizer state after one step at the learning rate `rate`."""
+    updates, opt = optimizer.update(grads, opt, params)
+    return optax.apply_updates(params, jax.tree.map(lambda u: -rate * u, updates)), opt
 
-    1 - decay in the long run, and more at first, so that the average forgets the start: the decay
-    is at most (1 + step) / (10 + step), as in TensorFlow's ExponentialMovingAverage.
+
+def ema_rate(decay: float, step: int) -> float:
+    """The weight of the new values in the moving average after step `step`, counted from 0.
+
+    It is 1 - decay in the long run and larger at first, so that the average forgets the start: the
+    decay is at most (1 + step) / (10 + step), as in TensorFlow's ExponentialMovingAverage.
     """
     return max(1 - decay, 9 / (10 + step))
 
 
 def moving_average(average: Any, new: Any, rate: jax.Array | float) -> Any:
-    """average + rate (new - average) of every array."""
+    """average + rate (new - average) of every array.
+
+    Unlike `optax.incremental_update`, this leaves values that do not change exactly as they are.
+    """
     return jax.tree.map(lambda a, n: a + rate * (n - a), average, new)
 
 
@@ -104,7 +132,7 @@ def _kept_if_finite(old: dict, new: dict, metrics: dict) -> tuple[dict, dict]:
 
 
 def _accumulated(backward: Backward, parts: int) -> Backward:
-    """The mean of `parts` backward passes; what they change goes from one to the next.
+    """The mean of `parts` backward passes; each starts from the changes of the one before.
 
     A part takes every `parts`-th row, so that its rows are the same on any number of replicas.
     """

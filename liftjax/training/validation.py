@@ -1,4 +1,4 @@
-"""Evaluation during training, on data that is not trained on, and the score to keep the best by."""
+"""Evaluation during training, on data that is not trained on; it selects the best checkpoint."""
 
 import dataclasses
 from collections.abc import Callable
@@ -42,7 +42,7 @@ class Validation:
         return f"{text} ({self.remark})" if self.remark else text
 
 
-def build(config: ConfigDict, task: Task) -> Validation | None:
+def make_validation(config: ConfigDict, task: Task) -> Validation | None:
     """The evaluation that a recipe asks for with `evaluate_every`; None if it asks for none.
 
     Raises:

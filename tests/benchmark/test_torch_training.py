@@ -21,7 +21,7 @@ torch = pytest.importorskip("torch")
 
 from liftjax.benchmark.torch_peer import capture, compiling, trainers  # noqa: E402
 from liftjax.benchmark.torch_peer.trainers import WAYS  # noqa: E402
-from liftjax.training.step import make_train_step  # noqa: E402
+from liftjax.training.detector_step import make_train_step  # noqa: E402
 from tests.slow import slow  # noqa: E402
 
 DETECTORS = {"heatmap": "hrnet_tiny", "simcc": "rtmpose_tiny"}

@@ -22,7 +22,7 @@ from liftjax.data.records import PoseDataset
 from liftjax.errors import LiftjaxError
 from liftjax.registry import create_lifter
 from liftjax.runtime.replicas import Replicas
-from liftjax.training import lifter_task
+from liftjax.training.lifter_task import make_lifter_task
 from liftjax.training.update import Update, make_update_step
 from tests.data.builders import make_dataset
 from tests.multi_device.problems import (
@@ -165,7 +165,7 @@ def test_a_lifter_trains_alike_where_frames_do_not_count_alike(tmp_path, eight):
         "lifter.overrides.depth=1", "lifter.overrides.num_heads=2", "batch_size=8",
         "lifter.overrides.drop_path=0.0", "optim.name=sgd", "lifter.flip=True",
     )  # fmt: skip
-    task = lifter_task.build(recipe(directory, *settings, "lifter.loss=mse"))
+    task = make_lifter_task(recipe(directory, *settings, "lifter.loss=mse"))
     made = [batch for batch, _ in zip(task.batches(0), range(5), strict=False)]
     problem = Problem(task.step, task.state, task.frozen, task.hyper(0))
     (state, metrics), (expected, terms) = problem.run(eight, made), problem.run(ONE, made)

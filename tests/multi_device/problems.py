@@ -14,7 +14,7 @@ from liftjax.nn.layers import synchronize
 from liftjax.ops.widening import at_least_float32
 from liftjax.registry import create_detector, create_lifter
 from liftjax.runtime.replicas import AXIS, Replicas
-from liftjax.training.step import Options, make_train_step
+from liftjax.training.detector_step import GuidanceOptions, make_train_step
 from liftjax.training.update import Update
 from tests.training.test_step import ToyDetector
 from tests.training.toys import ToySimCC
@@ -77,7 +77,7 @@ def guided(
         module,
         modules,
         Update(optimizer, **update or {}),
-        Options(dtype=dtype, **{"balanced": True, "lifter_names": lifters, **options}),
+        GuidanceOptions(dtype=dtype, **{"balanced": True, "lifter_names": lifters, **options}),
     )
     state = train.state
     state |= {"ema": state["params"] | state["others"]} if ema else {}

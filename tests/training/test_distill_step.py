@@ -7,15 +7,9 @@ import pytest
 from flax import nnx
 
 from liftjax import losses
-from liftjax.nn.layers import Linear
 from liftjax.runtime.state import PureModule
-from liftjax.training.distill_step import (
-    make_head_step,
-    make_student_step,
-    split_head,
-    trained_arrays,
-)
-from liftjax.training.step import make_train_step
+from liftjax.training.detector_step import make_train_step
+from liftjax.training.distill_step import make_head_step, make_student_step
 from liftjax.training.update import Update
 from tests.training.toys import ToySimCC, compiled
 
@@ -49,34 +43,17 @@ def hyper(**changes):
 
 def student_stage(channels=6, teacher=None):
     """(step, state, frozen) of stage one, with SGD."""
-    student = toy(channels, seed=0)
-    teacher = teacher or toy(8, seed=1)
-    optimizer = optax.identity()
-    projection, bridge = None, {}
-    if channels != teacher.backbone.channels:
-        linear = Linear(channels, teacher.backbone.channels, rngs=nnx.Rngs(2))
-        projection, bridge, _ = PureModule.split(linear)
-    pure, params, others = PureModule.split(student)
-    teacher_pure, *frozen = PureModule.split(teacher)
-    state = {"params": params, "others": others, "projection": bridge}
-    state["opt"] = optimizer.init(trained_arrays(state))
-    step = make_student_step(pure, student.spec, teacher_pure, projection, Update(optimizer))
-    return compiled(step), state, tuple(frozen)
+    update = Update(optax.identity())
+    train = make_student_step(toy(channels, seed=0), teacher or toy(8, seed=1), update, seed=2)
+    return compiled(train.step), train.state, train.frozen
 
 
 def head_stage(fresh=True):
     """(step, state, frozen) of stage two."""
     detector = toy(6, seed=0)
-    old_head, *frozen = PureModule.split(detector.head)
-    if fresh:
-        detector.head = toy(6, seed=3).head
-    pure, params, others = PureModule.split(detector)
-    head, rest = split_head(params, others)
-    state = {"params": head, "others": rest, "projection": {}}
-    optimizer = optax.identity()
-    state["opt"] = optimizer.init(trained_arrays(state))
-    step = make_head_step(pure, detector.spec, old_head, Update(optimizer))
-    return compiled(step), state, tuple(frozen)
+    new_head = toy(6, seed=3).head if fresh else toy(6, seed=0).head
+    train = make_head_step(detector, new_head, Update(optax.identity()))
+    return compiled(train.step), train.state, train.frozen
 
 
 def moved(old, new):

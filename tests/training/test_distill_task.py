@@ -14,8 +14,8 @@ from liftjax.recipes import load_recipe
 from liftjax.runtime import inputs
 from liftjax.runtime.checkpoints import Checkpoints, build_model, load_model
 from liftjax.runtime.state import flat_arrays
-from liftjax.training import run as training
-from liftjax.training.distill_task import build
+from liftjax.training.distill_task import make_distill_task
+from liftjax.training.run import train
 from tests.data.builders import make_dataset
 from tests.training.toys import ToyHeatmaps, ToySimCC, compiled
 
@@ -68,7 +68,7 @@ def recipe(name, people, *overrides):
 def student(people, teacher, tmp_path_factory):
     """The directory and the final state of a stage-one run of four steps."""
     directory = tmp_path_factory.mktemp("student")
-    return directory, training.run(stage_one(people, teacher, "steps=4"), directory)
+    return directory, train(stage_one(people, teacher, "steps=4"), directory)
 
 
 def stage_one(people, teacher, *overrides):
@@ -78,9 +78,9 @@ def stage_one(people, teacher, *overrides):
 @pytest.mark.slow
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(people, teacher, student, tmp_path):
     fixed = "distill.decay=False"
-    training.run(stage_one(people, teacher, "steps=2", fixed), tmp_path / "parts")
-    resumed = training.run(stage_one(people, teacher, "steps=4", fixed), tmp_path / "parts")
-    whole = training.run(stage_one(people, teacher, "steps=4", fixed), tmp_path / "whole")
+    train(stage_one(people, teacher, "steps=2", fixed), tmp_path / "parts")
+    resumed = train(stage_one(people, teacher, "steps=4", fixed), tmp_path / "parts")
+    whole = train(stage_one(people, teacher, "steps=4", fixed), tmp_path / "whole")
     assert resumed["projection"]
     for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(resumed), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -90,25 +90,28 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(people, teacher, 
 def test_other_data_or_another_teacher_are_refused(people, tmp_path):
     shutil.copytree(people, tmp_path / "set")
     config = stage_one(tmp_path / "set", save(tmp_path / "teacher"), "steps=1")
-    training.run(config, tmp_path / "run")
+    train(config, tmp_path / "run")
     shutil.rmtree(tmp_path / "teacher")
     save(tmp_path / "teacher", seed=1)
     with pytest.raises(LiftjaxError, match=r"something else \(distill.teacher holds other weights"):
-        training.run(config, tmp_path / "run")
+        train(config, tmp_path / "run")
     shutil.rmtree(tmp_path / "teacher")
     save(tmp_path / "teacher")
-    training.run(config, tmp_path / "run")
+    train(config, tmp_path / "run")
     make_dataset(tmp_path / "set", count=7)
     with pytest.raises(LiftjaxError, match=r"set has 7 records instead of 6\); use a new"):
-        training.run(config, tmp_path / "run")
+        train(config, tmp_path / "run")
 
 
 def test_the_old_head_is_known_by_its_weights(people, student):
     config = recipe("distill_head", people, f"detector.checkpoint={student[0]}", "steps=2")
-    read = inputs.fingerprints(config, build(config).frozen)
+    read = inputs.fingerprints(config, make_distill_task(config).frozen)
     assert read.keys() == {"data.dir", "detector.checkpoint"}
     other = recipe("distill_student", people, f"distill.teacher={student[0]}", "steps=2")
-    assert inputs.fingerprints(other, build(other).frozen).keys() == {"data.dir", "distill.teacher"}
+    assert inputs.fingerprints(other, make_distill_task(other).frozen).keys() == {
+        "data.dir",
+        "distill.teacher",
+    }
 
 
 def test_the_saved_model_is_the_plain_student(student):
@@ -123,7 +126,7 @@ def test_the_saved_model_is_the_plain_student(student):
 
 
 def test_distillation_fades_out_over_the_run(people, teacher):
-    task = build(stage_one(people, teacher, "steps=4"))
+    task = make_distill_task(stage_one(people, teacher, "steps=4"))
     first, third = task.hyper(0), task.hyper(2)
     assert first["feature_weight"] == pytest.approx(7e-5)
     for key in ("feature_weight", "logit_weight"):
@@ -133,19 +136,19 @@ def test_distillation_fades_out_over_the_run(people, teacher):
 
 def test_a_student_as_wide_as_its_teacher_needs_no_projection(people, teacher):
     width = f"detector.overrides.channels={TEACHER}"
-    assert not build(stage_one(people, teacher, "steps=1", width)).state["projection"]
+    assert not make_distill_task(stage_one(people, teacher, "steps=1", width)).state["projection"]
 
 
 def test_the_second_stage_trains_a_fresh_head_alone(people, student, tmp_path):
     directory, first = student
     config = recipe("distill_head", people, f"detector.checkpoint={directory}", "steps=2")
-    fresh = build(config).state
+    fresh = make_distill_task(config).state
     for name, value in fresh["others"].items():
         np.testing.assert_array_equal(value, (first["params"] | first["others"])[name])
     assert not np.array_equal(
         fresh["params"]["head.cls_x.kernel"], first["params"]["head.cls_x.kernel"]
     )
-    last = training.run(config, tmp_path / "run")
+    last = train(config, tmp_path / "run")
     for name, value in last["others"].items():
         np.testing.assert_array_equal(value, (first["params"] | first["others"])[name])
     assert last["params"]
@@ -166,7 +169,7 @@ def test_the_second_stage_trains_a_fresh_head_alone(people, student, tmp_path):
 )
 def test_contradictions_are_named(people, overrides, said):
     with pytest.raises(LiftjaxError, match=said):
-        build(stage_one(people, "runs/teacher", *overrides))
+        make_distill_task(stage_one(people, "runs/teacher", *overrides))
 
 
 @pytest.mark.parametrize(
@@ -181,7 +184,7 @@ def test_contradictions_are_named(people, overrides, said):
 def test_a_teacher_that_cannot_teach_is_refused(people, tmp_path, spec, said):
     directory = save(tmp_path, **spec)
     with pytest.raises(LiftjaxError, match=said):
-        build(stage_one(people, directory))
+        make_distill_task(stage_one(people, directory))
 
 
 @pytest.mark.slow
@@ -194,7 +197,9 @@ def test_rtmpose_has_what_both_stages_need(people, tmp_path):
         ("distill_student", f"distill.teacher={directory}"),
         ("distill_head", f"detector.checkpoint={directory}"),
     ):
-        task = build(recipe(stage, people, *changes, "detector.name=rtmpose_tiny", source))
+        task = make_distill_task(
+            recipe(stage, people, *changes, "detector.name=rtmpose_tiny", source)
+        )
         after, metrics = jax.eval_shape(
             compiled(task.step), task.state, task.frozen, next(task.batches(0)), task.hyper(0)
         )
@@ -206,4 +211,4 @@ def test_a_heatmap_student_is_refused(people, teacher):
     config = stage_one(people, teacher)
     config.detector.name = "toy_heatmaps"
     with pytest.raises(LiftjaxError, match="toy_heatmaps gives heatmaps"):
-        build(config)
+        make_distill_task(config)

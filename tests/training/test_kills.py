@@ -28,7 +28,8 @@ from liftjax.runtime.checkpoints import Checkpoints, build_model, whole_steps
 from liftjax.runtime.replicas import Replicas
 from liftjax.runtime.scores import Scores
 from liftjax.runtime.state import flat_arrays
-from liftjax.training import detector_task, loop, validation
+from liftjax.training import loop, validation
+from liftjax.training.detector_task import make_detector_task
 from tests.data.builders import make_dataset
 from tests.kills import moments
 from tests.slow import slow
@@ -76,12 +77,12 @@ def train(settings):
     @functools.cache
     def prepared(steps):
         config = load_recipe("multi_model", [*settings, f"steps={steps}"])
-        task = detector_task.build(config)
-        return task, loop.Plan.of(config), validation.build(config, task)
+        task = make_detector_task(config)
+        return task, loop.RunPlan.of(config), validation.make_validation(config, task)
 
     def train(run, steps=STEPS):
         task, plan, measured = prepared(steps)
-        loop.train(task, plan, run, measured)
+        loop.train_task(task, plan, run, measured)
 
     map_step = functools.cache(Replicas.map_step)
     with toy_detector(), mock.patch.object(Replicas, "map_step", map_step):

@@ -10,9 +10,9 @@ from liftjax.data.records import PoseDataset
 from liftjax.errors import LiftjaxError
 from liftjax.recipes import load_recipe
 from liftjax.runtime.checkpoints import load_model
-from liftjax.runtime.state import assign, flat_arrays
-from liftjax.training import lifter_task
-from liftjax.training import run as training
+from liftjax.training import lifter_step, lifter_task
+from liftjax.training.lifter_task import make_lifter_task
+from liftjax.training.run import train
 from tests.data.builders import make_dataset
 from tests.slow import slow
 from tests.training.toys import compiled
@@ -58,7 +58,7 @@ MIXSTE = ("lifter.name=mixste", "lifter.overrides.embed_dim=8", "lifter.override
     ids=["sliding", "causal", "dense", "strided", "chunk", "mixste", "iganet"],
 )
 def test_windows_fit_the_lifter_and_the_loss_is_finite(clip, settings, taken, given):
-    task = lifter_task.build(recipe(clip, *settings, "lifter.flip=True"))
+    task = make_lifter_task(recipe(clip, *settings, "lifter.flip=True"))
     batch = next(task.batches(0))
     assert batch["inputs"].shape == (4, taken)
     assert batch["index"].shape == (4, given)
@@ -72,23 +72,22 @@ def test_windows_fit_the_lifter_and_the_loss_is_finite(clip, settings, taken, gi
 def test_the_strided_form_trains_what_the_sliding_lifter_is(clip, tmp_path):
     """The same weights, by name and by what they compute."""
     config = recipe(clip, *VIDEO, "lifter.num_frames=9")
-    training.run(config, tmp_path / "run")
+    train(config, tmp_path / "run")
     lifter, meta = load_model(tmp_path / "run", "lifter")
     assert "strided" not in meta["model"]
     assert lifter.spec.frames == "sliding"
     strided = lifter_task._trained_form(lifter, meta["model"])
     assert strided.spec.frames == "strided"
-    assign(strided, flat_arrays(lifter))
     x = np.random.default_rng(0).normal(size=(2, 9, 17, 2)).astype(np.float32)
     np.testing.assert_allclose(strided(x), lifter(x), atol=1e-5)
 
 
 def test_the_middle_frame_is_the_target(clip):
     """A lifter's window of record i is centred on it: its pose is that of the record."""
-    task = lifter_task.build(recipe(clip, *VIDEO, "lifter.num_frames=3"))
+    task = make_lifter_task(recipe(clip, *VIDEO, "lifter.num_frames=3"))
     dataset = PoseDataset.open(clip, "train")
     batch = next(task.batches(0)) | {"flip": np.zeros(4, bool)}
-    px, pose, size = lifter_task._poses(task.frozen, batch, "human36m")
+    px, pose, size = lifter_step._poses(task.frozen, batch, "human36m")
     for b in range(4):
         i = int(batch["index"][b, 0])
         np.testing.assert_array_equal(pose[b, 0], dataset.labels["pose_m"][i])
@@ -98,10 +97,10 @@ def test_the_middle_frame_is_the_target(clip):
 
 
 def test_a_flipped_window_is_mirrored_in_2d_and_3d(clip):
-    task = lifter_task.build(recipe(clip, *VIDEO, "lifter.num_frames=3", "lifter.flip=True"))
+    task = make_lifter_task(recipe(clip, *VIDEO, "lifter.num_frames=3", "lifter.flip=True"))
     batch = next(task.batches(0))
     plain, flipped = (
-        lifter_task._poses(task.frozen, batch | {"flip": np.full(4, flip)}, "human36m")
+        lifter_step._poses(task.frozen, batch | {"flip": np.full(4, flip)}, "human36m")
         for flip in (False, True)
     )
     swap = [0, 4, 5, 6, 1, 2, 3, 7, 8, 9, 10, 14, 15, 16, 11, 12, 13]
@@ -117,18 +116,18 @@ def test_frames_that_do_not_count_have_no_gradient(tmp_path):
     """Of a clip shorter than the window, the repeated frames."""
     directory = tmp_path / "short"
     make_dataset(directory, count=3, with_picture=False, has_3d=True, **ONE)
-    task = lifter_task.build(recipe(directory, *MIXSTE, "lifter.num_frames=5", "batch_size=1"))
+    task = make_lifter_task(recipe(directory, *MIXSTE, "lifter.num_frames=5", "batch_size=1"))
     batch = next(task.batches(0))
     assert batch["weight"].tolist() == [[1, 1, 1, 0, 0]]
     _, metrics = compiled(task.step)(task.state, task.frozen, batch, task.hyper(0))
-    again = lifter_task.build(recipe(directory, *MIXSTE, "lifter.num_frames=5", "batch_size=1"))
+    again = make_lifter_task(recipe(directory, *MIXSTE, "lifter.num_frames=5", "batch_size=1"))
     other = batch | {"index": np.where(batch["weight"] > 0, batch["index"], 0)}
     _, same = compiled(again.step)(again.state, again.frozen, other, again.hyper(0))
     assert float(metrics["loss"]) == float(same["loss"])
 
 
 def test_resuming_in_mid_epoch_gives_the_same_windows(clip):
-    task = lifter_task.build(recipe(clip, *MIXSTE, "lifter.num_frames=8", "lifter.flip=True"))
+    task = make_lifter_task(recipe(clip, *MIXSTE, "lifter.num_frames=8", "lifter.flip=True"))
     whole = list(itertools.islice(task.batches(0), 5))
     for a, b in zip(whole[2:], itertools.islice(task.batches(2), 3), strict=True):
         jax.tree.map(np.testing.assert_array_equal, a, b)
@@ -138,12 +137,12 @@ def test_single_frames_are_no_clip(tmp_path):
     directory = tmp_path / "scattered"
     make_dataset(directory, count=2, with_picture=False, has_3d=True)
     with pytest.raises(LiftjaxError, match="single frames alone, and videopose3d wants 9 in a row"):
-        lifter_task.build(recipe(directory, *VIDEO, "lifter.num_frames=9"))
+        make_lifter_task(recipe(directory, *VIDEO, "lifter.num_frames=9"))
 
 
 def test_more_frames_for_a_lifter_of_single_ones_are_refused(clip):
     with pytest.raises(LiftjaxError, match=r"num_frames=27: iganet lifts every frame alone; set 1"):
-        lifter_task.build(recipe(clip, "lifter.name=iganet", "lifter.num_frames=27"))
+        make_lifter_task(recipe(clip, "lifter.name=iganet", "lifter.num_frames=27"))
 
 
 def test_stored_statistics_are_used_for_a_whole_split_only(clip, monkeypatch):
@@ -158,5 +157,5 @@ def test_stored_statistics_are_used_for_a_whole_split_only(clip, monkeypatch):
 
 @pytest.mark.parametrize("setting", ["data.augment.flip=0.5", "data.shares=[1.0]"])
 def test_settings_of_pictures_are_refused(clip, setting):
-    with pytest.raises(LiftjaxError, match="is of pictures"):
-        lifter_task.build(recipe(clip, *VIDEO, setting))
+    with pytest.raises(LiftjaxError, match="applies to pictures only"):
+        make_lifter_task(recipe(clip, *VIDEO, setting))

@@ -10,8 +10,8 @@ import pytest
 from liftjax.cli import main
 from liftjax.errors import LiftjaxError
 from liftjax.recipes import load_recipe
-from liftjax.training import detector_task
-from liftjax.training import run as training
+from liftjax.training.detector_task import make_detector_task
+from liftjax.training.run import train
 from tests.data.builders import make_dataset
 from tests.training.toys import toy_detector
 
@@ -42,10 +42,10 @@ def recipe(directories, *overrides):
 @pytest.mark.slow
 def test_the_recipe_trains_and_goes_on_in_the_middle_of_an_epoch(directories, tmp_path):
     shares = "data.shares=(0.25,0.75)"
-    whole = training.run(recipe(directories, "steps=3", shares), tmp_path / "whole")
-    training.run(recipe(directories, "steps=2", shares), tmp_path / "parts")
+    whole = train(recipe(directories, "steps=3", shares), tmp_path / "whole")
+    train(recipe(directories, "steps=2", shares), tmp_path / "parts")
     workers = recipe(directories, "steps=3", shares, "data.workers=2")
-    resumed = training.run(workers, tmp_path / "parts")
+    resumed = train(workers, tmp_path / "parts")
     for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(resumed), strict=True):
         np.testing.assert_array_equal(a, b)
     rows = list(csv.DictReader((tmp_path / "whole" / "metrics.csv").read_text().splitlines()))
@@ -60,17 +60,17 @@ def test_the_recipe_trains_and_goes_on_in_the_middle_of_an_epoch(directories, tm
 
 def test_batches_have_the_shares_of_the_recipe(directories):
     config = recipe(directories, "data.shares=(0.25,0.75)")
-    task = detector_task.build(config)
+    task = make_detector_task(config)
     batch = next(task.batches(0))
     assert batch["has_3d"].sum() == 3
     assert batch["image_u8"].shape == (4, 64, 64, 3)
     with pytest.raises(LiftjaxError, match="3 shares for 2 data sets"):
-        next(detector_task.build(recipe(directories, "data.shares=(1,1,1)")).batches(0))
+        next(make_detector_task(recipe(directories, "data.shares=(1,1,1)")).batches(0))
 
 
 def test_augmentation_that_makes_no_sense_is_named(directories):
     with pytest.raises(LiftjaxError, match=r"data.augment.flip is 3.0; it lies between 0 and 1"):
-        detector_task.build(recipe(directories, "data.augment.flip=3"))
+        make_detector_task(recipe(directories, "data.augment.flip=3"))
     with pytest.raises(LiftjaxError, match=r"Unknown config key 'data\.augment\.turn'"):
         recipe(directories, "data.augment.turn=3")
 
@@ -79,13 +79,13 @@ def test_every_data_set_of_a_mixture_counts(directories, tmp_path):
     photographs, studio = directories.split(",")
     make_dataset(tmp_path / "studio", 5, has_3d=True)
     both = f"{photographs},{tmp_path / 'studio'}"
-    training.run(recipe(both, "steps=1"), tmp_path / "run")
+    train(recipe(both, "steps=1"), tmp_path / "run")
     make_dataset(tmp_path / "studio", 6, has_3d=True)
     with pytest.raises(
         LiftjaxError, match=r"\(split train of \S+studio has 6 records instead of 5\)"
     ):
-        training.run(recipe(both, "steps=2"), tmp_path / "run")
-    training.run(recipe(directories, "steps=1"), tmp_path / "run")  # the same in another place
+        train(recipe(both, "steps=2"), tmp_path / "run")
+    train(recipe(directories, "steps=1"), tmp_path / "run")  # the same in another place
     said = r"of \S+studio has 5 records instead of 9; split train of \S+photographs has 9 records"
     with pytest.raises(LiftjaxError, match=said):
-        training.run(recipe(f"{studio},{photographs}", "steps=1"), tmp_path / "run")
+        train(recipe(f"{studio},{photographs}", "steps=1"), tmp_path / "run")

@@ -16,13 +16,13 @@ from liftjax.errors import LiftjaxError
 from liftjax.recipes import load_recipe, recipe_names
 from liftjax.runtime.state import dotted
 from liftjax.training.optim import (
-    apply_gradients,
     check_optim,
     decays,
     global_norm,
     make_optimizer,
     make_schedule,
 )
+from liftjax.training.update import apply_gradients
 from tests.slow import one_in
 
 NETWORKS = ["hrnet_tiny", "rtmpose_tiny", "simple_baseline", "videopose3d", "iganet", "mixste"]

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from configs.common import base
-from liftjax.training.optim import apply_gradients, make_optimizer, make_schedule
+from liftjax.training.optim import make_optimizer, make_schedule
+from liftjax.training.update import apply_gradients
 
 STEPS = 20
 CLIP = 7.0  # some of the toy's gradients are longer, some shorter

@@ -13,8 +13,8 @@ from liftjax.nn.layers import BatchNorm, Conv
 from liftjax.registry import create_detector, create_lifter
 from liftjax.runtime.replicas import Replicas
 from liftjax.runtime.state import PureModule
-from liftjax.training.step import (
-    Options,
+from liftjax.training.detector_step import (
+    GuidanceOptions,
     lift_all,
     loss_2d_per_joint,
     make_train_step,
@@ -134,7 +134,7 @@ def whole_loss(detector, lifters, batch, weights, beta, top_k=10):
 @pytest.mark.parametrize("kind", [slow("heatmap"), "simcc"])
 def test_ft2d_takes_the_gradient_of_the_2d_loss(detectors, batch, kind):
     detector, weights = detectors[kind], losses.DEFAULT_WEIGHTS[kind]
-    step, state, frozen = prepare(detector, (), Options())
+    step, state, frozen = prepare(detector, (), GuidanceOptions())
     # A long step: SimCC's gradients are small beside the weights.
     new, metrics = step(state, frozen, batch, hyper(weights=weights, learning_rate=100.0))
     params, loss = whole_loss(detector, (), batch, weights, 10.0)
@@ -149,7 +149,7 @@ def test_ft2d_takes_the_gradient_of_the_2d_loss(detectors, batch, kind):
 def test_two_legs_add_up_to_the_gradient_of_the_whole_loss(detectors, lifters, batch, name, count):
     detector = detectors[name]
     weights = losses.DEFAULT_WEIGHTS[detector.spec.kind]
-    step, state, frozen = prepare(detector, lifters[:count], Options())
+    step, state, frozen = prepare(detector, lifters[:count], GuidanceOptions())
     new, metrics = step(state, frozen, batch, hyper(weights=weights))
     params, loss = whole_loss(detector, lifters[:count], batch, weights, 10.0)
     value, expected = jax.jit(jax.value_and_grad(loss))(params)
@@ -158,14 +158,14 @@ def test_two_legs_add_up_to_the_gradient_of_the_whole_loss(detectors, lifters, b
 
 
 def test_balanced_guidance_holds_the_ratio_of_the_gradient_norms(detector, lifters, batch):
-    step, state, frozen = prepare(detector, lifters, Options(balanced=True))
+    step, state, frozen = prepare(detector, lifters, GuidanceOptions(balanced=True))
     _, metrics = step(state, frozen, batch, hyper(balance=0.5))
     np.testing.assert_allclose(metrics["grad_ratio"], 0.5, rtol=1e-4)
     assert abs(float(metrics["grad_ratio_unscaled"]) - 0.5) > 0.01
 
 
 def test_balance_does_not_depend_on_the_scale_of_the_3d_weights(detector, lifters, batch):
-    step, state, frozen = prepare(detector, lifters, Options(balanced=True))
+    step, state, frozen = prepare(detector, lifters, GuidanceOptions(balanced=True))
     weights = losses.HEATMAP_WEIGHTS
     scaled = weights._replace(
         l_xy=7 * weights.l_xy,
@@ -179,7 +179,7 @@ def test_balance_does_not_depend_on_the_scale_of_the_3d_weights(detector, lifter
 
 
 def test_settings_are_traced_not_compiled(detector, lifters, batch):
-    step, state, frozen = prepare(detector, lifters, Options())
+    step, state, frozen = prepare(detector, lifters, GuidanceOptions())
     for beta, rate in ((10.0, 0.1), (100.0, 0.01)):
         weights = losses.HEATMAP_WEIGHTS._replace(l_xy=rate)
         step(state, frozen, batch, hyper(beta=beta, learning_rate=rate, weights=weights))
@@ -187,7 +187,7 @@ def test_settings_are_traced_not_compiled(detector, lifters, batch):
 
 
 def test_dwa_looks_at_the_two_steps_before(detector, lifters, batch):
-    step, state, frozen = prepare(detector, lifters, Options())
+    step, state, frozen = prepare(detector, lifters, GuidanceOptions())
     first, metrics = step(state, frozen, batch, hyper())
     history = first["guidance"]["dwa_history"]
     np.testing.assert_allclose(history[0], 1.0)
@@ -195,7 +195,7 @@ def test_dwa_looks_at_the_two_steps_before(detector, lifters, batch):
 
 
 def test_samples_without_3d_still_train_in_2d(detector, lifters, batch):
-    step, state, frozen = prepare(detector, lifters, Options())
+    step, state, frozen = prepare(detector, lifters, GuidanceOptions())
     flat = batch | {"has_3d": np.zeros(BATCH, np.float32)}
     new, metrics = step(state, frozen, flat, hyper())
     assert float(metrics["xy"]) == 0.0
@@ -205,7 +205,7 @@ def test_samples_without_3d_still_train_in_2d(detector, lifters, batch):
 
 @pytest.mark.parametrize("junk", [0.0, 1e6, np.nan])
 def test_what_stands_in_place_of_a_missing_3d_pose_reaches_nothing(detector, lifters, batch, junk):
-    step, state, frozen = prepare(detector, lifters, Options())
+    step, state, frozen = prepare(detector, lifters, GuidanceOptions())
     mixed = batch | {"has_3d": np.array([1, 0, 1], np.float32)}
     expected, terms = step(state, frozen, mixed, hyper())
     changed = mixed | {"pose_m": mixed["pose_m"].copy()}
@@ -220,7 +220,7 @@ def test_what_stands_in_place_of_a_missing_3d_pose_reaches_nothing(detector, lif
 
 
 def test_a_batch_without_3d_leaves_the_lifters_weights_alone(detector, lifters, batch):
-    step, state, frozen = prepare(detector, lifters, Options())
+    step, state, frozen = prepare(detector, lifters, GuidanceOptions())
     state, _ = step(state, frozen, batch, hyper())
     flat = batch | {"has_3d": np.zeros(BATCH, np.float32), "pose_m": 0 * batch["pose_m"]}
     after, metrics = step(state, frozen, flat, hyper())
@@ -233,7 +233,7 @@ def test_a_batch_without_3d_leaves_the_lifters_weights_alone(detector, lifters, 
 
 def test_the_new_state_takes_the_place_of_the_old_one(detector, lifters, batch):
     """Every donated buffer is used again; one that could not be would warn, which is an error."""
-    train = make_train_step(detector, lifters, options=Options(balanced=True))
+    train = make_train_step(detector, lifters, options=GuidanceOptions(balanced=True))
     step = Replicas.create(num_devices=1).map_step(train.step)
     lowered = step.lower(train.state, train.frozen, batch, hyper())
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(train.state))
@@ -268,4 +268,4 @@ def test_lifters_are_passed_back_to_their_input_alone(lifters):
     ],
 )
 def test_lifters_are_as_precise_as_told_or_as_goes_with_the_detector(dtype, given, expected):
-    assert Options(dtype=dtype, lifter_precision=given).precision_of_lifters == expected
+    assert GuidanceOptions(dtype=dtype, lifter_precision=given).precision_of_lifters == expected

@@ -16,8 +16,10 @@ from liftjax.runtime import inputs
 from liftjax.runtime.checkpoints import Checkpoints, build_model, find_checkpoint, whole_steps
 from liftjax.runtime.scores import Scores
 from liftjax.runtime.state import flat_arrays
-from liftjax.training import detector_task, lifter_task, loop, validation
-from liftjax.training import run as training
+from liftjax.training import loop, validation
+from liftjax.training.detector_task import make_detector_task
+from liftjax.training.lifter_task import make_lifter_task
+from liftjax.training.run import train
 from tests.data.builders import make_dataset, make_record
 from tests.training.toys import ToySimCC
 
@@ -52,7 +54,7 @@ def rows(run):
 
 
 def test_the_best_by_held_out_subjects_is_kept_and_evaluated(people, tmp_path, capsys):
-    training.run(lifter_recipe(people, *HELD_OUT, "keep_best=True", "ema=0.5"), tmp_path)
+    train(lifter_recipe(people, *HELD_OUT, "keep_best=True", "ema=0.5"), tmp_path)
     errors = {int(row["step"]): float(row["eval_mpjpe"]) for row in rows(tmp_path)}
     assert Scores(tmp_path).steps == errors
     assert Scores(tmp_path).title == "eval_mpjpe"
@@ -68,7 +70,7 @@ def test_the_best_by_held_out_subjects_is_kept_and_evaluated(people, tmp_path, c
 
 
 def test_without_keep_best_the_newest_alone_stays(people, tmp_path):
-    training.run(lifter_recipe(people, *HELD_OUT), tmp_path)
+    train(lifter_recipe(people, *HELD_OUT), tmp_path)
     assert whole_steps(tmp_path / "checkpoints") == [6]
     assert len(Scores(tmp_path).steps) == 3
 
@@ -76,9 +78,9 @@ def test_without_keep_best_the_newest_alone_stays(people, tmp_path):
 def test_choosing_by_test_data_must_be_asked_for_and_is_said(people, tmp_path, capsys):
     test = "keep_best=True", "data.eval_split=test"
     with pytest.raises(LiftjaxError, match=r"choose by the split 'test'; .* or select_on_test"):
-        training.run(lifter_recipe(people, *test), tmp_path)
+        train(lifter_recipe(people, *test), tmp_path)
     assert not (tmp_path / "checkpoints").exists()
-    training.run(lifter_recipe(people, *test, "select_on_test=True"), tmp_path)
+    train(lifter_recipe(people, *test, "select_on_test=True"), tmp_path)
     assert Scores(tmp_path).title == "eval_mpjpe, selected on test data"
     assert "(selected on test data)" in "".join(capsys.readouterr())
     assert main(["evaluate", "--workdir", str(tmp_path), "--step", "best"]) == 0
@@ -99,24 +101,24 @@ def test_other_data_to_choose_by_are_refused_or_chosen_by_from_then_on(tmp_path)
     data = tmp_path / "set"
     choosing = "data.eval_split=test", "select_on_test=True", "keep_best=True"
     build(data, test=8)
-    training.run(lifter_recipe(data, *choosing, "steps=4"), tmp_path / "run")
+    train(lifter_recipe(data, *choosing, "steps=4"), tmp_path / "run")
     before = Scores(tmp_path / "run").steps
     assert list(before) == [2, 4]
     build(data, test=7)
-    training.run(lifter_recipe(data, "data.eval_split=test", "steps=4"), tmp_path / "run")
+    train(lifter_recipe(data, "data.eval_split=test", "steps=4"), tmp_path / "run")
     with pytest.raises(LiftjaxError, match=r"\(split test of \S+set has 7 records instead of 8\)"):
-        training.run(lifter_recipe(data, *choosing), tmp_path / "run")
-    training.run(lifter_recipe(data, *choosing), tmp_path / "run", accept_changes=True)
+        train(lifter_recipe(data, *choosing), tmp_path / "run")
+    train(lifter_recipe(data, *choosing), tmp_path / "run", accept_changes=True)
     after = Scores(tmp_path / "run").steps
     assert list(after) == [4, 6]  # that of the newest checkpoint is measured again
     assert after[4] != before[4]
     other = "data.eval_subjects=('S1',)"
     with pytest.raises(LiftjaxError, match=r"data.eval_subjects is \['S1'\], was empty"):
-        training.run(lifter_recipe(data, *choosing, other, "steps=8"), tmp_path / "run")
+        train(lifter_recipe(data, *choosing, other, "steps=8"), tmp_path / "run")
 
 
 def test_another_split_may_be_evaluated_without_choosing(people, tmp_path, capsys):
-    training.run(lifter_recipe(people, "data.eval_split=test", "steps=2"), tmp_path)
+    train(lifter_recipe(people, "data.eval_split=test", "steps=2"), tmp_path)
     assert "selected" not in "".join(capsys.readouterr())
 
 
@@ -130,15 +132,15 @@ def test_another_split_may_be_evaluated_without_choosing(people, tmp_path, capsy
 )
 def test_subjects_that_are_trained_on_are_not_evaluated(people, tmp_path, subjects, named):
     with pytest.raises(LiftjaxError, match=f"{named} 'train' would be trained on and evaluated"):
-        training.run(lifter_recipe(people, "data.eval_split=train", *subjects), tmp_path)
+        train(lifter_recipe(people, "data.eval_split=train", *subjects), tmp_path)
 
 
 @pytest.mark.slow
 def test_an_evaluation_that_was_broken_off_is_made_up_for(people, tmp_path):
     config = lifter_recipe(people, *HELD_OUT, "keep_best=True")
-    task = lifter_task.build(config)
-    whole = validation.build(config, task)
-    training.run(config, tmp_path / "whole")
+    task = make_lifter_task(config)
+    whole = validation.make_validation(config, task)
+    train(config, tmp_path / "whole")
 
     def broken(arrays):
         if measured:
@@ -149,14 +151,14 @@ def test_an_evaluation_that_was_broken_off_is_made_up_for(people, tmp_path):
     for _ in range(2):  # at step 4, then at the last step
         measured = []
         with pytest.raises(InterruptedError):
-            loop.train(
+            loop.train_task(
                 task,
-                loop.Plan.of(config),
+                loop.RunPlan.of(config),
                 tmp_path / "parts",
                 dataclasses.replace(whole, measure=broken),
             )
     assert list(Scores(tmp_path / "parts").steps) == [2, 4]
-    training.run(config, tmp_path / "parts")
+    train(config, tmp_path / "parts")
     assert Scores(tmp_path / "parts").steps == Scores(tmp_path / "whole").steps
     both = [[row["eval_mpjpe"] for row in rows(tmp_path / one)] for one in ("parts", "whole")]
     assert both[0] == both[1]
@@ -178,9 +180,9 @@ def detector_recipe(people, *overrides):
 
 def test_a_detector_is_measured_in_2d_and_through_the_lifters(people, toy, tmp_path):
     lifter = tmp_path / "lifter"
-    training.run(lifter_recipe(people, "evaluate_every=0", "steps=2"), lifter)
+    train(lifter_recipe(people, "evaluate_every=0", "steps=2"), lifter)
     config = detector_recipe(people, f"lifters.one={lifter}")
-    training.run(config, tmp_path / "run")
+    train(config, tmp_path / "run")
     (row,) = rows(tmp_path / "run")
     report = evaluation.run(config, str(tmp_path / "run"))["toy"]
     assert float(row["eval_pck"]) == pytest.approx(report["pck"])
@@ -203,7 +205,7 @@ def test_lifters_that_guide_are_known_by_their_weights(people, toy, tmp_path):
                 checkpoints.save(0, arrays, {"opt": np.zeros(1)}, {"model": spec, "recipe": {}})
         guided = "loss.guidance=single", f"lifters.mine={tmp_path / name}"
         config = detector_recipe(people, *guided)
-        task = detector_task.build(config)
+        task = make_detector_task(config)
         return task.meta | {"inputs": inputs.fingerprints(config, task.frozen)}
 
     first = meta("lifter", seed=0)
@@ -216,11 +218,11 @@ def test_lifters_that_guide_are_known_by_their_weights(people, toy, tmp_path):
 
 def test_data_without_3d_poses_are_measured_in_2d(people, toy, tmp_path, capsys):
     lifter = tmp_path / "lifter"
-    training.run(lifter_recipe(people, "evaluate_every=0", "steps=2"), lifter)
+    train(lifter_recipe(people, "evaluate_every=0", "steps=2"), lifter)
     make_dataset(tmp_path / "flat", count=12, has_3d=False)
     flat = f"data.dir={tmp_path / 'flat'}"
     config = detector_recipe(people, flat, f"lifters.one={lifter}", "loss.guidance=none")
-    training.run(config, tmp_path / "run")
+    train(config, tmp_path / "run")
     assert list(Scores(tmp_path / "run").steps) == [2]
     rows = evaluation.run(config, str(tmp_path / "run"))
     assert rows["toy"]["lifters"] == {}
@@ -229,8 +231,8 @@ def test_data_without_3d_poses_are_measured_in_2d(people, toy, tmp_path, capsys)
 
 def test_without_lifters_the_score_is_the_share_of_wrong_keypoints(people, toy, tmp_path):
     config = detector_recipe(people)
-    task = detector_task.build(config)
-    built = validation.build(config, task)
+    task = make_detector_task(config)
+    built = validation.make_validation(config, task)
     values = built.measure(task.state["params"] | task.state["others"])
     assert built.score == "eval_error"
     assert values["eval_error"] == pytest.approx(100 - values["eval_pck"])

@@ -1,21 +1,20 @@
-"""One training step of a detector through frozen lifters, as a pure function of one replica.
+"""The training step of a detector through frozen lifters, as a pure function of one replica.
 
     images -> detector -> output -> soft-argmax -> crop pixels -> image pixels
            -> each lifter's own normalisation -> frozen lifters -> 3D poses -> losses
 
-The backward pass has two legs that meet at the detector's output (heatmaps or SimCC logits): the
-2D and the 3D terms each give a gradient there, their norms are compared and, if asked, balanced,
-and the sum goes back through the detector once.
+The 2D and the 3D terms each have a gradient with respect to the detector's output (heatmaps or
+SimCC logits). Their norms are compared and, if asked for, balanced; their sum is propagated back
+through the detector once.
 
-The losses are of the whole batch: what they look at, one number a joint in 2D and the poses, is
-small and is gathered from all replicas; each takes its own rows of the gradient.
+Losses are those of the whole batch: the 2D losses of joints and the 3D poses are small, and are
+gathered from all replicas; each replica then takes its own rows of their gradient.
 
 Legend: B batch rows of a replica, N of all replicas, H x W x K heatmaps, K joints, M lifters.
 """
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,15 +27,28 @@ from liftjax.lifters.spec import Lifter, Precision
 from liftjax.nn.layers import unsynchronized
 from liftjax.runtime import replicas
 from liftjax.runtime.state import Arrays, PureModule
-from liftjax.training.update import Backward, Step, Update, make_update_step
+from liftjax.training.update import Backward, TrainStep, Update, make_update_step
 
 _RATIO_MEMORY = 0.95  # of the running mean of the gradient ratio: about 20 steps
 _SMALL = 1e-30
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
-    """What is compiled into a step; its numbers are traced arguments (see :class:`TrainStep`)."""
+class GuidanceOptions:
+    """What is compiled into a guided step; its numbers are traced arguments (see `TrainStep`).
+
+    Attributes:
+      normalizer: of soft-argmax, "softmax" or "relu".
+      quarter_pixel_shift: whether keypoints are shifted as in the released programs.
+      top_k: joints of the hard-joint loss (see `losses.ohklm_loss`).
+      dwa: whether dynamic weight averaging weighs the lifters; else they weigh the same.
+      lifter_dropout: whether one of the lifters, or none, is left out of each step at random.
+      balanced: whether the 3D gradient is scaled to `hyper["balance"]` times the 2D gradient.
+      mask_invisible_3d: whether invisible joints are left out of the 3D terms.
+      lifter_names: for the names of the metrics of each lifter.
+      dtype: of the detector's activations.
+      lifter_precision: None chooses by `dtype` (see `precision_of_lifters`).
+    """
 
     normalizer: str = "softmax"
     quarter_pixel_shift: bool = False
@@ -45,48 +57,29 @@ class Options:
     lifter_dropout: bool = False
     balanced: bool = False
     mask_invisible_3d: bool = False
-    lifter_names: tuple[str, ...] = ()  # of the per-lifter metrics
-    dtype: str = "float32"  # of the detector's activations
-    lifter_precision: Precision | None = None  # None: see `precision_of_lifters`
+    lifter_names: tuple[str, ...] = ()
+    dtype: str = "float32"
+    lifter_precision: Precision | None = None
 
     @property
     def precision_of_lifters(self) -> Precision:
-        """As given, or else what goes with the detector's activations.
+        """`lifter_precision`, or else "high" for bfloat16 detectors and "highest" for others.
 
-        The gradient at a 2D pose is J'(pose - truth) of a lifter: an error of the pose that is
-        small beside the pose need not be small beside what is left of the difference late in
-        training. Relative errors of the gradient where the difference is as large as the pose, and
-        where it is a tenth of it (worst of four lifters at the paper's size, random weights,
-        against float64; accelerators emulated): 'high' 2 and 4 % with TF32 (NVIDIA), below 0.2 %
-        with three passes of bfloat16 (TPU); 'default' on a TPU 4 and 32 %; 'bfloat16' 4 and 56 %.
+        The gradient at a 2D pose is J'(pose - truth). Late in training the difference is small, so
+        that a rounding error of the pose becomes a large error of the gradient. Relative errors of
+        the gradient where the difference is as large as the pose, and where it is a tenth of it
+        (worst of four lifters at the paper's size, random weights, against float64; accelerators
+        emulated): 'high' 2 and 4 % with TF32 (NVIDIA), below 0.2 % with three passes of bfloat16
+        (TPU); 'default' on a TPU 4 and 32 %; 'bfloat16' 4 and 56 %.
         """
         return self.lifter_precision or ("high" if self.dtype == "bfloat16" else "highest")
-
-
-class TrainStep(NamedTuple):
-    """A training step and what it takes.
-
-    Attributes:
-      step: (state, frozen, batch, hyper) -> (state, metrics), of one replica. Compile it with
-        `Replicas.map_step`, which also shares the batch out over the devices.
-      state: before the first step: {"params", "others", "opt", "guidance"}.
-      frozen: (params, others) of each lifter; a step never differentiates or changes them.
-      hyper: the numbers of a step: {"weights": losses.LossWeights, "beta", "balance",
-        "learning_rate", "seed", "step"}. They are traced, so that one compilation serves all their
-        values.
-    """
-
-    step: Step
-    state: dict[str, Any]
-    frozen: tuple[tuple[Arrays, Arrays], ...]
-    hyper: dict[str, Any]
 
 
 def make_train_step(
     detector: nnx.Module,
     lifters: Sequence[Lifter] = (),
     update: Update = Update(optax.scale_by_adam()),  # noqa: B008
-    options: Options = Options(),
+    options: GuidanceOptions = GuidanceOptions(),
 ) -> TrainStep:
     """The step that trains a detector through frozen lifters; without lifters, FT-2D.
 
@@ -98,9 +91,10 @@ def make_train_step(
       options: what is compiled into the step.
 
     Returns:
-      The step with its state and the usual numbers: beta 100, the loss weights of the paper's
-      supplement for the detector's kind, learning rate 1e-4. For batches see
-      `liftjax.data.pipeline`.
+      The step. Its state is {"params", "others", "opt", "guidance"}; `frozen` is (params, others)
+      of each lifter; `hyper` holds "weights" (see `losses.LossWeights`; the paper's for the
+      detector's kind), "beta" (100), "balance", "learning_rate" (1e-4), "seed" and "step". For
+      batches see `liftjax.data.pipeline`.
     """
     pure, params, others = PureModule.split(detector)
     split = [PureModule.split(lifter) for lifter in lifters]
@@ -125,7 +119,7 @@ def make_train_step(
 
 
 def _initial_guidance(num_lifters: int) -> dict[str, jax.Array]:
-    """The part of the training state that guidance carries from step to step; FT-2D: nothing."""
+    """What guidance keeps in the training state from step to step; nothing without lifters."""
     if not num_lifters:
         return {}
     return {
@@ -140,7 +134,7 @@ def _make_backward(
     detector: PureModule,
     spec: DetectorSpec,
     lifters: tuple[PureModule, ...],
-    options: Options,
+    options: GuidanceOptions,
 ) -> Backward:
     """The backward pass of a step (see `training.update`)."""
 
@@ -218,7 +212,7 @@ def _guided(out, decode, spec, lifters, frozen, guidance, batch, hyper, options)
         scale = hyper["balance"] * jnp.exp(-guidance["log_ratio"] / weight)
     metrics = {
         "loss": part_2d + scale * part_3d,
-        # As it acts, and as the weights alone would have it.
+        # With and without the balancing.
         "grad_ratio": scale * _ratio(norm_3d, norm_2d),
         "grad_ratio_unscaled": _ratio(norm_3d, norm_2d),
         **_term_metrics(terms, options.lifter_names),
@@ -241,7 +235,7 @@ def lift_all(
     image_size_B2: jax.Array,
     precision: Precision = "highest",
 ) -> jax.Array:
-    """What every lifter makes of single frames: (M, B, K, 3) metres."""
+    """The 3D poses (M, B, K, 3), in metres, that every lifter gives for single frames."""
     poses = [
         pure.merge(*arrays).lift(kpts_px_BK2[:, None], image_size_B2, precision=precision)[:, 0]
         for pure, arrays in zip(lifters, frozen, strict=True)
@@ -266,8 +260,8 @@ def _ratio(norm_3d, norm_2d):
 def _remember(guidance, mse_M, norm_2d, norm_3d, has_3d_B):
     """The guidance state after a step.
 
-    A batch without 2D or without 3D labels has no ratio, and one without 3D labels no 3D losses to
-    weigh lifters by.
+    The ratio stays as it is after a batch without 2D or without 3D labels; the history of the
+    lifters' losses stays as it is after a batch without 3D labels.
     """
     history_2M = losses.update_dwa_history(guidance["dwa_history"], mse_M)
     has_both = (norm_2d > 0) & (norm_3d > 0)
