@@ -1,7 +1,7 @@
-"""How good a detector is, in 2D and through lifters in 3D; how good a lifter is by itself.
+"""Errors of a detector, in 2D and through lifters in 3D, and of a lifter alone.
 
-Legend: N samples, B batch, K joints. Arrays are metres and pixels of the original image; the
-reports are millimetres and per cent.
+Legend: N samples, B batch, K joints. Arrays are in metres and in pixels of the original image;
+reports are in millimetres and per cent.
 """
 
 import json
@@ -37,11 +37,13 @@ def report(
     kpts_px_NK2: np.ndarray,
     poses_m: Mapping[str, np.ndarray],
 ) -> dict:
-    """The measures of one detector's keypoints and of their lifts.
+    """The errors of one detector's keypoints, and of the 3D poses lifted from them.
 
     Args:
-      labels: of the data set, see `PoseDataset.labels`; records without 3D count in 2D only.
-      poses_m: (N, K, 3) by lifter.
+      labels: see `PoseDataset.labels`. Records without 3D labels count in 2D only.
+      skeleton: the joint set.
+      kpts_px_NK2: the detector's keypoints in pixels.
+      poses_m: the lifted poses (N, K, 3) by lifter.
 
     Returns:
       {"samples", "pck", "pdj" (per cent; None if no torso is known), "mean" (mm over lifters),
@@ -75,7 +77,7 @@ def report(
 
 
 def lifters_for(config: ConfigDict, dataset: PoseDataset) -> dict[str, nnx.Module]:
-    """The recipe's lifters; none for data without 3D poses to compare theirs with."""
+    """The recipe's lifters; none if the data have no 3D poses to compare with."""
     if not dataset.labels["has_3d"].any():
         return {}
     return load_lifters(config.lifters.to_dict(), dataset.skeleton.name)
@@ -89,10 +91,14 @@ def evaluate(
     replicas: Replicas | None = None,
     **detection,
 ) -> tuple[dict, np.ndarray, dict[str, np.ndarray]]:
-    """The report, the keypoints and the lifted poses; ground-truth 2D where `detector` is None.
+    """The report, the keypoints and the lifted poses.
 
     Args:
-      replicas: the devices; default: all. detection: of :func:`predict_2d`.
+      detector: the network; None takes the ground-truth 2D poses.
+      lifters: by name.
+      dataset: the records.
+      replicas: the devices; all by default.
+      **detection: further arguments of :func:`predict_2d`.
     """
     replicas = replicas or Replicas.create()
     labels, skeleton = dataset.labels, dataset.skeleton.name
@@ -111,16 +117,18 @@ def evaluate(
 
 
 def run(config: ConfigDict, workdir: str, step: str = LAST) -> dict:
-    """`evaluate`: the detector or the lifter of `workdir` on the recipe's evaluation split.
+    """The command `evaluate`: evaluates a run's network on the recipe's evaluation split.
 
-    Prints the tables and leaves them in WORKDIR/evaluation.json.
+    Prints the tables and writes them to WORKDIR/evaluation.json.
 
     Args:
+      config: the recipe.
+      workdir: the run directory of a detector or a lifter.
       step: which checkpoint, see `checkpoints.find_checkpoint`.
 
     Raises:
-      LiftjaxError: something does not fit, or the file cannot be written; then the tables are
-        printed already.
+      LiftjaxError: network, lifters and data do not fit together, or the file cannot be written
+        (after the tables are printed).
     """
     check_same("recipe", json.dumps(config.to_dict(), sort_keys=True))
     checkpoint = find_checkpoint(workdir, step)
@@ -149,7 +157,7 @@ def _write(path: epath.Path, document: dict) -> None:
 
 
 def _run_detector(config, checkpoint, dataset: PoseDataset, replicas: Replicas) -> tuple[dict, str]:
-    """Report and text of the detector and of ground truth, through the recipe's lifters."""
+    """Reports of the detector and of ground-truth 2D, and their text."""
     detector, meta = load_model(checkpoint, "detector")
     lifters = lifters_for(config, dataset)
     options = {
@@ -174,7 +182,7 @@ def _run_detector(config, checkpoint, dataset: PoseDataset, replicas: Replicas) 
 
 
 def _run_lifter(config, checkpoint, dataset: PoseDataset, replicas: Replicas) -> tuple[dict, str]:
-    """Report and text of the lifter on the 2D joints that the data set holds."""
+    """Report of the lifter on the data set's own 2D poses, and its text."""
     lifter, meta = load_model(checkpoint, "lifter", sliding_form)
     if lifter.spec.skeleton != dataset.skeleton.name:
         raise LiftjaxError(
@@ -193,8 +201,8 @@ def _run_lifter(config, checkpoint, dataset: PoseDataset, replicas: Replicas) ->
 def lifter_report(pose_m_NK3: np.ndarray, labels: Mapping[str, np.ndarray]) -> dict:
     """MPJPE and P-MPJPE in mm: {"samples", "mpjpe": errors, "p_mpjpe": errors}.
 
-    Errors are by action, as "average" the mean over frames, as "mean of actions" that of the
-    actions' means, which VideoPose3D prints.
+    Errors are given by action, with "average", the mean over frames, and "mean of actions", the
+    mean of the actions' means (which VideoPose3D prints).
     """
     report = {"samples": len(pose_m_NK3)}
     for name, measure in (("mpjpe", metrics.mpjpe), ("p_mpjpe", metrics.p_mpjpe)):
@@ -206,7 +214,7 @@ def lifter_report(pose_m_NK3: np.ndarray, labels: Mapping[str, np.ndarray]) -> d
 
 
 def format_lifter_report(rows: Mapping[str, dict], protocol: str) -> str:
-    """Lifters' reports as a text table."""
+    """Reports of lifters as a text table."""
     columns = list(next(iter(rows.values()))["mpjpe"])
     body = [
         [f"{name}, {label}", *(f"{row[key][column]:.1f}" for column in columns)]

@@ -1,9 +1,9 @@
 """Keypoints of a detector and poses of lifters for a whole data set, on all devices.
 
-Every process gets the whole result. Batches are filled up where they have to be, and what fills
-them up is dropped: the result does not depend on the devices or on the size of a batch.
+Every process gets the whole result. The last batch is padded and the padding dropped, so that the
+result depends neither on the devices nor on the batch size.
 
-Legend: N records, B batch, K joints, T frames taken, M frames given.
+Legend: N records, B batch, K joints, T input frames, M output frames.
 """
 
 import functools
@@ -47,15 +47,22 @@ def predict_2d(
     cache: bool = False,
     replicas: Replicas | None = None,
 ) -> np.ndarray:
-    """Keypoints (N, K, 2) of every record, in pixels of the original image, on every process.
+    """Keypoints (N, K, 2) of every record, in pixels of the original image.
 
     Args:
-      batch_size: pictures at a time on all devices together, rounded up to fill them.
-      beta, normalizer, quarter_pixel: of the soft-argmax. precision: of the activations.
-      cache: keep decoded pictures in memory. replicas: the devices; default: all.
+      detector: the network.
+      dataset: records with pictures.
+      batch_size: pictures at a time on all devices together, rounded up to a multiple of the
+        devices.
+      beta: sharpness of the soft-argmax.
+      normalizer: of the soft-argmax, "softmax" or "relu".
+      quarter_pixel: whether keypoints are shifted as in the released programs.
+      precision: of the activations, one of PRECISIONS.
+      cache: whether decoded pictures are kept in memory.
+      replicas: the devices; all by default.
 
     Raises:
-      LiftjaxError: another precision than PRECISIONS.
+      LiftjaxError: `precision` is unknown.
     """
     if precision not in PRECISIONS:
         raise unknown_name("precision", str(precision), PRECISIONS)
@@ -84,10 +91,13 @@ def predict_2d(
 def detect(
     detector: nnx.Module, batch: dict[str, jax.Array], decoding: Decoding, precision: str
 ) -> tuple[HeatmapOutput | SimCCOutput, jax.Array]:
-    """What the detector gives for crops, and keypoints (B, K, 2) in pixels of their pictures.
+    """The detector's output for crops, and keypoints (B, K, 2) in pixels of their pictures.
 
     Args:
-      batch: image_u8 (B, H, W, 3) and crop_to_image (B, 2, 3). precision: of the activations.
+      detector: the network.
+      batch: "image_u8" (B, H, W, 3) and "crop_to_image" (B, 2, 3).
+      decoding: how keypoints are read off the output.
+      precision: of the activations.
     """
     out = detector(detector.spec.normalize(batch["image_u8"], jnp.dtype(precision)))
     kpts_crop_BK2 = decoding.keypoints(detector, out)
@@ -96,7 +106,7 @@ def detect(
 
 @functools.lru_cache(maxsize=8)
 def _mapped_detector(pure: PureModule, replicas: Replicas, decoding: Decoding, precision: str):
-    """Compiled once for all evaluations of a training run, as are its sisters below."""
+    """Cached, so that it compiles once for all evaluations of a training run."""
 
     def predict(weights, batch):
         _, kpts_px_BK2 = detect(pure.merge(*weights), batch, decoding, precision)
@@ -120,7 +130,7 @@ def lift(
     poses = []
     own = part_of_batch(size, replicas.part)
     for start in range(0, count, size):
-        # The last batch is filled up with its last pose: one compilation serves them all.
+        # The last batch is padded with its last pose, so that one compilation serves all batches.
         rows = np.minimum(np.arange(start, start + size), count - 1)[own]
         batch = {
             "kpts_px": np.asarray(kpts_px_NK2[rows], np.float32),
@@ -140,7 +150,7 @@ def _mapped_lifter(pure: PureModule, replicas: Replicas):
 
 
 def sliding_form(spec: dict) -> nnx.Module:
-    """A strided lifter as a sliding one of the same weights, which gives every frame."""
+    """The sliding form of a strided lifter: the same weights, and a pose for every frame."""
     return build_model({k: v for k, v in spec.items() if k != "strided"})
 
 
@@ -150,11 +160,13 @@ def lift_dataset(
     flip: bool = False,
     replicas: Replicas | None = None,
 ) -> np.ndarray:
-    """Poses (N, K, 3) in metres of every record, from the clips of the data set around it.
+    """Poses (N, K, 3) in metres of every record, lifted from the clip that it belongs to.
 
     Args:
-      flip: the mean of the pose and of what the mirrored clip gives, mirrored back.
-      replicas: the devices; default: all.
+      lifter: the network.
+      dataset: records with 2D poses.
+      flip: whether to average with the pose lifted from the mirrored clip.
+      replicas: the devices; all by default.
     """
     labels = dataset.labels
     clips = windows.find_clips(labels, dataset.part)
@@ -164,16 +176,17 @@ def lift_dataset(
 
 
 class ClipLifter:
-    """A lifter of any number of frames at work on clips, compiled once.
+    """Lifts clips with a lifter of any number of frames; compiles once.
 
     Attributes:
-      margin: frames on either side of a frame that its pose may depend on.
+      margin: how many frames on either side of a frame its pose may depend on.
 
     Args:
-      lifter: a strided one takes its sliding form.
-      flip: the mean of the pose and of what the mirrored clip gives, mirrored back.
-      slide: frames that a sliding lifter gives at a time. batch_size: windows at a time.
-      replicas: the devices; default: all.
+      lifter: the network; of a strided lifter, its sliding form.
+      flip: whether to average with the pose lifted from the mirrored clip.
+      slide: output frames of a sliding lifter at a time.
+      batch_size: windows at a time.
+      replicas: the devices; all by default.
     """
 
     def __init__(
@@ -202,11 +215,14 @@ class ClipLifter:
         image_size_N2: np.ndarray,
         progress: Callable[[int], object] = lambda count: None,
     ) -> np.ndarray:
-        """Poses (N, K, 3) in metres of all N frames, on every process.
+        """Poses (N, K, 3) in metres of all N frames.
 
         Args:
-          clips: which frames follow each other; a clip's ends are repeated where a lifter looks
-            beyond them. progress: is told how many more frames are done.
+          clips: which frames follow each other. A clip's first and last frames are repeated where a
+            lifter looks beyond them.
+          kpts_px_NK2: 2D poses in pixels.
+          image_size_N2: (width, height) of each frame's picture.
+          progress: called with the number of frames that have been finished since the last call.
         """
         cut = windows.cut(clips, self._taken, self._given, self._offset)
         pose_m_NK3 = np.empty((len(kpts_px_NK2), self._joints, 3), np.float32)
@@ -237,7 +253,7 @@ def _mapped_windows(pure: PureModule, replicas: Replicas, skeleton: str, flip: b
 
 
 def _window_size(lifter: nnx.Module, slide: int) -> tuple[int, int]:
-    """Frames taken and given at a time."""
+    """Input and output frames at a time."""
     spec = lifter.spec
     if spec.frames == "any":
         return 1, 1

@@ -1,11 +1,14 @@
 """Checkpoints of a run, and models read back from them.
 
-A checkpoint holds three items: `model` (every variable of the trained network, by dotted path; the
-averaged ones where a run keeps an average), `training` (optimizer state, guidance history and what
-else a step changes) and `meta` (JSON: which network, its keywords, the recipe, the step,
-fingerprints of the data and of the networks that guide or teach). The
-position in the data follows from the step. All arrays are the host's, so that a checkpoint fits
-any number of devices and processes.
+A checkpoint holds three items:
+
+- `model`: every variable of the trained network by its dotted path, averaged where a run averages;
+- `training`: the optimizer state, the guidance history and whatever else a step changes;
+- `meta`: JSON with the network and its keywords, the recipe, the step, and fingerprints of the data
+  and of the networks that guide or teach.
+
+The position in the data follows from the step. All arrays are saved from the host, so that a
+checkpoint can be restored on any number of devices and processes.
 """
 
 import dataclasses
@@ -38,12 +41,13 @@ _TRASH = "deleted"
 class Checkpoints:
     """The checkpoints of one run directory, written asynchronously and atomically.
 
-    The newest is always kept. Every process of a run opens them and takes part in each save and
-    restore; the first one writes.
+    The newest checkpoint is always kept. Every process of a run takes part in each save and
+    restore; the first process writes.
 
     Args:
-      keep_every: checkpoints at multiples of it are kept too; 0: none.
-      scores: if given, the best of them is kept too.
+      workdir: the run directory.
+      keep_every: keep the checkpoints whose step is a multiple of this too. 0 keeps none of them.
+      scores: if given, the checkpoint with the best score is kept too.
     """
 
     def __init__(
@@ -67,13 +71,13 @@ class Checkpoints:
         )
 
     def latest(self) -> int | None:
-        """The newest whole checkpoint's step; None in a new run."""
+        """The step of the newest complete checkpoint; None in a new run."""
         return self._manager.latest_step()
 
     def save(self, step: int, model: Any, training: Any, meta: dict) -> None:
-        """Starts writing the arrays of `step`; returns before the bytes are on disk."""
+        """Starts to write the arrays of `step`; returns before they are on disk."""
         model, training = jax.tree.map(np.asarray, (model, training))
-        # The save before may still be moving a checkpoint there.
+        # The previous save may still be moving a checkpoint into the trash.
         self._manager.wait_until_finished()
         self._empty_trash()
         self._manager.save(
@@ -89,14 +93,19 @@ class Checkpoints:
     def restore(
         self, step: int, model: Any, training: Any, meta: dict, accept_changes: bool = False
     ) -> tuple[Any, Any, dict]:
-        """Model and training state of `step` as NumPy arrays, in the structure given, and its meta.
+        """The model, the training state and the meta of a checkpoint; arrays are NumPy arrays.
 
         Args:
-          accept_changes: of the data, and of the networks that guide or teach, see `inputs`.
+          step: which checkpoint.
+          model: arrays with the structure and shapes to restore.
+          training: arrays with the structure and shapes to restore.
+          meta: of the run that continues, compared with the checkpoint's.
+          accept_changes: continue even if the data or the networks that guide or teach have changed
+            (see `inputs`).
 
         Raises:
-          LiftjaxError: the checkpoint is of another network, of other settings or of other data, or
-            damaged.
+          LiftjaxError: the checkpoint belongs to another network, to other settings or to other
+            data, or it is damaged.
         """
         folder = self.directory / str(step)
         saved = self._read(step, meta=ocp.args.JsonRestore())["meta"]
@@ -142,15 +151,15 @@ class Checkpoints:
             ) from error
 
     def _empty_trash(self) -> None:
-        """Deletes what an earlier save has put there; what a kill leaves goes the next time."""
+        """Deletes the checkpoints that an earlier save moved to the trash."""
         trash = self.directory / _TRASH
         if jax.process_index() == 0 and trash.exists():
             trash.rmtree(missing_ok=True)
 
     def prune(self) -> None:
-        """Deletes what is not to be kept any more, such as the best before the newest was scored.
+        """Deletes checkpoints that need not be kept any more.
 
-        A save does so too, for the scores known by then.
+        A save does this too, but does not know the score of its own checkpoint yet.
         """
         self._manager.wait_until_finished()
         steps = self._manager.all_steps()
@@ -174,7 +183,7 @@ class Checkpoints:
 
 class _Manager(ocp.CheckpointManager):
     def reached_preemption(self, step: int) -> bool:
-        """No: the training loop asks. JAX counts the calls, and this one names a step gone by."""
+        """False: the training loop asks JAX itself, which must be asked once for each step."""
         return False
 
 
@@ -190,10 +199,9 @@ class _Best(policies.PreservationPolicy):
 
 
 def whole_steps(directory: epath.Path) -> list[int]:
-    """The steps with a finished checkpoint in RUN/checkpoints, in order.
+    """The steps of the complete checkpoints in RUN/checkpoints, in order.
 
-    One that is being written, or was when the process was killed, has another name, or on object
-    storage no mark of being finished.
+    An incomplete checkpoint has another name or, on object storage, lacks a marker file.
     """
     paths = directory.iterdir() if directory.exists() else ()
     return sorted(int(path.name) for path in paths if path.name.isdigit() and _is_whole(path))
@@ -205,12 +213,12 @@ def _is_whole(path: epath.Path) -> bool:
 
 
 def _host_like(tree: Any) -> Any:
-    """NumPy arrays of the same shapes and types, which take no memory; orbax restores such."""
+    """NumPy arrays of the same shapes and types that take no memory, for orbax to restore to."""
     return jax.tree.map(lambda a: np.broadcast_to(np.zeros((), a.dtype), a.shape), tree)
 
 
 def _check_shapes(restored: Any, wanted: Any) -> None:
-    """Raises a ValueError: of NumPy arrays orbax does not check it."""
+    """Raises a ValueError if a shape differs; orbax does not check NumPy arrays."""
     pairs = zip(jax.tree.leaves_with_path(wanted), jax.tree.leaves(restored), strict=True)
     for (path, want), got in pairs:
         if got.shape != want.shape:
@@ -226,8 +234,8 @@ def _check_format(folder: epath.Path, meta: dict) -> None:
         )
 
 
-# What may change between a run and its resumption. None of it changes a step, but for `steps`:
-# a longer run goes on under the schedule of its new length.
+# Settings that may change when a run is resumed. They do not change a step, except `steps`: a
+# longer run continues with the schedule of its new length.
 _FREE = (
     "log_every", "checkpoint_every", "keep_every", "keep_best", "evaluate_every", "select_on_test",
     "nonfinite", "replicate", "num_devices", "remat", "data.workers", "data.cache",
@@ -236,10 +244,11 @@ _FREE = (
 
 
 def _settings(recipe: dict, known: Collection[str] = ()) -> dict:
-    """Dotted keys of a recipe that a resumed run must share; JSON has made lists of tuples.
+    """The settings that a resumed run must share, by dotted key; lists from JSON become tuples.
 
     Args:
-      known: keys that name what is compared by content.
+      recipe: nested dictionaries.
+      known: keys to leave out, because what they name is compared by its content.
     """
     flat = {}
     for key, value in recipe.items():
@@ -251,7 +260,7 @@ def _settings(recipe: dict, known: Collection[str] = ()) -> dict:
 
 
 def checkpoint_spec(meta: dict) -> dict:
-    """The model spec in a checkpoint's meta, with tuples for what JSON or a recipe has as lists."""
+    """The model spec in a checkpoint's meta; lists from JSON become tuples."""
     return {k: tuple(v) if isinstance(v, list) else v for k, v in meta["model"].items()}
 
 
@@ -272,11 +281,11 @@ def find_checkpoint(path: str | epath.Path, step: str | int = LAST) -> epath.Pat
     """The folder of one checkpoint.
 
     Args:
-      path: a run directory, or the folder itself.
-      step: of a run directory: LAST, BEST (by validation score) or the number of a step.
+      path: a run directory, or the folder of a checkpoint.
+      step: which checkpoint of a run directory: LAST, BEST (by validation score) or a step number.
 
     Raises:
-      LiftjaxError: there is none.
+      LiftjaxError: there is no such checkpoint.
     """
     path = epath.Path(path).expanduser().resolve()
     if _is_whole(path):
@@ -324,10 +333,15 @@ def load_model(
 ) -> tuple[nnx.Module, dict]:
     """The `kind` ("detector" or "lifter") stored at `path`, and the checkpoint's meta.
 
-    The optimizer state is not read. `build` makes the network, whatever its weights, from its spec.
+    The optimizer state is not read.
+
+    Args:
+      path: a run directory or a checkpoint's folder.
+      kind: "detector" or "lifter".
+      build: makes the network from its spec; its weights are then replaced.
 
     Raises:
-      LiftjaxError: no checkpoint there, or one of another kind of network.
+      LiftjaxError: there is no checkpoint, or it holds another kind of network.
     """
     folder, meta = find_checkpoint(path), read_meta(path)
     _check_format(folder, meta)
@@ -349,10 +363,10 @@ def load_model(
 
 
 def load_same_model(path: str | epath.Path, spec: dict) -> nnx.Module:
-    """The network stored at `path`, to go on from.
+    """The network stored at `path`, to continue training from.
 
     Raises:
-      LiftjaxError: it is not the network that `spec` describes; says what differs.
+      LiftjaxError: it is not the network that `spec` describes.
     """
     model, meta = load_model(path, spec["kind"])
     found, wanted = checkpoint_spec(meta), checkpoint_spec({"model": spec})
@@ -367,7 +381,7 @@ def load_same_model(path: str | epath.Path, spec: dict) -> nnx.Module:
 def load_lifters(
     paths: Mapping[str, str], skeleton: str, build: Callable[[dict], nnx.Module] = build_model
 ) -> dict[str, nnx.Module]:
-    """Trained lifters by name from their run directories; all must be for `skeleton`."""
+    """Trained lifters by name, from their run directories; all must be for `skeleton`."""
     lifters = {name: load_model(path, "lifter", build)[0] for name, path in paths.items()}
     for name, lifter in lifters.items():
         if lifter.spec.skeleton != skeleton:

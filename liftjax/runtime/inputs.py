@@ -1,7 +1,7 @@
 """What a run reads besides its recipe: data sets, and the networks that guide or teach it.
 
-A checkpoint keeps fingerprints of their content, so that a run that is resumed after they have
-changed says so. Paths are no part of it: a copy is the same data set.
+A checkpoint keeps fingerprints of their content, so that a resumed run can say what has changed.
+Paths do not count: a copy of a data set is the same data set.
 """
 
 import hashlib
@@ -19,12 +19,13 @@ EVALUATED = ("data.eval_split", "data.eval_subjects")
 
 
 def fingerprints(config: ConfigDict, frozen: Any) -> dict[str, Any]:
-    """JSON by recipe key: of each data set and of each network that the run reads.
+    """Fingerprints (JSON) of the data sets and networks that a run reads, by recipe key.
 
-    What it is evaluated on is among them where the best checkpoint is chosen by it. Data sets
-    without checksums are not.
+    Evaluation data are included if they select the best checkpoint. Data sets without checksums are
+    left out.
 
     Args:
+      config: the recipe.
       frozen: the arrays that the training step reads and never changes (see `training.task.Task`).
     """
     found = {"data.dir": _data(config.data.dir, config.data.split)}
@@ -42,7 +43,7 @@ def _data(directories: str, split: str) -> list[dict] | None:
 
 
 def _networks(config: ConfigDict, frozen: Any) -> dict[str, Any]:
-    """The frozen arrays by the key of the recipe that names their run."""
+    """The frozen arrays by the recipe key that names the run they come from."""
     if config.task == "detector":  # as many as the method of guidance takes
         names = list(config.lifters.to_dict())[: len(frozen)]
         return {f"lifters.{n}": one for n, one in zip(names, frozen, strict=True)}
@@ -60,14 +61,18 @@ def _digest(arrays: Any) -> str:
 
 
 def shared(saved: dict, now: dict) -> set[str]:
-    """The keys of which the meta of a checkpoint and that of a run both have fingerprints."""
+    """The keys that have a fingerprint both in a checkpoint's meta and in a run's."""
     return saved.get("inputs", {}).keys() & now.get("inputs", {}).keys()
 
 
 def changes(saved: dict, now: dict) -> dict[str, str]:
-    """What the run `now` reads otherwise than the one `saved`, in words by recipe key.
+    """What has changed in the data and networks since a checkpoint: sentences by recipe key.
 
-    A checkpoint from before there were fingerprints has no changes.
+    Old checkpoints without fingerprints have no changes.
+
+    Args:
+      saved: the meta of the checkpoint.
+      now: the meta of the run.
     """
     keys = sorted(k for k in shared(saved, now) if saved["inputs"][k] != now["inputs"][k])
     return {k: _words(k, saved["inputs"][k], now["inputs"][k], now["recipe"]["data"]) for k in keys}

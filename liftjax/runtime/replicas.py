@@ -1,11 +1,11 @@
-"""One program on many devices: the replicas of a training step, and what they tell each other.
+"""One program on many devices: the replicas of a training step, and how they communicate.
 
-Every device holds the whole state and works on its rows of the batch. A function of one replica is
-written once, with the named axis `AXIS`, and mapped over the devices by `jax.shard_map` (a compiled
-program over a mesh) or by `jax.pmap`; both give the same numbers.
+Every device holds the whole state and computes its rows of the batch. A function of one replica is
+written once, with the named axis `AXIS`, and mapped over the devices by `jax.shard_map` or by
+`jax.pmap`; both give the same numbers.
 
-With several processes each of them runs the same program; a *global* batch is the rows of all
-processes, one after the other, and a process has only its own at hand.
+With several processes, each runs the same program. The *global* batch consists of the rows of all
+processes, one process after the other; each process loads only its own rows.
 """
 
 import dataclasses
@@ -46,7 +46,7 @@ class Replicas:
         """
         if how not in WAYS:
             raise unknown_name("config.replicate", how, WAYS)
-        # Neighbours in the batch are then rows of one process, whatever the order of the ids.
+        # Sorted so that the rows of one process are neighbours in the global batch.
         devices = sorted(jax.devices(), key=lambda d: (d.process_index, d.id))
         if num_devices:
             if jax.process_count() > 1:
@@ -117,14 +117,18 @@ class Replicas:
 
     @property
     def _local_rows(self) -> NamedSharding:
-        """What pmap takes: arrays of one process, with a leading axis of its devices."""
+        """The sharding of arrays for pmap: of one process, with a leading axis of its devices."""
         return NamedSharding(self.mesh.local_mesh, _ROWS)
 
     def map_step(self, step: Callable, donate: bool = True) -> Callable:
         """Compiles step(state, frozen, batch, hyper) -> (state, metrics) of one replica.
 
-        State, frozen and what is returned are replicated, the batch is sharded, `hyper` are host
-        numbers. The state is donated.
+        State, frozen arrays and results are replicated, the batch is sharded, and `hyper` holds
+        numbers of the host.
+
+        Args:
+          step: see `liftjax.training.update`.
+          donate: whether the memory of the old state is reused for the new one.
         """
         donated = (0,) if donate else ()
         if self.how == "pmap":
@@ -139,10 +143,10 @@ class Replicas:
         return jax.jit(self._shard_map(step, specs), donate_argnums=donated)
 
     def map_predict(self, predict: Callable) -> Callable:
-        """Compiles predict(weights, batch) of one replica, gathered over all of them.
+        """Compiles predict(weights, batch) of one replica and gathers its results.
 
-        The weights are replicated, the batch is sharded, and what `predict` returns (arrays with a
-        leading batch axis) is there whole on every device.
+        The weights are replicated and the batch is sharded. Every device gets the results (arrays
+        with a leading batch axis) for the whole batch.
         """
 
         def gathered(weights, batch):
@@ -169,7 +173,7 @@ class Replicas:
         return jax.tree.map(fetch, tree)
 
 
-# Inside a mapped function.
+# The functions below are called inside a mapped function.
 
 
 def gather(rows: Any, axis: int = 0) -> Any:
@@ -191,9 +195,9 @@ def norm(rows: Any) -> jax.Array:
 
 
 def own_key(seed: jax.Array, step: jax.Array, part: jax.Array | None = None) -> jax.Array:
-    """Random key of a step, another for each part of its batch and on each replica.
+    """The random key of a step: different for each part of the batch and on each replica.
 
-    A single replica draws as a plain program does.
+    A single replica uses the same key as a program without replicas.
     """
     key = shared_key(seed, step)
     if part is not None:
@@ -204,5 +208,5 @@ def own_key(seed: jax.Array, step: jax.Array, part: jax.Array | None = None) -> 
 
 
 def shared_key(seed: jax.Array, step: jax.Array) -> jax.Array:
-    """Random key of a step, the same on all replicas."""
+    """The random key of a step, the same on all replicas."""
     return jax.random.fold_in(jax.random.key(seed), step)

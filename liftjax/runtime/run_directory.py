@@ -1,6 +1,7 @@
-"""What a run leaves beside its checkpoints and metrics, so that anyone can repeat it.
+"""The files of a run directory that allow anyone to repeat the run.
 
-config.json has the recipe; versions.json what it was made with, and every start of the run.
+config.json holds the recipe; versions.json holds the versions of packages, and every start of the
+run.
 """
 
 import datetime
@@ -27,12 +28,12 @@ _SOURCES = ("liftjax", "configs")  # of a source tree: what a run depends on
 
 
 def record_start(workdir: epath.Path, recipe: dict, step: int, changes: Sequence[str] = ()) -> None:
-    """Writes config.json, and versions.json with one more start, from `step` on.
+    """Writes config.json, and adds a start to versions.json.
 
     Args:
       workdir: the run directory.
       recipe: the whole recipe.
-      step: the step that the run goes on from.
+      step: the step that the run continues from.
       changes: sentences that say what has changed in the data and networks that the run reads.
     """
     write_text(workdir / "config.json", json.dumps(recipe, indent=2))
@@ -48,10 +49,10 @@ def record_start(workdir: epath.Path, recipe: dict, step: int, changes: Sequence
 
 
 def read_json(path: epath.Path) -> dict:
-    """The object in a JSON file of a run; {} where there is none.
+    """The object in a JSON file of a run; {} if there is no file.
 
     Raises:
-      LiftjaxError: somebody has changed it to something else.
+      LiftjaxError: the file does not hold a JSON object.
     """
     try:
         document = json.loads(path.read_text()) if path.exists() else {}
@@ -65,7 +66,7 @@ def read_json(path: epath.Path) -> dict:
 
 
 def versions() -> dict[str, Any]:
-    """What a run is made with."""
+    """The versions and devices that a run uses."""
     return {
         "liftjax": liftjax.__version__,
         "python": platform.python_version(),
@@ -77,9 +78,9 @@ def versions() -> dict[str, Any]:
 
 
 def source_revision(root: Path | None = None) -> dict[str, Any]:
-    """{"revision", "dirty"} of the git tree that liftjax is run from; {} where there is none.
+    """{"revision", "dirty"} of the git tree that liftjax runs from; {} outside of one.
 
-    Dirty: files of the packages have changed since that revision.
+    "dirty" says whether files of the packages have changed since that revision.
     """
     root = root or Path(liftjax.__file__).parents[1]
     if not (root / ".git").exists():  # an installed package may lie in somebody else's tree

@@ -12,13 +12,14 @@ from liftjax.writing import write_text
 
 
 class Scores:
-    """Validation errors by step, lower is better, in RUN/scores.json.
+    """Validation errors by step, in RUN/scores.json; lower is better.
 
-    They stand beside the checkpoints, not in them, so that a state is safe on disk before it is
-    evaluated.
+    They are not part of the checkpoints, because a state is saved before it is evaluated.
 
     Attributes:
-      path: the file. steps: scores by step. title: what they are, in words.
+      path: the file.
+      steps: scores by step.
+      title: what the scores are, in words.
     """
 
     def __init__(self, workdir: str | epath.Path, title: str = ""):
@@ -28,17 +29,17 @@ class Scores:
         self.steps = {int(step): score for step, score in stored.get("steps", {}).items()}
 
     def forget_after(self, step: int) -> None:
-        """Drops the scores of steps that a resumed run has yet to come to."""
+        """Drops the scores of steps that a resumed run has not reached yet."""
         self.steps = {s: score for s, score in self.steps.items() if s <= step}
 
     def add(self, step: int, score: float) -> None:
-        """Notes the score of a step; one that is not finite is no score to be best by."""
+        """Stores the score of a step; a score that is not finite counts as missing."""
         self.steps[step] = score if math.isfinite(score) else None
         if hosts.is_first():
             document = {"title": self.title, "steps": self.steps}
             write_text(self.path, json.dumps(document, indent=2))
 
     def best(self, among: Iterable[int]) -> int | None:
-        """The step of the lowest score, the earlier of equal ones; None where none has a score."""
+        """The earliest step with the lowest score; None without scores."""
         scored = [(self.steps[s], s) for s in among if self.steps.get(s) is not None]
         return min(scored)[1] if scored else None

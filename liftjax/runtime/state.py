@@ -1,8 +1,8 @@
 """Modules as pure functions of flat dictionaries of arrays.
 
-A training step is compiled over ``{"layer1.0.conv1.kernel": array, ...}`` rather than over a
-module: flattening a plain dictionary costs the host far less each step than walking thousands of
-variables, and it is what the checkpoints store.
+A training step takes ``{"layer1.0.conv1.kernel": array, ...}`` rather than a module, because each
+step flattens its arguments, which is far quicker for a plain dictionary than for a module of
+thousands of variables. Checkpoints store the same dictionaries.
 """
 
 import dataclasses
@@ -15,13 +15,13 @@ Arrays = dict[str, jax.Array]
 
 
 def flat_arrays(module: nnx.Module, kind=...) -> Arrays:
-    """The variables of `module` (of the type `kind`) by dotted path."""
+    """The variables of `module` by dotted path; those of the type `kind` if it is given."""
     state = nnx.to_flat_state(nnx.state(module, kind))
     return {dotted(path): variable[...] for path, variable in state}
 
 
 def assign(module: nnx.Module, arrays: Arrays) -> None:
-    """Sets the variables of `module` in place, which keeps the order of its attributes."""
+    """Sets the variables of `module` in place, by dotted path."""
     for path, variable in nnx.to_flat_state(nnx.state(module)):
         variable[...] = arrays[dotted(path)]
 
@@ -33,9 +33,9 @@ def dotted(path: tuple) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class PureModule:
-    """What is static about a module: its graph, and the path and type of each variable.
+    """The static part of a module: its graph, and the path and type of each variable.
 
-    Two of the same network are equal, so that a program compiled for one serves both.
+    Those of two equal networks are equal, so that one compiled program serves both.
     """
 
     graphdef: Any
@@ -62,7 +62,7 @@ class PureModule:
         return nnx.merge(self.graphdef, nnx.from_flat_state(flat))
 
     def others(self, module: nnx.Module) -> Arrays:
-        """The untrained variables of a merged module, as the call has left them."""
+        """The untrained variables of a merged module, as a call has left them."""
         arrays = flat_arrays(module)
         return {
             name: arrays[name]
