@@ -14,44 +14,46 @@ from flax import nnx
 
 import liftjax
 
-ROOT = Path(liftjax.__file__).parent
+ROOT = str(Path(liftjax.__file__).parents[1])
 
 
 def step_files(detector: str, lifters: list[str]) -> dict[str, list[str]]:
     """File -> names of the functions that run in it while one guided step is traced."""
-    rngs = nnx.Rngs(0)
-    network = liftjax.create_detector(detector, skeleton="human36m", rngs=rngs)
-    guides = [liftjax.create_lifter(name, rngs=rngs) for name in lifters]
-    train = liftjax.make_train_step(network, guides)
-    step = liftjax.Replicas.create(num_devices=1).map_step(train.step)
     called: dict[str, dict[str, None]] = {}
 
     def note(frame, event, _):
-        path = Path(frame.f_code.co_filename)
-        if event == "call" and path.is_relative_to(ROOT):
-            functions = called.setdefault(str(path.relative_to(ROOT.parent)), {})
+        file = frame.f_code.co_filename
+        if event == "call" and file.startswith(f"{ROOT}/liftjax/"):
+            functions = called.setdefault(file.removeprefix(f"{ROOT}/"), {})
             functions[frame.f_code.co_name] = None
 
-    batch = _batch(*network.spec.image_size, network.spec.num_joints)
-    sys.setprofile(note)
-    try:
-        jax.eval_shape(step, train.state, train.frozen, batch, train.hyper)
-    finally:
-        sys.setprofile(None)
+    def traced():
+        rngs = nnx.Rngs(0)
+        network = liftjax.create_detector(detector, skeleton="human36m", rngs=rngs)
+        guides = [liftjax.create_lifter(name, rngs=rngs) for name in lifters]
+        train = liftjax.make_train_step(network, guides)
+        step = liftjax.Replicas.create(num_devices=1).map_step(train.step)
+        batch = _batch(*network.spec.image_size, network.spec.num_joints)
+        sys.setprofile(note)
+        try:
+            return step(train.state, train.frozen, batch, train.hyper)
+        finally:
+            sys.setprofile(None)
+
+    jax.eval_shape(traced)
     return {file: list(functions) for file, functions in called.items()}
 
 
-def _batch(height: int, width: int, num_joints: int, size: int = 2) -> dict:
-    shapes = {
-        "crop_to_image": (size, 2, 3),
-        "image_size": (size, 2),
-        "joints_px": (size, num_joints, 2),
-        "joint_visible": (size, num_joints),
-        "pose_m": (size, num_joints, 3),
-        "has_3d": (size,),
+def _batch(height: int, width: int, num_joints: int, size: int = 2) -> dict[str, jax.Array]:
+    return {
+        "image_u8": jnp.zeros((size, height, width, 3), jnp.uint8),
+        "crop_to_image": jnp.zeros((size, 2, 3)),
+        "image_size": jnp.zeros((size, 2)),
+        "joints_px": jnp.zeros((size, num_joints, 2)),
+        "joint_visible": jnp.zeros((size, num_joints)),
+        "pose_m": jnp.zeros((size, num_joints, 3)),
+        "has_3d": jnp.zeros(size),
     }
-    batch = {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in shapes.items()}
-    return batch | {"image_u8": jax.ShapeDtypeStruct((size, height, width, 3), jnp.uint8)}
 
 
 if __name__ == "__main__":
