@@ -23,7 +23,7 @@ def make_distill_task(config: ConfigDict) -> Task:
     """The stage `config.distill.stage` for the detector of `config.detector`.
 
     Raises:
-      LiftjaxError: settings that contradict each other, or a teacher that cannot teach.
+      LiftjaxError: settings contradict each other, or the teacher does not fit the student.
     """
     stages = {"student": _student_stage, "head": _head_stage}
     if config.distill.stage not in stages:
@@ -67,11 +67,11 @@ def _head_stage(config: ConfigDict, student: Detector, skeleton: str) -> TrainSt
 
 
 def _check(config: ConfigDict) -> None:
-    """Raises a LiftjaxError where the recipe contradicts itself."""
+    """Raises a LiftjaxError if settings contradict each other."""
     distill = config.distill
     if config.loss.guidance != "none":
         raise LiftjaxError(
-            f"Distillation is not guided by lifters; set loss.guidance=none, not "
+            f"Distillation cannot be guided by lifters; set loss.guidance=none instead of "
             f"{config.loss.guidance}."
         )
     for key in ("feature_weight", "logit_weight"):
@@ -84,17 +84,17 @@ def _check(config: ConfigDict) -> None:
     if distill.stage == "head":
         if not config.detector.checkpoint:
             raise LiftjaxError(
-                "distill.stage=head goes on from a trained detector; give "
+                "distill.stage=head continues from a trained detector; give "
                 "--config.detector.checkpoint=RUN_DIRECTORY."
             )
         if distill.teacher:
             raise LiftjaxError(
-                "distill.stage=head takes no teacher: the old head of detector.checkpoint teaches; "
-                "leave distill.teacher empty."
+                "distill.stage=head takes no teacher, because the old head of detector.checkpoint "
+                "teaches; leave distill.teacher empty."
             )
         if distill.feature_weight:
             raise LiftjaxError(
-                "distill.stage=head leaves the features as they are; set distill.feature_weight=0."
+                "distill.stage=head does not train the features; set distill.feature_weight=0."
             )
 
 
@@ -106,19 +106,19 @@ def _check_simcc(spec: DetectorSpec, name: str) -> None:
 
 
 def _load_teacher(path: str, student: DetectorSpec, skeleton: str) -> nnx.Module:
-    """The detector stored at `path`, if it can teach the student."""
+    """The detector stored at `path`; raises if it does not fit the student."""
     teacher, meta = load_model(path, "detector")
     spec, name = teacher.spec, f"The teacher {meta['model']['name']} in {path}"
     _check_simcc(spec, name)
     if spec.skeleton != skeleton:
         joints = spec.skeleton or f"{spec.num_joints} joints without a name"
         raise LiftjaxError(
-            f"{name} finds {joints}, the data has {skeleton}; take a teacher trained on {skeleton}."
+            f"{name} finds {joints}, the data have {skeleton}; use a teacher of {skeleton}."
         )
     if (spec.image_size, spec.stride) != (student.image_size, student.stride):
         sizes = ["x".join(map(str, s.image_size)) for s in (spec, student)]
         raise LiftjaxError(
             f"{name} takes crops of {sizes[0]}, the student of {sizes[1]}, so that their features "
-            f"differ in size; set detector.image_size={spec.image_size}, or take another teacher."
+            f"differ in size; set detector.image_size={spec.image_size}, or use another teacher."
         )
     return teacher

@@ -1,4 +1,4 @@
-"""What a run says of its steps: means over a few of them, in metrics.csv and for TensorBoard."""
+"""The log of a run: means over a few steps, in metrics.csv and as TensorBoard events."""
 
 import csv
 import sys
@@ -15,7 +15,7 @@ from liftjax.writing import write_text
 
 
 class Bad(NamedTuple):
-    """A step with results that are not finite."""
+    """A step with a result that is not finite."""
 
     step: int
     terms: dict[str, float]
@@ -25,9 +25,8 @@ class Window:
     """The steps since the last row of the log.
 
     Args:
-      fetch: brings metrics to the host; it waits for the device.
-      skipped: steps skipped in the run so far, where steps with a bad result are skipped; None
-        where such a step ends the run.
+      fetch: copies metrics to the host, waiting for the device.
+      skipped: how many steps the run has skipped so far; None if a bad step ends the run.
     """
 
     def __init__(self, fetch: Callable[[list[Metrics]], list[dict]], skipped: int | None):
@@ -41,20 +40,20 @@ class Window:
         self._begun, self._waited = time.perf_counter(), 0.0
 
     def add(self, step: int, metrics: Metrics, waited: float) -> None:
-        """Notes a step that the device may still be at, and the seconds that it had to wait."""
+        """Adds a step, which may still be running, and the seconds that the device waited."""
         self._running.append((step, metrics))
         self._waited += waited
 
     def leave_out(self, seconds: float) -> None:
-        """Takes time out of the rate that was spent on something else than steps."""
+        """Leaves time that was not spent on steps out of the rate."""
         self._begun += seconds
 
     def first_bad(self, closing: bool = False) -> Bad | None:
-        """The first step that the run must not go on from; waits for the device.
+        """The first bad step, if it must end the run; waits for the device.
 
         Args:
-          closing: the window is complete. Where bad steps are skipped, a window of nothing else
-            ends the run.
+          closing: whether the window is complete. If bad steps are skipped, only a complete window
+            of bad steps ends the run.
         """
         self._bring_in()
         if self.skipped is not None:
@@ -68,7 +67,7 @@ class Window:
         return None
 
     def _bring_in(self) -> None:
-        """Waits for the steps that the device was still at."""
+        """Fetches the metrics of running steps, waiting for them."""
         if not self._running:
             return
         steps, metrics = zip(*self._running, strict=True)
@@ -79,7 +78,7 @@ class Window:
             self.skipped += sum(int(values["skipped"]) for values in fetched)
 
     def close(self, batch_size: int) -> dict[str, float]:
-        """The row of these steps: means of what is finite, and the rate; begins the next window."""
+        """The row of the log: means of finite values, and the rate; then begins a new window."""
         values = [values for _, values in self._values if not values.get("skipped")]
         row = {}
         for key in values[0]:
@@ -95,11 +94,12 @@ class Window:
 
 
 class Log:
-    """metrics.csv and TensorBoard events of a run; rows after a resumed step are dropped.
+    """metrics.csv and TensorBoard events of a run; resuming drops the rows after `start`.
 
     Args:
-      start: the step that the run goes on from.
-      active: False where another process writes them.
+      workdir: the run directory.
+      start: the step that the run continues from.
+      active: whether this process writes; only the first one does.
     """
 
     def __init__(self, workdir: epath.Path, start: int, active: bool = True):
@@ -116,7 +116,7 @@ class Log:
         return self
 
     def write(self, step: int, values: dict[str, float]) -> None:
-        """Adds to the row of a step; the file is rewritten whole, and so never half a row."""
+        """Adds values to the row of a step. The whole file is replaced, so no row is ever cut."""
         if not self._active:
             return
         self._rows[step] = self._rows.get(step, {"step": step}) | values
@@ -138,13 +138,13 @@ def _rows_until(step: int, path: epath.Path) -> dict[int, dict]:
         rows = {int(row["step"]): row for row in csv.DictReader(path.read_text().splitlines())}
     except (ValueError, KeyError, TypeError):
         raise LiftjaxError(
-            f"{path} is not as it was written (a row has no step); move it away to go on."
+            f"{path} was changed (a row has no step); move it away to continue."
         ) from None
     return {number: row for number, row in rows.items() if number <= step}
 
 
 def summary(values: dict[str, float]) -> str:
-    """A row in a few words, for the progress bar."""
+    """The most important values of a row, for the progress bar."""
     shown = {"loss": "loss", "grad_ratio": "3D/2D grad", "mpjpe_mm": "mm"}
     parts = [f"{label} {values[key]:.4g}" for key, label in shown.items() if key in values]
     if values.get("skipped"):

@@ -1,8 +1,8 @@
 """The loop around a compiled step: progress, logs, checkpoints, evaluation, resume.
 
-What is trained is a `task.Task`; the loop knows only that its step takes a state and a batch. At
-every moment all that has been gained lies in the newest checkpoint or is gone over again, step for
-step the same.
+The loop runs any `task.Task`: it knows only that a step takes a state and a batch. If it is
+interrupted at any moment, it continues from the newest checkpoint and repeats the steps after it
+exactly.
 """
 
 import dataclasses
@@ -33,7 +33,7 @@ _NAMES_SHOWN = 3  # samples of a bad batch in the message; the file has them all
 
 @dataclasses.dataclass(frozen=True)
 class RunPlan:
-    """How far a run goes and what it does between steps; see `configs.common` for the keys."""
+    """When a run ends, and when it logs, saves and evaluates; see `configs.common` for the keys."""
 
     steps: int
     batch_size: int
@@ -52,7 +52,7 @@ class RunPlan:
         return cls(**values, skip_nonfinite=config.nonfinite == "skip")
 
     def logs(self, done: int) -> bool:
-        """Whether a row of the log ends after `done` steps."""
+        """Whether a row is logged after `done` steps."""
         return done % self.log_every == 0 or done == self.steps
 
     def evaluates(self, done: int) -> bool:
@@ -61,7 +61,7 @@ class RunPlan:
         return bool(every) and done > 0 and (done % every == 0 or done == self.steps)
 
     def saves(self, done: int) -> bool:
-        """Whether there is a checkpoint; there is one of every state before its evaluation."""
+        """Whether the state after `done` steps is saved; it is before each evaluation."""
         return done % self.checkpoint_every == 0 or done == self.steps or self.evaluates(done)
 
 
@@ -72,18 +72,22 @@ def train_task(
     validation: Validation | None = None,
     accept_changes: bool = False,
 ) -> dict:
-    """Trains from the newest checkpoint in `workdir`, or from the start, to the plan's end.
+    """Trains from the newest checkpoint in `workdir`, or from the start, to the end of the plan.
 
     Returns the final state as NumPy arrays. The run directory then holds checkpoints, config.json,
-    versions.json, metrics.csv, TensorBoard events and, if there is a validation, scores.json.
+    versions.json, metrics.csv, TensorBoard events and, with a validation, scores.json.
 
     Args:
-      accept_changes: go on though the data, or what guides or teaches, has changed since.
+      task: what is trained.
+      plan: when to end, log, save and evaluate.
+      workdir: the run directory.
+      validation: how the model is evaluated during training.
+      accept_changes: continue even if the data, or a network that guides or teaches, has changed.
 
     Raises:
-      LiftjaxError: a step had a result that is not finite (see `not_finite.json`), or `workdir`
-        has a run of another network, of other settings or of other data, or cannot be written.
-      Preempted: the process has been told to end, and the state is saved.
+      LiftjaxError: a step's result is not finite (see `not_finite.json`), or `workdir` holds a run
+        of another network, of other settings or of other data, or cannot be written.
+      Preempted: the process was told to end; the state is saved.
     """
     workdir = epath.Path(workdir)
     if hosts.is_first():
@@ -92,7 +96,7 @@ def train_task(
     best = scores if plan.keep_best else None
     with Preemption() as preemption, Checkpoints(workdir, plan.keep_every, best) as checkpoints:
         state, start, skipped, changes = _restore(task, checkpoints, accept_changes)
-        # Scores on other data are not to be compared with those to come.
+        # Scores on other data cannot be compared with new ones.
         scores.forget_after(0 if changes.keys() & set(inputs.EVALUATED) else start)
         run = _Run(task, plan, workdir, validation, preemption, checkpoints, scores)
         owed = validation is not None and plan.evaluates(start) and start not in scores.steps
@@ -104,7 +108,7 @@ def train_task(
                     run.evaluate(state, start, log)
                 if start < plan.steps:
                     state = run.go(state, start, log, skipped if plan.skip_nonfinite else None)
-        checkpoints.prune()  # also what a start that was killed at its very end has left
+        checkpoints.prune()  # an earlier start may have been killed before it pruned
         return state
 
 
@@ -121,8 +125,10 @@ def _make(workdir: epath.Path) -> None:
 def _restore(
     task: Task, checkpoints: Checkpoints, accept_changes: bool
 ) -> tuple[dict, int, int, dict[str, str]]:
-    """The newest state on the host, its step, how many steps were skipped before it, and what the
-    run reads otherwise than before, which is told."""
+    """The newest state on the host, its step, the number of steps skipped before it, and changes.
+
+    Changes of the data or networks that the run reads are printed.
+    """
     step = checkpoints.latest()
     hosts.check_same("newest checkpoint", f"{step}")
     if step is None:
@@ -137,13 +143,13 @@ def _restore(
 
 
 def _split(state: dict) -> tuple[Any, dict]:
-    """What is saved as `model` and as `training`."""
+    """The items `model` and `training` of a checkpoint."""
     saved = ("ema",) if "ema" in state else ("params", "others")
     return model_arrays(state), {k: v for k, v in state.items() if k not in saved}
 
 
 def _joined(model: dict, training: dict, like: dict) -> dict:
-    """The state from what :func:`_split` has made of it."""
+    """The inverse of :func:`_split`."""
     if "ema" in like:
         return training | {"ema": model}
     return training | {part: {k: model[k] for k in like[part]} for part in ("params", "others")}
@@ -162,16 +168,16 @@ class _Run:
     scores: Scores
 
     def go(self, state: dict, start: int, log: Log, skipped: int | None) -> dict:
-        """Steps from `start` to the end; returns the final state on the host.
+        """Runs the steps from `start` to the end; returns the final state on the host.
 
-        The device waits for the host only where a state is saved: a row of the log is fetched and
-        written when the next step is already under way, and a bad step in it ends the run then.
+        The device waits for the host only when a state is saved. A row of the log is fetched and
+        written after the next step has been started, and a bad step in it ends the run then.
         """
         task, plan, replicas = self.task, self.plan, self.task.replicas
         step_all = replicas.map_step(task.step)
         state, frozen = replicas.replicate(state), replicas.replicate(task.frozen)
         window, metrics = Window(replicas.to_host, skipped), None
-        owed = None  # the step of a row that is complete and not written yet
+        owed = None  # the step of a row that is complete but not written yet
         with (
             Prefetch(task.batches(start), put=replicas.shard) as batches,
             _progress_bar(task.name, start, plan.steps) as bar,
@@ -203,7 +209,7 @@ class _Run:
         return replicas.to_host(state)
 
     def _report(self, step: int, window: Window, log: Log, bar: tqdm) -> None:
-        """Writes the row that ends with `step`; raises a LiftjaxError if the run must stop."""
+        """Writes the row of the log that ends with `step`; raises if a step was bad."""
         self._check(window.first_bad(closing=True))
         values = window.close(self.plan.batch_size)
         log.write(step, values)
@@ -214,7 +220,7 @@ class _Run:
         self.checkpoints.save(step, *_split(state), self.task.meta | count)
 
     def evaluate(self, state: dict, step: int, log: Log) -> None:
-        """Measures the model of a state that is saved already."""
+        """Evaluates the model of a state that has been saved."""
         with self.preemption.at_once(step):
             values = self.validation.measure(model_arrays(state))
         self.scores.add(step, values[self.validation.score])
@@ -223,7 +229,7 @@ class _Run:
             tqdm.write(f"step {step}: {self.validation.describe(values)}")
 
     def _check(self, bad: Bad | None) -> None:
-        """Raises a LiftjaxError if there is a bad step; its samples are left in a file."""
+        """Raises a LiftjaxError if there is a bad step, and writes its samples to a file."""
         if bad is None:
             return
         samples = self.task.samples(bad.step - 1)
@@ -238,8 +244,8 @@ class _Run:
         safe = f"Checkpoint {newest} is untouched" if newest else "There is no checkpoint yet"
         raise LiftjaxError(
             f"Step {bad.step}: {', '.join(bad.terms)} not finite, in a batch of {shown} (all in "
-            f"{path}). {safe}; lower optim.learning_rate, set optim.clip_norm or, if it is the "
-            "data, nonfinite=skip."
+            f"{path}). {safe}; lower optim.learning_rate, set optim.clip_norm or, if the data are "
+            "at fault, nonfinite=skip."
         )
 
 
@@ -255,7 +261,7 @@ def _progress_bar(name: str, start: int, steps: int) -> tqdm:
 
 
 def _next_batch(batches: Prefetch, running: Metrics | None) -> tuple[dict, float]:
-    """The next batch, and the seconds for which the device had nothing to do but wait for it."""
+    """The next batch, and the seconds for which the device waited for it."""
     if not batches.waiting():
         return next(batches), 0.0
     jax.block_until_ready(running)  # until then the device is busy with the step before

@@ -1,8 +1,8 @@
-"""Being told to end: the step in hand is finished and saved, and the exit status asks for a retry.
+"""Ending on a signal: the current step is finished and saved, and the exit status asks for a retry.
 
-A scheduler sends SIGTERM some time before it takes a machine away. In one process a handler notes
-it. In several, any of which may be told, all must save the same step: JAX's preemption service
-spreads the word and names a step that none has passed yet.
+A scheduler sends SIGTERM some time before it takes a machine away. A single process handles the
+signal itself. With several processes, any of which may get the signal, all must save the same step:
+JAX's preemption service tells them all, and chooses a step that none has passed yet.
 """
 
 import contextlib
@@ -22,13 +22,13 @@ _INTERRUPTED = 130  # what a shell reports of Ctrl-C
 class Preemption:
     """Notices SIGTERM and, in one process, Ctrl-C; a context manager.
 
-    Once it has been told to end it does not give the signals back, so that another SIGTERM cannot
-    break the last save; a second Ctrl-C ends the process as it always does.
+    After the first signal the handlers stay, so that another SIGTERM cannot interrupt the last
+    save; a second Ctrl-C ends the process at once.
     """
 
     def __init__(self):
         self._signal: int | None = None
-        self._saved: int | None = None  # the step, where nothing is lost by ending at once
+        self._saved: int | None = None  # the step, while ending at once loses nothing
         self._shared = jax.process_count() > 1
         self._before: dict[int, object] = {}
 
@@ -60,10 +60,10 @@ class Preemption:
 
     @contextlib.contextmanager
     def at_once(self, step: int) -> Iterator[None]:
-        """A block that a signal breaks off, in one process, since `step` is saved already.
+        """A block that a signal interrupts at once (in a single process), because `step` is saved.
 
         Raises:
-          Preempted: it has been broken off.
+          Preempted: a signal has arrived.
         """
         self._saved = None if self._shared else step
         try:
@@ -74,6 +74,8 @@ class Preemption:
             self._saved = None
 
     def error(self, step: int) -> Preempted:
-        """What ends the run."""
+        """The exception that ends the run."""
         status = _INTERRUPTED if self._signal == signal.SIGINT else Preempted.EX_TEMPFAIL
-        return Preempted(f"Told to end: step {step} is saved; run again to go on.", status)
+        return Preempted(
+            f"Told to end: step {step} is saved; run the same command to continue.", status
+        )

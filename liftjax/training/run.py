@@ -1,4 +1,4 @@
-"""`train`: builds the task that a recipe names and runs the loop on it."""
+"""The command `train`: makes the task that a recipe describes and runs the loop on it."""
 
 import dataclasses
 import json
@@ -57,7 +57,7 @@ def _check_workdir(workdir: str) -> None:
 
 
 def check_recipe(config: ConfigDict) -> None:
-    """Raises a LiftjaxError that names the first key whose value makes no sense."""
+    """Raises a LiftjaxError that names the first key with an invalid value."""
     if config.task not in TASKS:
         raise unknown_name("config.task", config.task, TASKS)
     whole = {"steps": config.steps, "batch_size": config.batch_size, "log_every": config.log_every}

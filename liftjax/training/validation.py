@@ -22,9 +22,9 @@ class Validation:
     """How a run is evaluated.
 
     Attributes:
-      measure: from the arrays of the model to values by name (`eval_...`).
-      score: the name of the value that the best checkpoint is chosen by; lower is better.
-      remark: what every number chosen by it is printed with.
+      measure: takes the arrays of the model and returns values by name (`eval_...`).
+      score: the name of the value that selects the best checkpoint; lower is better.
+      remark: printed with every number that was selected by it.
     """
 
     measure: Callable[[Arrays], dict[str, float]]
@@ -37,7 +37,7 @@ class Validation:
         return f"{self.score}, {self.remark}" if self.remark else self.score
 
     def describe(self, values: dict[str, float]) -> str:
-        """One line of values."""
+        """The values in one line."""
         text = ", ".join(f"{key.removeprefix('eval_')} {v:.2f}" for key, v in values.items())
         return f"{text} ({self.remark})" if self.remark else text
 
@@ -46,7 +46,8 @@ def make_validation(config: ConfigDict, task: Task) -> Validation | None:
     """The evaluation that a recipe asks for with `evaluate_every`; None if it asks for none.
 
     Raises:
-      LiftjaxError: evaluated on what is trained on, or the best chosen by test data unasked.
+      LiftjaxError: the data are also trained on, or test data would select the best checkpoint
+        without `select_on_test`.
     """
     if not config.evaluate_every:
         if config.keep_best:
@@ -71,18 +72,18 @@ def make_validation(config: ConfigDict, task: Task) -> Validation | None:
 
 
 def _check_split(config: ConfigDict) -> None:
-    """Refuses to choose by another split than the training one, unless asked to."""
+    """Raises if another split than the training split selects the best checkpoint, unless asked."""
     other = config.data.eval_split != config.data.split
     if config.keep_best and other and not config.select_on_test:
         raise LiftjaxError(
-            f"config.keep_best would choose by the split {config.data.eval_split!r}; hold subjects "
+            f"config.keep_best would select by the split {config.data.eval_split!r}; hold subjects "
             f"of the split {config.data.split!r} out (data.subjects, data.eval_subjects, "
-            f"data.eval_split={config.data.split}), or select_on_test=True for the released way."
+            f"data.eval_split={config.data.split}), or set select_on_test=True."
         )
 
 
 def _check_subjects(config: ConfigDict, dataset: PoseDataset) -> None:
-    """Refuses to evaluate on subjects that are trained on."""
+    """Raises if subjects are both trained on and evaluated."""
     if config.data.eval_split != config.data.split:
         return
     evaluated, trained = set(dataset.labels["subject"].tolist()), set(config.data.subjects)

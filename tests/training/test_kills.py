@@ -240,7 +240,7 @@ def test_a_process_told_to_end_saves_and_asks_for_a_retry(settings, train, undis
             status = ended_by(process, signal.SIGTERM, group=True)
         assert status == Preempted.EX_TEMPFAIL, said(tmp_path)
         saved.append(whole_steps(tmp_path / "checkpoints")[-1])
-        assert f"step {saved[-1]} is saved; run again to go on" in said(tmp_path)
+        assert f"step {saved[-1]} is saved; run the same command to continue" in said(tmp_path)
     train(tmp_path, MANY)
     assert_same(end_of(tmp_path), undisturbed(MANY))
     starts = json.loads((tmp_path / "versions.json").read_text())["starts"]
