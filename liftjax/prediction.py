@@ -23,14 +23,14 @@ from liftjax.data.records import PoseDataset
 from liftjax.detectors.decoding import Decoding
 from liftjax.detectors.heatmaps import HeatmapOutput
 from liftjax.detectors.simcc import SimCCOutput
-from liftjax.errors import unknown_name
+from liftjax.detectors.spec import DETECTOR_PRECISIONS
+from liftjax.errors import check_name
 from liftjax.hosts import is_first
 from liftjax.lifters.mirror import mirror_2d, mirror_3d
 from liftjax.runtime.checkpoints import build_model
 from liftjax.runtime.replicas import Replicas
 from liftjax.runtime.state import PureModule
 
-PRECISIONS = ("float32", "bfloat16")  # of a detector's activations
 _LIFT_BATCH = 512
 _SLIDE = 256  # frames that a sliding lifter gives at a time
 
@@ -55,10 +55,9 @@ def predict_2d(
       cache: keep decoded pictures in memory. replicas: the devices; default: all.
 
     Raises:
-      LiftjaxError: another precision than PRECISIONS.
+      LiftjaxError: a precision other than DETECTOR_PRECISIONS.
     """
-    if precision not in PRECISIONS:
-        raise unknown_name("precision", str(precision), PRECISIONS)
+    check_name("precision", precision, DETECTOR_PRECISIONS)
     replicas = replicas or Replicas.create()
     pure, params, others = PureModule.split(detector)
     decoding = Decoding(beta, normalizer, quarter_pixel)

@@ -1,8 +1,8 @@
-"""`benchmark cost`: what a guided training step asks of a machine, counted before it is bought.
+"""`benchmark cost`: what a guided training step asks of a machine, counted without running it.
 
-The step is compiled and never run: for the machine at hand or, with `topology`, for TPUs that are
-not there (`libtpu` alone is needed). Memory is XLA's own account of the compiled program;
-arithmetic and traffic are counted in the traced program, where loops have their true length.
+The step is compiled for the machine at hand or, with `topology`, for TPUs that are not there, which
+needs only the package libtpu. Memory is XLA's own account of the compiled program; arithmetic and
+traffic are counted in the traced program, where loops have their true length.
 """
 
 import math
@@ -18,7 +18,8 @@ from liftjax.benchmark.operations import collectives, multiply_adds
 from liftjax.benchmark.problem import all_lifters, random_batch
 from liftjax.benchmark.programs import program_bytes
 from liftjax.benchmark.results import report
-from liftjax.errors import LiftjaxError, unknown_name
+from liftjax.detectors.spec import DETECTOR_PRECISIONS
+from liftjax.errors import LiftjaxError, check_name
 from liftjax.nn.blocks import rematerialise
 from liftjax.nn.layers import synchronize
 from liftjax.registry import create_detector
@@ -27,11 +28,10 @@ from liftjax.runtime.run_directory import versions
 from liftjax.tables import text_table
 from liftjax.training.step import Options, TrainStep, make_train_step
 
-PRECISIONS = ("float32", "bfloat16")
 _MiB = 2**20
 
 
-def run(
+def count_cost(
     detector: str,
     batch_size: int,
     out: str | None = None,
@@ -43,16 +43,20 @@ def run(
 ) -> dict:
     """Prints the account of the step; writes it to `out` (JSON) if given.
 
+    Batch norm is synchronised, and all four lifters guide the detector, at the paper's size.
+
     Args:
-      detector: by name, guided by all four lifters at the paper's size. batch_size: of a device.
-      precision, remat: as in a recipe; batch norm is synchronised.
+      detector: name of the detector.
+      batch_size: pictures on each device.
+      out: file to write.
+      precision: as in a recipe.
+      remat: as in a recipe.
       topology: TPUs to compile for, such as "v5e:2x4"; None: the devices of this machine.
-      step_seconds: time of a step, for the pictures a second that hosts must then read.
+      step_seconds: time of a step, from which follow the pictures a second that hosts must read.
     """
     if batch_size < 1:
         raise LiftjaxError("--batch-size is a whole number of at least 1.")
-    if precision not in PRECISIONS:
-        raise unknown_name("--precision", precision, PRECISIONS)
+    check_name("--precision", precision, DETECTOR_PRECISIONS)
     replicas = Replicas(_mesh(topology))
     module = create_detector(detector, skeleton="human36m", rngs=nnx.Rngs(0))
     synchronize(module, AXIS)
@@ -88,7 +92,7 @@ def _mesh(topology: str | None) -> Mesh:
         return Replicas.create().mesh
     from jax.experimental import topologies
 
-    # Nobody is to be asked about a machine that is not there.
+    # No server knows about a machine that is not there.
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
     os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
@@ -140,19 +144,15 @@ def _bytes(problem: TrainStep, batch: dict, devices: int) -> dict[str, int]:
 
 
 def _traffic(step, arguments: tuple, params: dict) -> dict[str, dict[str, int]]:
-    """What a device gives to the others in a step: bytes, and how often before XLA combines."""
-    summed = gathered = np.zeros(2, int)
+    """What a device sends to the others in a step: bytes, and how often before XLA combines."""
+    sent = {"psum": np.zeros(2, int), "all_gather": np.zeros(2, int)}
     for name, size, times in collectives(step, *arguments):
-        sent = np.array([size * times, times])
-        if name == "psum":
-            summed = summed + sent
-        else:
-            gathered = gathered + sent
+        sent[name] += size * times, times
     gradients = np.array([_size(params), len(params)])
     traffic = {
         "gradients": gradients,
-        "batch statistics": summed - gradients,
-        "losses and poses": gathered,
+        "batch statistics": sent["psum"] - gradients,
+        "losses and poses": sent["all_gather"],
     }
     return {
         purpose: {"bytes": int(size), "collectives": int(times)}

@@ -5,17 +5,18 @@ unchanged this has an `nn.Identity`, which has no key.
 """
 
 import functools
-import itertools
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from liftjax.benchmark.torch_peer.layers import conv_bn
+from liftjax.benchmark.torch_peer.layers import square_conv
 
 
-def _conv(c_in: int, c_out: int, size: int, stride: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(c_in, c_out, size, stride, size // 2, bias=False)
+def conv_bn(c_in: int, c_out: int, size: int, stride: int = 1, *then: nn.Module) -> nn.Sequential:
+    """Convolution, batch norm, and what follows."""
+    return nn.Sequential(square_conv(c_in, c_out, size, stride), nn.BatchNorm2d(c_out), *then)
 
 
 class BasicBlock(nn.Module):
@@ -23,9 +24,9 @@ class BasicBlock(nn.Module):
 
     def __init__(self, channels: int):
         super().__init__()
-        self.conv1 = _conv(channels, channels, 3)
+        self.conv1 = square_conv(channels, channels, 3)
         self.bn1 = nn.BatchNorm2d(channels)
-        self.conv2 = _conv(channels, channels, 3)
+        self.conv2 = square_conv(channels, channels, 3)
         self.bn2 = nn.BatchNorm2d(channels)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -39,11 +40,11 @@ class Bottleneck(nn.Module):
     def __init__(self, c_in: int, channels: int):
         super().__init__()
         c_out = 4 * channels
-        self.conv1 = _conv(c_in, channels, 1)
+        self.conv1 = square_conv(c_in, channels, 1)
         self.bn1 = nn.BatchNorm2d(channels)
-        self.conv2 = _conv(channels, channels, 3)
+        self.conv2 = square_conv(channels, channels, 3)
         self.bn2 = nn.BatchNorm2d(channels)
-        self.conv3 = _conv(channels, c_out, 1)
+        self.conv3 = square_conv(channels, c_out, 1)
         self.bn3 = nn.BatchNorm2d(c_out)
         self.downsample = nn.Identity() if c_in == c_out else conv_bn(c_in, c_out, 1)
 
@@ -102,7 +103,7 @@ class Transition(nn.ModuleList):
 
 
 def _stage(modules: int, channels: list[int], blocks: int, outputs: int) -> nn.Sequential:
-    counts = itertools.chain(itertools.repeat(len(channels), modules - 1), [outputs])
+    counts = [len(channels)] * (modules - 1) + [outputs]
     return nn.Sequential(*(HighResolutionModule(channels, blocks, count) for count in counts))
 
 
@@ -115,13 +116,13 @@ class HRNet(nn.Module):
         width: int,
         stem_width: int,
         stem_blocks: int,
-        modules: tuple[int, int, int],
+        modules: Sequence[int],
         blocks: int,
     ):
         super().__init__()
-        self.conv1 = _conv(3, stem_width, 3, 2)
+        self.conv1 = square_conv(3, stem_width, 3, 2)
         self.bn1 = nn.BatchNorm2d(stem_width)
-        self.conv2 = _conv(stem_width, stem_width, 3, 2)
+        self.conv2 = square_conv(stem_width, stem_width, 3, 2)
         self.bn2 = nn.BatchNorm2d(stem_width)
         wide = 4 * stem_width
         self.layer1 = nn.Sequential(

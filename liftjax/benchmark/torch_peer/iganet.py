@@ -6,8 +6,8 @@ Legend: B poses, K joints, C channels.
 import torch
 from torch import Tensor, nn
 
-from liftjax.benchmark.torch_peer.layers import Attention, DropPath, drop_path_rates
-from liftjax.lifters.iganet import DROP_PATH, DROPOUT, skeleton_graph
+from liftjax.benchmark.torch_peer.layers import Attention
+from liftjax.lifters.iganet import skeleton_graph
 
 _EPSILON = 1e-6
 
@@ -40,11 +40,11 @@ class GraphConv(nn.Module):
 
 
 class LinearBlock(nn.Module):
-    """Linear, GELU, dropout."""
+    """Linear, then GELU."""
 
-    def __init__(self, c_in: int, c_out: int, dropout: float):
+    def __init__(self, c_in: int, c_out: int):
         super().__init__()
-        self.linear = nn.Sequential(nn.Linear(c_in, c_out), nn.GELU(), nn.Dropout(dropout))
+        self.linear = nn.Sequential(nn.Linear(c_in, c_out), nn.GELU())
 
     def forward(self, x: Tensor) -> Tensor:
         return self.linear(x)
@@ -53,12 +53,12 @@ class LinearBlock(nn.Module):
 class UShapedMlp(nn.Module):
     """Down to half the channels, a residual layer there, and up again."""
 
-    def __init__(self, channels: int, dropout: float):
+    def __init__(self, channels: int):
         super().__init__()
         half = channels // 2
-        self.linear512_256 = LinearBlock(channels, half, dropout)
-        self.linear256_256 = LinearBlock(half, half, dropout)
-        self.linear256_512 = LinearBlock(half, channels, dropout)
+        self.linear512_256 = LinearBlock(channels, half)
+        self.linear256_256 = LinearBlock(half, half)
+        self.linear256_512 = LinearBlock(half, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.linear512_256(x)
@@ -68,7 +68,7 @@ class UShapedMlp(nn.Module):
 class Block(nn.Module):
     """A graph path and an attention path that feed each other, then a U-shaped MLP."""
 
-    def __init__(self, channels: int, num_heads: int, graph: Tensor, drop_path: float, rates: dict):
+    def __init__(self, channels: int, num_heads: int, graph: Tensor):
         super().__init__()
         self.register_buffer("adj", graph)
         self.register_buffer("s_gcn2attn", torch.full((1,), 0.5))
@@ -77,19 +77,17 @@ class Block(nn.Module):
         self.GCN_Block1 = GraphConv(channels, graph)
         self.GCN_Block2 = GraphConv(channels, graph)
         self.norm_att1 = nn.LayerNorm(channels, _EPSILON)
-        self.attn = Attention(channels, num_heads, rates["attention"], rates["projection"])
+        self.attn = Attention(channels, num_heads)
         self.norm2 = nn.LayerNorm(channels, _EPSILON)
-        self.uMLP = UShapedMlp(channels, rates["mlp"])
-        self.exchange = nn.Dropout(rates["exchange"])
-        self.drop_path = DropPath(drop_path)
+        self.uMLP = UShapedMlp(channels)
 
     def forward(self, x_BKC: Tensor) -> Tensor:
         graph = self.GCN_Block1(self.norm1(x_BKC.transpose(1, 2)).transpose(1, 2))
         mixed = self.attn.mix(self.norm_att1(x_BKC))
-        attention = self.attn.project(mixed + self.exchange(graph * self.s_gcn2attn))
-        graph = self.GCN_Block2(graph + self.exchange(mixed * self.s_attn2gcn))
-        x_BKC = x_BKC + self.drop_path(graph + attention)
-        return x_BKC + self.drop_path(self.uMLP(self.norm2(x_BKC)))
+        attention = self.attn.proj(mixed + graph * self.s_gcn2attn)
+        graph = self.GCN_Block2(graph + mixed * self.s_attn2gcn)
+        x_BKC = x_BKC + (graph + attention)
+        return x_BKC + self.uMLP(self.norm2(x_BKC))
 
 
 class Trunk(nn.Module):
@@ -107,17 +105,12 @@ class Trunk(nn.Module):
 class IGANet(nn.Module):
     """Normalised 2D poses (B, T, K, 2) to poses (B, T, K, 3), every frame alone."""
 
-    def __init__(
-        self, skeleton: str, layers: int, channels: int, num_heads: int, dropout_scale: float
-    ):
+    def __init__(self, skeleton: str, layers: int, channels: int, num_heads: int):
         super().__init__()
         graph = torch.from_numpy(skeleton_graph(skeleton))
-        rates = {place: rate * dropout_scale for place, rate in DROPOUT.items()}
-        drop_paths = drop_path_rates(DROP_PATH * dropout_scale, layers)
         self.register_buffer("A", graph)
         self.encoder = Encoder(channels)
-        blocks = [Block(channels, num_heads, graph, rate, rates) for rate in drop_paths]
-        self.IGANet = Trunk(blocks, channels)
+        self.IGANet = Trunk([Block(channels, num_heads, graph) for _ in range(layers)], channels)
         self.fcn = nn.Linear(channels, 3)
 
     def forward(self, x_BTK2: Tensor) -> Tensor:

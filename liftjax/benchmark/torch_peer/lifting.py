@@ -3,14 +3,12 @@
 Legend: B batch, K joints.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from flax import nnx
 from torch import Tensor, nn
 
-from liftjax.benchmark.torch_peer.matching import twin_of
+from liftjax.benchmark.torch_peer import twin_of
 from liftjax.errors import LiftjaxError
 
 _EPSILON = 1e-8  # the root joint does not vary
@@ -24,25 +22,24 @@ class Screen(nn.Module):
         return px_BK2 / size_B12[..., :1] * 2 - size_B12 / size_B12[..., :1]
 
 
-class Standardize(nn.Module):
-    """Pixels less the training set's mean, over its deviation."""
+class Statistics(nn.Module):
+    """The training set's mean and deviation."""
 
-    def __init__(self, mean_K2: np.ndarray, std_K2: np.ndarray):
+    def __init__(self, mean: np.ndarray, std: np.ndarray):
         super().__init__()
-        self.register_buffer("mean", torch.tensor(np.asarray(mean_K2)))
-        self.register_buffer("std", torch.tensor(np.asarray(std_K2)))
+        self.register_buffer("mean", torch.tensor(np.asarray(mean)))
+        self.register_buffer("std", torch.tensor(np.asarray(std)))
+
+
+class Standardize(Statistics):
+    """Pixels less the mean, over the deviation."""
 
     def forward(self, px_BK2: Tensor, size_B2: Tensor) -> Tensor:
         return (px_BK2 - self.mean) / (self.std + _EPSILON)
 
 
-class Metres(nn.Module):
-    """Standardised coordinates times the training set's deviation, plus its mean."""
-
-    def __init__(self, mean_K3: np.ndarray, std_K3: np.ndarray):
-        super().__init__()
-        self.register_buffer("mean", torch.tensor(np.asarray(mean_K3)))
-        self.register_buffer("std", torch.tensor(np.asarray(std_K3)))
+class Metres(Statistics):
+    """Standardised coordinates times the deviation, plus the mean."""
 
     def forward(self, raw_BK3: Tensor) -> Tensor:
         return raw_BK3 * self.std + self.mean
@@ -78,12 +75,7 @@ class FrozenLifter(nn.Module):
     def lift(self, x_BK2: Tensor) -> Tensor:
         """The network alone.
 
-        One that looks at every frame alone takes the batch as the frames of one clip, which makes
-        its convolutions over time plain matrix products.
+        A network that looks at every frame alone takes the batch as the frames of one clip. Its
+        convolutions over time then are plain matrix products.
         """
         return self.network(x_BK2[None])[0] if self.one_clip else self.network(x_BK2[:, None])[:, 0]
-
-
-def frozen_lifters(modules: Sequence[nnx.Module]) -> nn.ModuleList:
-    """The twins of our lifters."""
-    return nn.ModuleList(FrozenLifter(module) for module in modules)

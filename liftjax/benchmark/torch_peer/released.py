@@ -26,10 +26,10 @@ from torch import Tensor
 
 from liftjax import geometry
 from liftjax.benchmark.released_loader import normalised
-from liftjax.benchmark.torch_peer.device import OnDevice, check_labelled
-from liftjax.benchmark.torch_peer.lifting import frozen_lifters
-from liftjax.benchmark.torch_peer.matching import twin_of
+from liftjax.benchmark.torch_peer import twin_of
+from liftjax.benchmark.torch_peer.lifting import FrozenLifter
 from liftjax.benchmark.torch_peer.released_detection import Heatmaps, SimCC
+from liftjax.benchmark.torch_peer.trainer import Trainer, check_labelled
 from liftjax.errors import LiftjaxError
 from liftjax.losses import DEFAULT_WEIGHTS
 
@@ -37,8 +37,8 @@ _PIXEL_STD = 200.0  # the unit of a crop's scale in HRNet
 _TOP_K = 10
 
 
-class Released(OnDevice):
-    """See the module; a `Trainer`."""
+class Released(Trainer):
+    """The trainer that the module describes."""
 
     def __init__(self, module: nnx.Module, lifters: Sequence[nnx.Module], learning_rate: float):
         super().__init__()
@@ -46,7 +46,7 @@ class Released(OnDevice):
         self.kind = {"heatmap": Heatmaps, "simcc": SimCC}[self.spec.kind](self.spec)
         self.weights = DEFAULT_WEIGHTS[self.spec.kind]
         self.detector = twin_of(module).to(self.device).train()
-        self.lifters = frozen_lifters(lifters)
+        self.lifters = [FrozenLifter(lifter) for lifter in lifters]
         for lifter in self.lifters:  # the input's scales stay on the host
             lifter.network.to(self.device)
             lifter.to_metres.to(self.device)

@@ -9,16 +9,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from liftjax.benchmark.torch_peer.layers import square_conv
+
 _STRIDE = 32  # image pixels per pixel of the feature map
 _BINS_PER_PIXEL = 2
 
 
 class ConvModule(nn.Module):
-    """Square convolution without bias, batch norm, SiLU; keeps the map size at stride 1."""
+    """Square convolution, batch norm, SiLU."""
 
     def __init__(self, c_in: int, c_out: int, size: int, stride: int = 1, groups: int = 1):
         super().__init__()
-        self.conv = nn.Conv2d(c_in, c_out, size, stride, size // 2, groups=groups, bias=False)
+        self.conv = square_conv(c_in, c_out, size, stride, groups)
         self.bn = nn.BatchNorm2d(c_out)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -203,13 +205,13 @@ class RTMPose(nn.Module):
         image_size: tuple[int, int],
         deepen: float,
         widen: float,
-        channels: int,
+        features: int,
         attention_dim: int,
     ):
         super().__init__()
         self.backbone = CSPNeXt(deepen, widen)
         c_in = self.backbone.channels
-        self.head = RTMCCHead(c_in, num_joints, image_size, channels, attention_dim)
+        self.head = RTMCCHead(c_in, num_joints, image_size, features, attention_dim)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         return self.head(self.backbone(images))

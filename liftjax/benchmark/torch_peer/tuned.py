@@ -18,24 +18,22 @@ import torch
 from flax import nnx
 from torch import Tensor
 
-from liftjax.benchmark.torch_peer import losses, targets
-from liftjax.benchmark.torch_peer.capture import Captured
-from liftjax.benchmark.torch_peer.compiling import compiled
-from liftjax.benchmark.torch_peer.device import OnDevice, check_labelled
-from liftjax.benchmark.torch_peer.lifting import frozen_lifters
-from liftjax.benchmark.torch_peer.matching import twin_of
-from liftjax.benchmark.torch_peer.soft_argmax import soft_argmax_1d, soft_argmax_2d
+from liftjax.benchmark.torch_peer import losses, twin_of
+from liftjax.benchmark.torch_peer.compiling import Captured, compiled
+from liftjax.benchmark.torch_peer.lifting import FrozenLifter
+from liftjax.benchmark.torch_peer.trainer import Trainer, check_labelled
 from liftjax.losses import DEFAULT_WEIGHTS
 
 _KEYS = ("image_u8", "crop_to_image", "joints_px", "joint_visible", "pose_m", "image_size")
 
 
-class Tuned(OnDevice):
-    """See the module; a `Trainer`.
+class Tuned(Trainer):
+    """The trainer that the module describes.
 
     Args:
       precision: of the detector, "float32" or "bfloat16".
-      compile_mode: mode of `torch.compile`; None: not compiled, and no CUDA graph.
+      compile_mode: mode of `torch.compile`; with None nothing is compiled and there is no CUDA
+        graph.
     """
 
     def __init__(
@@ -53,7 +51,8 @@ class Tuned(OnDevice):
         # The same tensors once more: switching the mode of thousands of layers takes milliseconds.
         self.evaluated = self._twin(module).eval()
         self.evaluated.load_state_dict(self.detector.state_dict(), assign=True)
-        self.lifters = frozen_lifters(lifters).to(self.device).requires_grad_(False)
+        frozen = torch.nn.ModuleList(FrozenLifter(lifter) for lifter in lifters)
+        self.lifters = frozen.to(self.device).requires_grad_(False)
         self.mean, self.std = (
             torch.tensor(v, device=self.device) for v in (self.spec.mean, self.spec.std)
         )
@@ -143,17 +142,17 @@ class Tuned(OnDevice):
     def _decode(self, out: tuple[Tensor, ...]) -> Tensor:
         """Joints (B, K, 2) in crop pixels."""
         if self.spec.kind == "heatmap":
-            return soft_argmax_2d(*out) * self.spec.stride
-        return torch.stack([soft_argmax_1d(o) for o in out], dim=-1) * self.spec.stride
+            return losses.soft_argmax_2d(*out) * self.spec.stride
+        return torch.stack([losses.soft_argmax_1d(o) for o in out], dim=-1) * self.spec.stride
 
     def _loss_2d(self, out: tuple[Tensor, ...], batch: dict[str, Tensor]) -> Tensor:
         joints_crop_BK2 = _apply_inverse(batch["crop_to_image"], batch["joints_px"])
         spec = self.spec
         places = (joints_crop_BK2, batch["joint_visible"], spec.output_size, spec.stride)
         if spec.kind == "heatmap":
-            wanted = targets.gaussian_heatmaps(*places, spec.sigma)
+            wanted = losses.gaussian_heatmaps(*places, spec.sigma)
             return losses.heatmap_loss_per_joint(*out, *wanted)
-        return losses.simcc_loss_per_joint(*out, *targets.simcc_labels(*places, spec.sigma))
+        return losses.simcc_loss_per_joint(*out, *losses.simcc_labels(*places, spec.sigma))
 
 
 def _apply_affine(affine_B23: Tensor, points_BK2: Tensor) -> Tensor:
