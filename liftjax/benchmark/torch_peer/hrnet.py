@@ -1,7 +1,7 @@
 """HRNet for pose estimation (Sun et al., CVPR 2019) in PyTorch, any width.
 
-The keys of the state_dict are those of the authors' pose_hrnet. Where a branch passes on
-unchanged this has an `nn.Identity`, which has no key.
+The keys of the state_dict are those of the authors' pose_hrnet. Where a branch is passed on
+unchanged there is an `nn.Identity`, which has no key.
 """
 
 import functools
@@ -79,12 +79,11 @@ class HighResolutionModule(nn.Module):
 
     def forward(self, xs: list[Tensor]) -> list[Tensor]:
         xs = [branch(x) for branch, x in zip(self.branches, xs, strict=True)]
-        return [self._fused(layers, xs) for layers in self.fuse_layers]
-
-    @staticmethod
-    def _fused(layers: nn.ModuleList, xs: list[Tensor]) -> Tensor:
-        resized = [layer(x) for layer, x in zip(layers, xs, strict=True)]
-        return F.relu(functools.reduce(torch.add, resized), inplace=True)
+        outputs = []
+        for layers in self.fuse_layers:
+            resized = [layer(x) for layer, x in zip(layers, xs, strict=True)]
+            outputs.append(F.relu(functools.reduce(torch.add, resized), inplace=True))
+        return outputs
 
 
 class Transition(nn.ModuleList):

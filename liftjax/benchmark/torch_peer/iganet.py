@@ -3,27 +3,15 @@
 Legend: B poses, K joints, C channels.
 """
 
+import itertools
+
 import torch
 from torch import Tensor, nn
 
-from liftjax.benchmark.torch_peer.layers import Attention
+from liftjax.benchmark.torch_peer.layers import Attention, named
 from liftjax.lifters.iganet import skeleton_graph
 
 _EPSILON = 1e-6
-
-
-class Encoder(nn.Module):
-    """Four linear layers with nothing between them."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.fc1 = nn.Linear(2, channels // 8)
-        self.fc3 = nn.Linear(channels // 8, channels // 4)
-        self.fc4 = nn.Linear(channels // 4, channels // 2)
-        self.fc5 = nn.Linear(channels // 2, channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc5(self.fc4(self.fc3(self.fc1(x))))
 
 
 class GraphConv(nn.Module):
@@ -39,15 +27,8 @@ class GraphConv(nn.Module):
         return torch.einsum("bpcj,pji->bic", parts, self.adj)
 
 
-class LinearBlock(nn.Module):
-    """Linear, then GELU."""
-
-    def __init__(self, c_in: int, c_out: int):
-        super().__init__()
-        self.linear = nn.Sequential(nn.Linear(c_in, c_out), nn.GELU())
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.linear(x)
+def _linear_block(c_in: int, c_out: int) -> nn.Sequential:
+    return named(linear=nn.Sequential(nn.Linear(c_in, c_out), nn.GELU()))
 
 
 class UShapedMlp(nn.Module):
@@ -56,9 +37,9 @@ class UShapedMlp(nn.Module):
     def __init__(self, channels: int):
         super().__init__()
         half = channels // 2
-        self.linear512_256 = LinearBlock(channels, half)
-        self.linear256_256 = LinearBlock(half, half)
-        self.linear256_512 = LinearBlock(half, channels)
+        self.linear512_256 = _linear_block(channels, half)
+        self.linear256_256 = _linear_block(half, half)
+        self.linear256_512 = _linear_block(half, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.linear512_256(x)
@@ -90,18 +71,6 @@ class Block(nn.Module):
         return x_BKC + self.uMLP(self.norm2(x_BKC))
 
 
-class Trunk(nn.Module):
-    """The blocks and a final norm."""
-
-    def __init__(self, blocks: list[Block], channels: int):
-        super().__init__()
-        self.blocks = nn.Sequential(*blocks)
-        self.norm = nn.LayerNorm(channels, _EPSILON)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.blocks(x))
-
-
 class IGANet(nn.Module):
     """Normalised 2D poses (B, T, K, 2) to poses (B, T, K, 3), every frame alone."""
 
@@ -109,8 +78,11 @@ class IGANet(nn.Module):
         super().__init__()
         graph = torch.from_numpy(skeleton_graph(skeleton))
         self.register_buffer("A", graph)
-        self.encoder = Encoder(channels)
-        self.IGANet = Trunk([Block(channels, num_heads, graph) for _ in range(layers)], channels)
+        widths = (2, channels // 8, channels // 4, channels // 2, channels)
+        linear = [nn.Linear(*pair) for pair in itertools.pairwise(widths)]
+        self.encoder = named(**dict(zip(("fc1", "fc3", "fc4", "fc5"), linear, strict=True)))
+        blocks = (Block(channels, num_heads, graph) for _ in range(layers))
+        self.IGANet = named(blocks=nn.Sequential(*blocks), norm=nn.LayerNorm(channels, _EPSILON))
         self.fcn = nn.Linear(channels, 3)
 
     def forward(self, x_BTK2: Tensor) -> Tensor:

@@ -3,8 +3,15 @@
 Legend: B batch, N tokens, C channels.
 """
 
+import collections
+
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+
+def named(**layers: nn.Module) -> nn.Sequential:
+    """Layers one after the other, with these names in the state_dict."""
+    return nn.Sequential(collections.OrderedDict(layers))
 
 
 def square_conv(c_in: int, c_out: int, size: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:

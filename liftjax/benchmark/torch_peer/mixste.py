@@ -6,22 +6,9 @@ Legend: B clips, T frames, K joints, C channels.
 import torch
 from torch import Tensor, nn
 
-from liftjax.benchmark.torch_peer.layers import Attention
+from liftjax.benchmark.torch_peer.layers import Attention, named
 
 _EPSILON = 1e-6
-
-
-class Mlp(nn.Module):
-    """Two linear layers with a GELU between."""
-
-    def __init__(self, channels: int, hidden: int):
-        super().__init__()
-        self.fc1 = nn.Linear(channels, hidden)
-        self.act = nn.GELU()
-        self.fc2 = nn.Linear(hidden, channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(self.act(self.fc1(x)))
 
 
 class Block(nn.Module):
@@ -32,7 +19,9 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(channels, _EPSILON)
         self.attn = Attention(channels, num_heads)
         self.norm2 = nn.LayerNorm(channels, _EPSILON)
-        self.mlp = Mlp(channels, hidden)
+        self.mlp = named(
+            fc1=nn.Linear(channels, hidden), act=nn.GELU(), fc2=nn.Linear(hidden, channels)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attn(self.norm1(x))

@@ -47,9 +47,9 @@ class Released(Trainer):
         self.weights = DEFAULT_WEIGHTS[self.spec.kind]
         self.detector = twin_of(module).to(self.device).train()
         self.lifters = [FrozenLifter(lifter) for lifter in lifters]
-        for lifter in self.lifters:  # the input's scales stay on the host
-            lifter.network.to(self.device)
-            lifter.to_metres.to(self.device)
+        for lifter in self.lifters:
+            lifter.to(self.device)
+            lifter.statistics_2d = lifter.statistics_2d.cpu()  # pixels are scaled on the host
         self.optimizer = torch.optim.Adam(self.detector.parameters(), learning_rate)
         ones = [torch.tensor(1.0) for _ in lifters]
         self.history = collections.deque([ones, ones], maxlen=3)
