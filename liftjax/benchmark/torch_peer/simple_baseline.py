@@ -7,12 +7,10 @@ from torch import Tensor, nn
 class Stage(nn.Module):
     """Residual block: twice linear, batch norm, ReLU."""
 
-    def __init__(self, linear_size: int):
+    def __init__(self, size: int):
         super().__init__()
-        self.w1 = nn.Linear(linear_size, linear_size)
-        self.bn1 = nn.BatchNorm1d(linear_size)
-        self.w2 = nn.Linear(linear_size, linear_size)
-        self.bn2 = nn.BatchNorm1d(linear_size)
+        self.w1, self.bn1 = nn.Linear(size, size), nn.BatchNorm1d(size)
+        self.w2, self.bn2 = nn.Linear(size, size), nn.BatchNorm1d(size)
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(self.bn1(self.w1(x)), inplace=True)
@@ -24,8 +22,7 @@ class SimpleBaseline(nn.Module):
 
     def __init__(self, num_joints: int, linear_size: int, num_stages: int):
         super().__init__()
-        self.w1 = nn.Linear(2 * num_joints, linear_size)
-        self.bn1 = nn.BatchNorm1d(linear_size)
+        self.w1, self.bn1 = nn.Linear(2 * num_joints, linear_size), nn.BatchNorm1d(linear_size)
         self.linear_stages = nn.Sequential(*(Stage(linear_size) for _ in range(num_stages)))
         self.w2 = nn.Linear(linear_size, 3 * num_joints)
 
