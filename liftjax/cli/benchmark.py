@@ -34,83 +34,52 @@ def add_benchmark(commands) -> None:
     )
     example = "python -m liftjax benchmark --detector hrnet_w32 --batch-size 4"
     parser = command(commands, "benchmark", run, text, example)
-    parser.add_argument(
-        "what", nargs="?", default="step", choices=("step", "data", "cost"),
-        help="what to measure; default: %(default)s",
-    )  # fmt: skip
-    parser.add_argument(
-        "--detector", nargs="+", dest="detectors", metavar="NAME",
-        help="detectors; data and cost take one; default: a choice for this machine, or hrnet_w32",
-    )  # fmt: skip
-    parser.add_argument(
-        "--batch-size", nargs="+", type=int, dest="batch_sizes", metavar="N",
+    # fmt: off
+    parser.add_argument("what", nargs="?", default="step", choices=("step", "data", "cost"),
+        help="what to measure; default: %(default)s")
+    parser.add_argument("--detector", nargs="+", dest="detectors", metavar="NAME",
+        help="detectors; data and cost take one; default: a choice for this machine, or hrnet_w32")
+    parser.add_argument("--batch-size", nargs="+", type=int, dest="batch_sizes", metavar="N",
         help="pictures in a batch; data and cost take one number; default: for step 4 on a CPU, "
-        "64 and 256 elsewhere; for data 32; for cost 64 on each device",
-    )  # fmt: skip
-    parser.add_argument(
-        "--precision", nargs="+", dest="precisions", metavar="NAME",
-        help="precision of the detector: float32, bfloat16 or, for step, both; default: float32 on "
-        "a CPU and for cost, both elsewhere",
-    )  # fmt: skip
-    parser.add_argument(
-        "--repeats", type=int, default=10, metavar="N",
-        help="times that each measurement is repeated; default: %(default)s",
-    )  # fmt: skip
-    parser.add_argument(
-        "--out", metavar="FILE",
+             "64 and 256 elsewhere; for data 32; for cost 64 on each device")
+    parser.add_argument("--precision", nargs="+", dest="precisions", metavar="NAME",
+        help="precision of the detector: float32, bfloat16 or, for step, both; default: float32 "
+             "on a CPU and for cost, both elsewhere")
+    parser.add_argument("--repeats", type=int, default=10, metavar="N",
+        help="times that each measurement is repeated; default: %(default)s")
+    parser.add_argument("--out", metavar="FILE",
         help="write the results to this JSON file; for step, a directory DIR/ gets a file that is "
-        "named after the machine",
-    )  # fmt: skip
+             "named after the machine")
     step = parser.add_argument_group("options of step")
-    step.add_argument(
-        "--peer", nargs="+", dest="peers", metavar="NAME",
-        help="PyTorch trainers to compare with: tuned, released or none; default: tuned if PyTorch "
-        "is installed",
-    )  # fmt: skip
-    step.add_argument(
-        "--lifters", nargs="+", type=int, default=(0, 1, 4), metavar="N",
-        help="time a training step through so many lifters each; 0 is FT-2D; default: 0 1 4",
-    )  # fmt: skip
-    step.add_argument(
-        "--map-batch-size", nargs="+", type=int, dest="map_batch_sizes", metavar="N",
-        help="time soft-argmax alone on batches of so many maps; 0 leaves it out; default: 64 on a "
-        "CPU, 64 and 1024 elsewhere",
-    )  # fmt: skip
-    step.add_argument(
-        "--calls", type=int, metavar="N",
+    step.add_argument("--peer", nargs="+", dest="peers", metavar="NAME",
+        help="PyTorch trainers to compare with: tuned, released or none; default: tuned if "
+             "PyTorch is installed")
+    step.add_argument("--lifters", nargs="+", type=int, default=(0, 1, 4), metavar="N",
+        help="time a training step through so many lifters each; 0 is FT-2D; default: 0 1 4")
+    step.add_argument("--map-batch-size", nargs="+", type=int, dest="map_batch_sizes", metavar="N",
+        help="time soft-argmax alone on batches of so many maps; 0 leaves it out; default: 64 on "
+             "a CPU, 64 and 1024 elsewhere")
+    step.add_argument("--calls", type=int, metavar="N",
         help="calls in a repetition, queued before the device is waited for; default: 1 on a CPU, "
-        "10 elsewhere",
-    )  # fmt: skip
-    step.add_argument(
-        "--image-size", nargs=2, type=int, metavar=("H", "W"),
-        help="size of the crops, for short trials; default: the detector's own",
-    )  # fmt: skip
-    step.add_argument(
-        "--time-limit", type=float, metavar="S", help="begin nothing new after so many seconds"
-    )
+             "10 elsewhere")
+    step.add_argument("--image-size", nargs=2, type=int, metavar=("H", "W"),
+        help="size of the crops, for short trials; default: the detector's own")
+    step.add_argument("--time-limit", type=float, metavar="S",
+        help="begin nothing new after so many seconds")
     data = parser.add_argument_group("options of data")
-    data.add_argument(
-        "--data", metavar="DIR",
-        help="data set to read, made with --full-frames; default: generated pictures",
-    )  # fmt: skip
-    data.add_argument(
-        "--samples", type=int, default=128, metavar="N",
-        help="number of pictures to read; default: %(default)s",
-    )  # fmt: skip
-    data.add_argument(
-        "--steps", type=int, default=40, metavar="N",
-        help="training steps in a repetition; 0 leaves the training out; default: %(default)s",
-    )  # fmt: skip
+    data.add_argument("--data", metavar="DIR",
+        help="data set to read, made with --full-frames; default: generated pictures")
+    data.add_argument("--samples", type=int, default=128, metavar="N",
+        help="number of pictures to read; default: %(default)s")
+    data.add_argument("--steps", type=int, default=40, metavar="N",
+        help="training steps in a repetition; 0 leaves the training out; default: %(default)s")
     cost = parser.add_argument_group("options of cost")
     cost.add_argument("--remat", action="store_true", help="count the step with rematerialisation")
-    cost.add_argument(
-        "--topology", metavar="NAME",
-        help="compile for TPUs that are not there, such as v5e:2x4; needs the package libtpu",
-    )  # fmt: skip
-    cost.add_argument(
-        "--step-seconds", type=float, metavar="S",
-        help="time of a step, to tell how many pictures a second the hosts must read",
-    )  # fmt: skip
+    cost.add_argument("--topology", metavar="NAME",
+        help="compile for TPUs that are not there, such as v5e:2x4; needs the package libtpu")
+    cost.add_argument("--step-seconds", type=float, metavar="S",
+        help="time of a step, to tell how many pictures a second the hosts must read")
+    # fmt: on
 
 
 def _time_steps(args: argparse.Namespace) -> None:

@@ -1,6 +1,13 @@
 """Commands on networks and their weights: models, import-weights, export, export-2d."""
 
-from liftjax.cli.options import add_network, command, names
+from liftjax.cli.options import (
+    add_beta,
+    add_network,
+    add_trained_run,
+    command,
+    names,
+    recipe_of_run,
+)
 
 
 def add_models(commands) -> None:
@@ -39,23 +46,17 @@ def add_import(commands) -> None:
     parser.add_argument("checkpoint", help=".pth, .pt, .bin, .tar or .safetensors")
     parser.add_argument("--out", required=True, metavar="RUN", help="run directory to write")
     add_network(parser, "default: recognised by the shapes in the file")
-    parser.add_argument(
-        "--source-skeleton", metavar="NAME",
-        help="joint set of the file; overrides what the file says; needed if it says nothing",
-    )  # fmt: skip
-    parser.add_argument(
-        "--entry", metavar="KEY",
+    # fmt: off
+    parser.add_argument("--source-skeleton", metavar="NAME",
+        help="joint set of the file; overrides what the file says; needed if it says nothing")
+    parser.add_argument("--entry", metavar="KEY",
         help="where the network is, if the file holds several: a key of its dictionary, or the "
-        "beginning of the weights' names",
-    )  # fmt: skip
-    parser.add_argument(
-        "--stats", metavar="PATH",
-        help="where SimpleBaseline's mean and deviation are read from: a file or a data set",
-    )  # fmt: skip
-    parser.add_argument(
-        "--stats-unit", default="m", choices=("m", "cm", "mm"),
-        help="unit of --stats; default: %(default)s",
-    )  # fmt: skip
+             "beginning of the weights' names")
+    parser.add_argument("--stats", metavar="PATH",
+        help="where SimpleBaseline's mean and deviation are read from: a file or a data set")
+    parser.add_argument("--stats-unit", default="m", choices=("m", "cm", "mm"),
+        help="unit of --stats; default: %(default)s")
+    # fmt: on
 
 
 def add_export(commands) -> None:
@@ -88,47 +89,36 @@ def add_export(commands) -> None:
     more = "python -m liftjax export --checkpoint runs/multi --lifter runs/lifters/mixste"
     more = f"{example}\n  {more} \\\n      --format onnx --out image_to_3d.onnx"
     parser = command(commands, "export", run, text, more)
-    parser.add_argument(
-        "--checkpoint", metavar="RUN",
-        help="run directory, or one of its checkpoints; default: weights as before training",
-    )  # fmt: skip
-    parser.add_argument(
-        "--format", required=True, choices=("orbax", "safetensors", "torch", "stablehlo", "onnx"),
-        help="format of the file",
-    )  # fmt: skip
-    parser.add_argument(
-        "--out", required=True, metavar="PATH", help="file to write, or for orbax a directory"
-    )
+    # fmt: off
+    parser.add_argument("--checkpoint", metavar="RUN",
+        help="run directory, or one of its checkpoints; default: weights as before training")
+    parser.add_argument("--format", required=True,
+        choices=("orbax", "safetensors", "torch", "stablehlo", "onnx"),
+        help="format of the file")
+    parser.add_argument("--out", required=True, metavar="PATH",
+        help="file to write, or for orbax a directory")
     add_network(parser, "needed without --checkpoint")
     group = parser.add_argument_group("options of stablehlo and onnx")
-    group.add_argument(
-        "--head", choices=("keypoints", "maps", "poses", "rtmlib"),
+    group.add_argument("--head", choices=("keypoints", "maps", "poses", "rtmlib"),
         help="output of the program: keypoints of a crop (default of a detector), the detector's "
-        "maps, 3D poses (default of a lifter and with --lifter), or SimCC vectors as rtmlib takes "
-        "them",
-    )  # fmt: skip
-    group.add_argument(
-        "--lifter", nargs="+", default=(), metavar="RUN",
-        help="run directories of lifters, which lift the joints that the detector finds",
-    )  # fmt: skip
-    group.add_argument(
-        "--beta", type=float, help="sharpness of the soft-argmax; default: as in training"
-    )
-    group.add_argument(
-        "--weights", choices=("inside", "beside"),
+             "maps, 3D poses (default of a lifter and with --lifter), or SimCC vectors as rtmlib "
+             "takes them")
+    group.add_argument("--lifter", nargs="+", default=(), metavar="RUN",
+        help="run directories of lifters, which lift the joints that the detector finds")
+    add_beta(group)
+    group.add_argument("--weights", choices=("inside", "beside"),
         help="whether stablehlo's weights are inside the file or in a file beside it; default: "
-        "inside",
-    )  # fmt: skip
+             "inside")
+    # fmt: on
     group.add_argument("--opset", type=int, metavar="N", help="opset of onnx; default: 18")
 
 
 def add_export_2d(commands) -> None:
     def run(args) -> None:
         from liftjax.experiments import export_2d
-        from liftjax.recipes import load_recipe
 
         export_2d.run(
-            load_recipe(args.config or f"{args.workdir}/config.json", args.overrides),
+            recipe_of_run(args),
             args.workdir,
             args.out,
             data=args.data,
@@ -142,22 +132,13 @@ def add_export_2d(commands) -> None:
     )
     example = "python -m liftjax export-2d --workdir runs/multi --data data/human36m"
     parser = command(commands, "export-2d", run, text, f"{example} --out data_2d_h36m_multi.npz")
-    parser.add_argument(
-        "--config", metavar="RECIPE",
-        help="name of a recipe, or a file; default: the recipe of the run",
-    )  # fmt: skip
-    parser.add_argument(
-        "--workdir", required=True, metavar="RUN", help="run directory of the detector"
-    )
+    add_trained_run(parser, "detector")
     parser.add_argument("--data", metavar="DIR", help="data set; default: that of the recipe")
-    parser.add_argument(
-        "--split", nargs="+", default=(), metavar="NAME",
-        help="splits of the data set; default: all splits",
-    )  # fmt: skip
-    parser.add_argument(
-        "--out", required=True, metavar="FILE", help="file to write, data_2d_h36m_NAME.npz"
-    )
-    parser.add_argument(
-        "--poses", metavar="FILE",
-        help="data_3d_h36m.npz; every video gets as many rows as it has frames in this file",
-    )  # fmt: skip
+    # fmt: off
+    parser.add_argument("--split", nargs="+", default=(), metavar="NAME",
+        help="splits of the data set; default: all splits")
+    parser.add_argument("--out", required=True, metavar="FILE",
+        help="file to write, data_2d_h36m_NAME.npz")
+    parser.add_argument("--poses", metavar="FILE",
+        help="data_3d_h36m.npz; every video gets as many rows as it has frames in this file")
+    # fmt: on

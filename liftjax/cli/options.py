@@ -31,29 +31,51 @@ def names(given: Sequence[str]) -> list[str]:
     return [name for text in given for name in text.split(",") if name]
 
 
+def add_trained_run(parser: argparse.ArgumentParser, network: str) -> None:
+    """The options that name a finished run; `recipe_of_run` reads its recipe."""
+    # fmt: off
+    parser.add_argument("--config", metavar="RECIPE",
+        help="name of a recipe, or a file; default: the recipe of the run")
+    parser.add_argument("--workdir", required=True, metavar="RUN",
+        help=f"run directory of the {network}")
+    # fmt: on
+
+
+def recipe_of_run(args: argparse.Namespace):
+    """The recipe that --config names, or that of the run, with the user's changes."""
+    from liftjax.recipes import load_recipe
+
+    return load_recipe(args.config or f"{args.workdir}/config.json", args.overrides)
+
+
+def add_beta(parser) -> None:
+    # fmt: off
+    parser.add_argument("--beta", type=float,
+        help="sharpness of the soft-argmax; default: as in training")
+    # fmt: on
+
+
 def add_hosts(parser: argparse.ArgumentParser) -> None:
     """The options of one process among several."""
     group = parser.add_argument_group(
         "several hosts", "not needed on TPU slices, under SLURM and under Open MPI"
     )
-    group.add_argument(
-        "--coordinator", metavar="HOST:PORT", help="address of process 0, with any free port"
-    )
+    # fmt: off
+    group.add_argument("--coordinator", metavar="HOST:PORT",
+        help="address of process 0, with any free port")
     group.add_argument("--num-processes", type=int, metavar="N", help="number of processes")
     group.add_argument("--process-id", type=int, metavar="I", help="number of this process, from 0")
-    group.add_argument(
-        "--start-timeout", type=int, default=300, metavar="S",
-        help="seconds to wait for the other processes; default: %(default)s",
-    )  # fmt: skip
+    group.add_argument("--start-timeout", type=int, default=300, metavar="S",
+        help="seconds to wait for the other processes; default: %(default)s")
+    # fmt: on
 
 
 def add_network(parser: argparse.ArgumentParser, model: str) -> None:
     """The options that choose a network; `model` says when --model may be left out."""
-    parser.add_argument(
-        "--model", metavar="NAME",
-        help=f"network, a name that `models` lists; {model}; --model.KEY=VALUE sets a keyword",
-    )  # fmt: skip
+    # fmt: off
+    parser.add_argument("--model", metavar="NAME",
+        help=f"network, a name that `models` lists; {model}; --model.KEY=VALUE sets a keyword")
     parser.add_argument("--skeleton", metavar="NAME", help="joint set that it finds or lifts")
-    parser.add_argument(
-        "--num-joints", type=int, metavar="N", help="number of joints, if the set has no name"
-    )
+    parser.add_argument("--num-joints", type=int, metavar="N",
+        help="number of joints, if the set has no name")
+    # fmt: on

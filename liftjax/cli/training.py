@@ -1,6 +1,6 @@
 """Commands that train and measure: demo, train, evaluate, tables."""
 
-from liftjax.cli.options import add_hosts, command
+from liftjax.cli.options import add_hosts, add_trained_run, command, recipe_of_run
 
 
 def add_demo(commands) -> None:
@@ -14,23 +14,18 @@ def add_demo(commands) -> None:
         "training without lifters (FT-2D), through one lifter and through several."
     )
     parser = command(commands, "demo", run, text, "python -m liftjax demo --seed 1")
-    parser.add_argument(
-        "--workdir", default="runs/demo", metavar="DIR",
-        help="directory for its runs and its report; default: %(default)s",
-    )  # fmt: skip
-    parser.add_argument(
-        "--data", default="synthetic", choices=("synthetic", "multicam"),
+    # fmt: off
+    parser.add_argument("--workdir", default="runs/demo", metavar="DIR",
+        help="directory for its runs and its report; default: %(default)s")
+    parser.add_argument("--data", default="synthetic", choices=("synthetic", "multicam"),
         help="generated people, or a real recording, whose networks start from those of the "
-        "generated people; default: %(default)s",
-    )  # fmt: skip
-    parser.add_argument(
-        "--scale", default="default", choices=("tiny", "default", "large"),
-        help="size of the data set and length of the training; default: %(default)s",
-    )  # fmt: skip
+             "generated people; default: %(default)s")
+    parser.add_argument("--scale", default="default", choices=("tiny", "default", "large"),
+        help="size of the data set and length of the training; default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: %(default)s")
-    parser.add_argument(
-        "--steps", type=int, metavar="N", help="guided training steps; default: set by --scale"
-    )
+    parser.add_argument("--steps", type=int, metavar="N",
+        help="guided training steps; default: set by --scale")
+    # fmt: on
 
 
 def add_train(commands) -> None:
@@ -46,27 +41,22 @@ def add_train(commands) -> None:
     )
     example = "python -m liftjax train --config multi_model --workdir runs/multi --config.seed=1"
     parser = command(commands, "train", run, text, example)
-    parser.add_argument(
-        "--config", required=True, metavar="RECIPE", help="name of a recipe, or a Python file"
-    )
-    parser.add_argument(
-        "--workdir", required=True, metavar="RUN",
-        help="directory for checkpoints and logs, the same for all hosts",
-    )  # fmt: skip
-    parser.add_argument(
-        "--accept-changes", action="store_true",
-        help="resume even if the data, a frozen lifter or a teacher has changed since the start",
-    )  # fmt: skip
+    # fmt: off
+    parser.add_argument("--config", required=True, metavar="RECIPE",
+        help="name of a recipe, or a Python file")
+    parser.add_argument("--workdir", required=True, metavar="RUN",
+        help="directory for checkpoints and logs, the same for all hosts")
+    parser.add_argument("--accept-changes", action="store_true",
+        help="resume even if the data, a frozen lifter or a teacher has changed since the start")
+    # fmt: on
     add_hosts(parser)
 
 
 def add_evaluate(commands) -> None:
     def run(args) -> None:
         from liftjax import evaluation
-        from liftjax.recipes import load_recipe
 
-        recipe = load_recipe(args.config or f"{args.workdir}/config.json", args.overrides)
-        evaluation.run(recipe, args.workdir, args.step)
+        evaluation.run(recipe_of_run(args), args.workdir, args.step)
 
     text = (
         "Measure the errors of a trained detector (MPJPE through lifters, PCK@0.2, PDJ@0.2) or "
@@ -74,17 +64,11 @@ def add_evaluate(commands) -> None:
     )
     example = "python -m liftjax evaluate --workdir runs/multi --config.data.eval_split=test"
     parser = command(commands, "evaluate", run, text, example)
-    parser.add_argument(
-        "--config", metavar="RECIPE",
-        help="name of a recipe, or a file; default: the recipe of the run",
-    )  # fmt: skip
-    parser.add_argument(
-        "--workdir", required=True, metavar="RUN", help="run directory of the detector or lifter"
-    )
-    parser.add_argument(
-        "--step", default="last",
-        help="checkpoint: a step's number, last, or best (by validation); default: %(default)s",
-    )  # fmt: skip
+    add_trained_run(parser, "detector or lifter")
+    # fmt: off
+    parser.add_argument("--step", default="last",
+        help="checkpoint: a step's number, last, or best (by validation); default: %(default)s")
+    # fmt: on
     add_hosts(parser)
 
 
@@ -110,40 +94,25 @@ def add_tables(commands) -> None:
     )
     example = "python -m liftjax tables 2 6 --data human36m=data/human36m --scale paper --dry-run"
     parser = command(commands, "tables", run, text, example)
-    parser.add_argument(
-        "table",
-        nargs="*",
-        default=["all"],
+    # fmt: off
+    parser.add_argument("table", nargs="*", default=["all"],
         help="1 to 8, relu, voting, gt, ablations, video, or all, which leaves out ablations and "
-        "video; default: all",
-    )
-    parser.add_argument(
-        "--data", nargs="+", default=["synthetic"], metavar="NAME[=DIR]",
+             "video; default: all")
+    parser.add_argument("--data", nargs="+", default=["synthetic"], metavar="NAME[=DIR]",
         help="data sets and their directories: human36m, panoptic, synthetic, multicam; a "
-        "synthetic one without a directory is made; default: synthetic",
-    )  # fmt: skip
-    parser.add_argument(
-        "--scale", default="small", choices=("paper", "small", "tiny"),
-        help="size of the networks and length of the training; default: %(default)s",
-    )  # fmt: skip
-    parser.add_argument(
-        "--workdir", default="runs/tables", metavar="DIR",
-        help="directory for the runs and the report; default: %(default)s",
-    )  # fmt: skip
-    parser.add_argument(
-        "--seed", type=int, default=0, metavar="N",
-        help="first seed of the training runs; default: %(default)s",
-    )  # fmt: skip
-    parser.add_argument(
-        "--seeds", type=int, default=1, metavar="N",
-        help="number of seeds; with more than one there are confidence intervals; "
-        "default: %(default)s",
-    )  # fmt: skip
-    parser.add_argument(
-        "--given", nargs="+", default=(), metavar="NAME=RUN",
+             "synthetic one without a directory is made; default: synthetic")
+    parser.add_argument("--scale", default="small", choices=("paper", "small", "tiny"),
+        help="size of the networks and length of the training; default: %(default)s")
+    parser.add_argument("--workdir", default="runs/tables", metavar="DIR",
+        help="directory for the runs and the report; default: %(default)s")
+    parser.add_argument("--seed", type=int, default=0, metavar="N",
+        help="first seed of the training runs; default: %(default)s")
+    parser.add_argument("--seeds", type=int, default=1, metavar="N",
+        help="number of seeds; with more than one there are confidence intervals; default: "
+             "%(default)s")
+    parser.add_argument("--given", nargs="+", default=(), metavar="NAME=RUN",
         help="runs to use instead of training them: first detectors (hrnet, rtmpose, dwpose) and "
-        "lifters",
-    )  # fmt: skip
-    parser.add_argument(
-        "--dry-run", action="store_true", help="only print the plan and how long it takes"
-    )
+             "lifters")
+    parser.add_argument("--dry-run", action="store_true",
+        help="only print the plan and how long it takes")
+    # fmt: on
