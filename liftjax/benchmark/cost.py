@@ -19,7 +19,7 @@ from liftjax.benchmark.problem import all_lifters, random_batch
 from liftjax.benchmark.programs import program_bytes
 from liftjax.benchmark.results import report
 from liftjax.detectors.spec import DETECTOR_PRECISIONS
-from liftjax.errors import LiftjaxError, check_name
+from liftjax.errors import LiftjaxError, check_name, first_line
 from liftjax.nn.blocks import rematerialise
 from liftjax.nn.layers import synchronize
 from liftjax.registry import create_detector
@@ -100,7 +100,7 @@ def _mesh(topology: str | None) -> Mesh:
         found = topologies.get_topology_desc(topology_name=topology, platform="tpu")
     except Exception as error:
         raise LiftjaxError(
-            f"--topology {topology} cannot be compiled for ({str(error).splitlines()[0]}); it "
+            f"--topology {topology} cannot be compiled for ({first_line(error)}); it "
             "takes a name such as v5e:2x4 and the package libtpu (pip install 'jax[tpu]')."
         ) from error
     return Mesh(np.array(found.devices), (AXIS,))
@@ -133,7 +133,7 @@ def _size(tree: Any) -> int:
 
 
 def _bytes(problem: TrainStep, batch: dict, devices: int) -> dict[str, int]:
-    """Bytes on each device that last from step to step, and of its rows of a batch."""
+    """Bytes on each device: what lasts from step to step, and its rows of a batch."""
     return {
         "parameters": _size(problem.state["params"]),
         "running statistics": _size(problem.state["others"]),
@@ -199,7 +199,7 @@ def format_results(results: dict) -> str:
     )
     text = f"{title}\n\n{text_table(['', 'each device'], rows)}"
     if "too large" in memory:
-        text += f"\n\nIt does not fit: {memory['too large'].splitlines()[0]}"
+        text += f"\n\nIt does not fit: {first_line(memory['too large'])}"
     if "images_per_s" in results:
         text += (
             f"\n\nAt {results['step_seconds']} s a step the hosts read "

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import numpy as np
 
+from liftjax.errors import first_line
+
 Key = TypeVar("Key", bound=Hashable)
 
 LATE = "not begun: --time-limit"
@@ -54,7 +56,7 @@ def time_in_turn(
         except Exception as error:
             if failures is None:
                 raise
-            failures[name] = _one_line(error)
+            failures[name] = _in_short(error)
             return None
         return (clock() - begun) / times
 
@@ -112,7 +114,7 @@ class Comparison:
                 self.calls[stage, way], facts = prepare()
                 row |= facts
             except Exception as error:
-                row["failed"] = _one_line(error)
+                row["failed"] = _in_short(error)
 
     def time(self, repeats: int, times: int) -> None:
         """Adds seconds to the rows, of `repeats` turns of `times` calls each."""
@@ -133,7 +135,5 @@ class Comparison:
         return self.rows.get((stage, way), {}).get("seconds", {}).get("median")
 
 
-def _one_line(error: BaseException) -> str:
-    """An error as a cell of a table."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else ''}"[:200].rstrip(": ")
+def _in_short(error: Exception) -> str:
+    return f"{type(error).__name__}: {first_line(error)}"

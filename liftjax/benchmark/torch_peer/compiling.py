@@ -12,6 +12,8 @@ import jax
 import torch
 from torch import Tensor
 
+from liftjax.errors import first_line
+
 _WARM_UP = 3  # calls before recording, as PyTorch's documentation asks: compilers, cuDNN, Adam
 
 
@@ -40,7 +42,7 @@ def compiled(function: Callable, mode: str) -> Callable:
 class Captured:
     """Calls `function` of a dictionary of tensors by replaying its CUDA graph.
 
-    The results are copies, which the next call leaves alone. Every set of shapes is recorded once.
+    The results are copies, which the next call leaves alone. All calls have the same shapes.
 
     Args:
       state: gives the tensors that a call changes in place. Recording leaves them as they were; a
@@ -49,13 +51,11 @@ class Captured:
 
     def __init__(self, function: Callable[[dict], Any], state: Callable[[], list[Tensor]]):
         self.function, self.state = function, state
-        self._replays: dict[tuple, Callable] = {}
+        self._replay: Callable | None = None
 
     def __call__(self, batch: dict[str, Tensor]) -> Any:
-        shapes = tuple((key, tuple(value.shape)) for key, value in batch.items())
-        if shapes not in self._replays:
-            self._replays[shapes] = self._record(batch)
-        return self._replays[shapes](batch)
+        self._replay = self._replay or self._record(batch)
+        return self._replay(batch)
 
     def _record(self, batch: dict[str, Tensor]) -> Callable:
         before = [(tensor, tensor.clone()) for tensor in self.state()]
@@ -98,4 +98,4 @@ class Captured:
 
 
 def _report(what: str, error: RuntimeError) -> None:
-    print(f"{what}: {str(error).strip().splitlines()[0]}", file=sys.stderr)
+    print(f"{what}: {first_line(error)}", file=sys.stderr)
