@@ -25,7 +25,7 @@ except ImportError as error:
 from liftjax.benchmark.torch_peer.hrnet import HRNet
 from liftjax.benchmark.torch_peer.iganet import IGANet
 from liftjax.benchmark.torch_peer.mixste import MixSTE
-from liftjax.benchmark.torch_peer.rtmpose import RTMPose
+from liftjax.benchmark.torch_peer.rtmpose import rtmpose
 from liftjax.benchmark.torch_peer.simple_baseline import SimpleBaseline
 from liftjax.benchmark.torch_peer.videopose3d import VideoPose3D
 
@@ -90,11 +90,11 @@ _TWINS: dict[str, Callable[[Any], torch.nn.Module]] = {
         modules=[len(stage) for stage in (ours.stage2, ours.stage3, ours.stage4)],
         blocks=len(ours.stage2[0].branches[0]),
     ),
-    "RTMPose": lambda ours: RTMPose(
-        num_joints=ours.spec.num_joints,
-        image_size=ours.spec.image_size,
+    "RTMPose": lambda ours: rtmpose(
         deepen=len(ours.backbone.stage2[-1].blocks) / 6,
         widen=ours.backbone.channels / 1024,
+        num_joints=ours.spec.num_joints,
+        image_size=ours.spec.image_size,
         features=ours.head.gau.res_scale.scale.shape[0],
         attention_dim=ours.head.gau.attention_dim,
     ),

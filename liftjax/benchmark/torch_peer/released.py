@@ -1,14 +1,17 @@
 """The training step as the authors' trainer takes it, in our own code.
 
-What decides its speed is kept: inputs and targets are made on the host, sample by sample; for every
-lifter in turn the detector's output is copied to the host, where soft-argmax and, sample by sample,
-the affine map to the image run, all under the gradient; losses go joint by joint and the choice of
-hard joints sample by sample; the lifters' parameters gather gradients that nobody reads; losses are
-fetched for the log in every step and lifters' losses for their weights. float32, NCHW, nothing
-compiled.
+What decides its speed is kept:
 
-Two things of the original that are no part of the mathematics are left out, both slow: the
-quarter-pixel shift, a Python loop over all joints, and the 2D accuracy of the training batch.
+- Inputs and targets are made on the host, sample by sample.
+- For every lifter in turn the detector's output is copied to the host. There the soft-argmax runs
+  and, sample by sample, the affine map to the image, both under the gradient.
+- Losses are computed joint by joint, and hard joints are chosen sample by sample.
+- The lifters' parameters gather gradients that nobody reads.
+- Every step fetches losses for the log, and the lifters' losses for their weights.
+- Everything is float32 and NCHW, and nothing is compiled.
+
+Two slow parts of the original that do not belong to the mathematics are left out: the quarter-pixel
+shift, a Python loop over all joints, and the 2D accuracy of the training batch.
 
 Legend: B batch, K joints.
 """
@@ -65,7 +68,7 @@ class Released(Trainer):
         return images.to(self.device), targets, weight_BK1.to(self.device), meta
 
     def _sample(self, sample: dict[str, np.ndarray]) -> tuple:
-        """(input, targets, weights, meta) of a sample, as its dataset class gives them."""
+        """(input, targets, weights, meta) of a sample, as the authors' dataset class gives them."""
         to_crop_23 = geometry.invert_affine(sample["crop_to_image"])
         joints = sample["joints_px"].copy()
         for k in range(len(joints)):

@@ -160,19 +160,13 @@ class RTMCCHead(nn.Module):
         return self.cls_x(joints), self.cls_y(joints)
 
 
-class RTMPose(nn.Sequential):
-    """Normalised images (B, 3, H, W) to logits along x (B, K, 2 W) and along y (B, K, 2 H)."""
+def rtmpose(deepen: float, widen: float, **head) -> nn.Sequential:
+    """Normalised images (B, 3, H, W) to logits along x (B, K, 2 W) and along y (B, K, 2 H).
 
-    def __init__(
-        self,
-        num_joints: int,
-        image_size: tuple[int, int],
-        deepen: float,
-        widen: float,
-        features: int,
-        attention_dim: int,
-    ):
-        super().__init__()
-        channels = [int(c * widen) for c in (64, 128, 256, 512, 1024)]
-        self.backbone = _backbone(deepen, channels)
-        self.head = RTMCCHead(channels[-1], num_joints, image_size, features, attention_dim)
+    Args:
+      deepen: factor on the number of blocks.
+      widen: factor on the number of channels.
+      **head: see `RTMCCHead`.
+    """
+    channels = [int(c * widen) for c in (64, 128, 256, 512, 1024)]
+    return named(backbone=_backbone(deepen, channels), head=RTMCCHead(channels[-1], **head))

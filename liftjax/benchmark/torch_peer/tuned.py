@@ -1,10 +1,10 @@
 """The training step as a PyTorch engineer who cares for speed would write it.
 
-Vectorised; images channels-last, sent as bytes and normalised on the device, where the targets are
-made as well; autocast to bfloat16 if asked, with soft-argmax, lifters and losses in float32; fused
-Adam. Nothing in it waits for the device. On CUDA: `torch.compile` from the images to the loss, TF32
-for what is float32, the coordinates' affine maps apart, and the whole step, optimizer and all,
-replayed as one CUDA graph.
+It is vectorised and never waits for the device. Images are channels-last; they are sent as bytes
+and normalised on the device, where the targets are made too. With bfloat16 the detector runs under
+autocast; soft-argmax, lifters and losses stay float32. Adam is fused. On CUDA, everything from the
+images to the loss goes through `torch.compile`; float32 products are TF32, except in the affine
+maps of coordinates; and the whole step with its optimizer is replayed as one CUDA graph.
 
 Legend: B batch, K joints, M lifters.
 """
@@ -48,7 +48,7 @@ class Tuned(Trainer):
         self.spec, self.bfloat16 = module.spec, precision == "bfloat16"
         self.weights = DEFAULT_WEIGHTS[self.spec.kind]
         self.detector = self._twin(module).train()
-        # The same tensors once more: switching the mode of thousands of layers takes milliseconds.
+        # It shares the tensors: switching the mode of thousands of layers takes milliseconds.
         self.evaluated = self._twin(module).eval()
         self.evaluated.load_state_dict(self.detector.state_dict(), assign=True)
         frozen = torch.nn.ModuleList(FrozenLifter(lifter) for lifter in lifters)
@@ -97,7 +97,7 @@ class Tuned(Trainer):
             return self._step(placed)
 
     def _eager_step(self, placed: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Eager but for the objective."""
+        """Everything but the objective is eager."""
         self.optimizer.zero_grad(set_to_none=True)
         terms = self._objective(placed, self.history_2M)
         terms["loss"].backward()
@@ -118,7 +118,7 @@ class Tuned(Trainer):
         return tuple(o.float() for o in out)
 
     def objective(self, batch: dict[str, Tensor], history_2M: Tensor) -> dict[str, Tensor]:
-        """The loss and its terms, a pure function but for the running statistics."""
+        """The loss and its terms, a pure function apart from the running statistics."""
         out = self.predict(batch["image_u8"], training=True)
         loss_2d_BK = self._loss_2d(out, batch)
         if not self.lifters:
@@ -169,7 +169,7 @@ def _apply_inverse(affine_B23: Tensor, points_BK2: Tensor) -> Tensor:
 
 @contextlib.contextmanager
 def _tf32() -> Iterator[None]:
-    """Lets float32 matrix products be TF32, here alone: the setting is one of the process."""
+    """Lets float32 matrix products be TF32 in the block; otherwise the whole process would."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high")
     try:
