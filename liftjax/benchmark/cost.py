@@ -5,7 +5,6 @@ needs only the package libtpu. Memory is XLA's own account of the compiled progr
 traffic are counted in the traced program, where loops have their true length.
 """
 
-import math
 import os
 from typing import Any
 
@@ -113,9 +112,9 @@ def _arguments(problem: TrainStep, spec, replicas: Replicas, batch_size: int) ->
         sharding = NamedSharding(replicas.mesh, where)
 
         def shape(array):
-            shape, dtype = jax.typeof(array).shape, jax.typeof(array).dtype
-            shape = shape if rows is None else (rows, *shape[1:])
-            return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
+            array = jax.typeof(array)
+            shape = array.shape if rows is None else (rows, *array.shape[1:])
+            return jax.ShapeDtypeStruct(shape, array.dtype, sharding=sharding)
 
         return jax.tree.map(shape, tree)
 
@@ -129,7 +128,7 @@ def _arguments(problem: TrainStep, spec, replicas: Replicas, batch_size: int) ->
 
 
 def _size(tree: Any) -> int:
-    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def _bytes(problem: TrainStep, batch: dict, devices: int) -> dict[str, int]:
@@ -161,7 +160,7 @@ def _traffic(step, arguments: tuple, params: dict) -> dict[str, dict[str, int]]:
 
 
 def _memory(lowered, platform: str) -> dict[str, int]:
-    """XLA's account of the compiled program on one device; its message where it does not fit."""
+    """XLA's account of the compiled program on one device, or its message if it does not fit."""
     try:
         compiled = lowered.compile()
     except jax.errors.JaxRuntimeError as error:
@@ -186,11 +185,10 @@ def format_results(results: dict) -> str:
         [f"{name} to the others, MiB ({sent['collectives']} times)", f"{sent['bytes'] / _MiB:.2f}"]
         for name, sent in results["sent_per_device"].items()
     ]
-    memory = results["memory"]
+    memory, fits = results["memory"], "too large" not in results["memory"]
     rows += [
         [f"memory of a step: {name}, MiB", f"{size / _MiB:.0f}"]
-        for name, size in memory.items()
-        if not isinstance(size, str)
+        for name, size in (memory.items() if fits else ())
     ]
     title = (
         f"Guided step of {results['detector']}, {height}x{width}, {results['precision']}"
@@ -198,7 +196,7 @@ def format_results(results: dict) -> str:
         f"pictures a device, {images} in all, for {results['devices']}; each device"
     )
     text = f"{title}\n\n{text_table(['', 'each device'], rows)}"
-    if "too large" in memory:
+    if not fits:
         text += f"\n\nIt does not fit: {first_line(memory['too large'])}"
     if "images_per_s" in results:
         text += (

@@ -1,7 +1,7 @@
 """Soft-argmax, alone and with the heatmap loss, against the speed of memory.
 
-At least, the forward pass reads the map once; forward and backward together read it twice and write
-its gradient once. These bytes are counted for every implementation, whatever it moves in fact.
+The forward pass must read the map once; forward and backward together must read it twice and write
+its gradient once. These bytes are counted for every implementation, even if it moves more.
 """
 
 import functools

@@ -87,25 +87,16 @@ class StepOptions:
 
 
 def defaults(accelerator: bool) -> dict[str, Any]:
-    """What is measured unless the user chooses something else."""
-    peers = ("tuned",) if stages.torch_installed() else ("none",)
-    if not accelerator:
-        return {
-            "detectors": ("hrnet_w32", "rtmpose_m"),
-            "batch_sizes": (4,),
-            "precisions": ("float32",),
-            "peers": peers,
-            "map_batch_sizes": (64,),
-            "calls": 1,
-        }
+    """What is measured on an accelerator or a CPU, unless the user chooses something else."""
+    larger = ("rtmpose_l", "dwpose_l") if accelerator else ()
     return {
-        "detectors": ("hrnet_w32", "rtmpose_m", "rtmpose_l", "dwpose_l"),
-        "batch_sizes": (64, 256),
-        "precisions": ("bfloat16", "float32"),
-        "peers": peers,
+        "detectors": ("hrnet_w32", "rtmpose_m", *larger),
+        "batch_sizes": (64, 256) if accelerator else (4,),
+        "precisions": ("bfloat16", "float32") if accelerator else ("float32",),
+        "peers": ("tuned",) if stages.torch_installed() else ("none",),
         # The smaller as in training; the larger does not fit into any cache.
-        "map_batch_sizes": (64, 1024),
-        "calls": 10,
+        "map_batch_sizes": (64, 1024) if accelerator else (64,),
+        "calls": 10 if accelerator else 1,
     }
 
 
