@@ -11,6 +11,7 @@ checkpoints stay whole; the same command on all hosts resumes.
 
 import dataclasses
 import hashlib
+import importlib.util
 import os
 import socket
 import sys
@@ -122,12 +123,18 @@ def _from_environment() -> Place | None:
         devices = _local_devices(count / (_number("SLURM_STEP_NUM_NODES") or count))
         process, where = _number("SLURM_PROCID"), f"the first node of {env['SLURM_STEP_NODELIST']}"
         return Place(process, count, address, address or where, devices)
-    import jax  # noqa: F401  (sets the next variable where the machine has TPU chips)
-
-    if "TPU_ML_PLATFORM" in env:
+    if _has_tpu():
         where = address or "worker 0 of the TPU slice"
         return Place(None, None, address, where, _local_devices(1))
     return None if address is None else _checked(VARIABLES, address, None, None)
+
+
+def _has_tpu() -> bool:
+    if importlib.util.find_spec("libtpu") is None:  # jax takes a second to import
+        return False
+    import jax  # noqa: F401  (sets the variable if the machine has TPU chips)
+
+    return "TPU_ML_PLATFORM" in os.environ
 
 
 def _number(name: str) -> int | None:
