@@ -28,9 +28,9 @@ def add_benchmark(commands) -> None:
             count_cost(detector, batch_size, args.out, **more, step_seconds=args.step_seconds)
 
     text = (
-        "Measure liftjax on this machine. `step` times the stages of a training step, beside "
-        "PyTorch; `data` times the reading of pictures; `cost` counts the memory, arithmetic and "
-        "network traffic of a step without running it."
+        "Measure how fast liftjax is on this machine, or what it needs. `step` times the stages of "
+        "a training step, beside PyTorch; `data` times the reading of pictures; `cost` counts the "
+        "memory, arithmetic and network traffic of a step without running it."
     )
     example = "python -m liftjax benchmark --detector hrnet_w32 --batch-size 4"
     parser = command(commands, "benchmark", run, text, example)

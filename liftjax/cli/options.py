@@ -12,12 +12,12 @@ def command(commands, name: str, run, text: str, example: str) -> argparse.Argum
       commands: the subparsers of the command line.
       name: name of the command.
       run: called with the parsed arguments.
-      text: what the command does.
+      text: what the command does; its first sentence is for the list of all commands.
       example: a command line.
     """
     parser = commands.add_parser(
         name,
-        help=text,
+        help=text.partition(". ")[0].rstrip("."),
         description=textwrap.fill(text, 78),
         epilog=f"example:\n  {example}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
