@@ -1,7 +1,7 @@
-"""The one error that a user can cause and cure, and the one end that is none."""
+"""The error that a user can cause and cure, and the one for training that was told to end."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 
 class LiftjaxError(ValueError):
@@ -12,10 +12,10 @@ class LiftjaxError(ValueError):
 
 
 class Preempted(Exception):
-    """Training has been told to end and has saved its state; run again, it goes on from there.
+    """Training has been told to end and has saved its state; the same command goes on from there.
 
     Attributes:
-      status: what the command line exits with: EX_TEMPFAIL, or 130 after Ctrl-C.
+      status: exit status of the command line: EX_TEMPFAIL, or 130 after Ctrl-C.
     """
 
     EX_TEMPFAIL = 75  # sysexits.h: a temporary failure; a scheduler may retry
@@ -26,14 +26,20 @@ class Preempted(Exception):
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> LiftjaxError:
-    """The error for a name that is not one of `known`, with the nearest that is."""
+    """The error for a name that is not one of `known`; it suggests the nearest known name."""
     known = sorted(known)
     near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}."
     return LiftjaxError(f"Unknown {kind} {name!r}; {hint}")
 
 
+def check_name(kind: str, name: str, known: Collection[str]) -> None:
+    """Raises the error of `unknown_name` unless `name` is one of `known`."""
+    if name not in known:
+        raise unknown_name(kind, name, known)
+
+
 def first_line(error: BaseException | str) -> str:
-    """What went wrong, in one line, of libraries whose messages have many."""
+    """The first line of an error, for libraries whose messages have many lines."""
     text = str(error).strip()
     return text.splitlines()[0][:160] if text else type(error).__name__

@@ -1,4 +1,4 @@
-"""Numbers as JSON and TOML files have them."""
+"""Numbers of JSON and TOML files."""
 
 import numpy as np
 
@@ -25,5 +25,5 @@ def as_numbers(values) -> np.ndarray:
 
 
 def usable(values: np.ndarray) -> np.ndarray:
-    """Whether each number is finite, and so small that its square is finite too."""
+    """Whether each number is finite, and small enough that its square is finite too."""
     return np.abs(values) < _LARGEST

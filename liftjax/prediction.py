@@ -23,14 +23,14 @@ from liftjax.data.records import PoseDataset
 from liftjax.detectors.decoding import Decoding
 from liftjax.detectors.heatmaps import HeatmapOutput
 from liftjax.detectors.simcc import SimCCOutput
-from liftjax.errors import unknown_name
+from liftjax.detectors.spec import DETECTOR_PRECISIONS
+from liftjax.errors import check_name
 from liftjax.hosts import is_first
 from liftjax.lifters.mirror import mirror_2d, mirror_3d
 from liftjax.runtime.checkpoints import build_model
 from liftjax.runtime.replicas import Replicas
 from liftjax.runtime.state import PureModule
 
-PRECISIONS = ("float32", "bfloat16")  # of a detector's activations
 _LIFT_BATCH = 512
 _SLIDE = 256  # frames that a sliding lifter gives at a time
 
@@ -57,15 +57,14 @@ def predict_2d(
       beta: sharpness of the soft-argmax.
       normalizer: of the soft-argmax, "softmax" or "relu".
       quarter_pixel: whether keypoints are shifted as in the released programs.
-      precision: of the activations, one of PRECISIONS.
+      precision: of the activations, one of DETECTOR_PRECISIONS.
       cache: whether decoded pictures are kept in memory.
       replicas: the devices; all by default.
 
     Raises:
       LiftjaxError: `precision` is unknown.
     """
-    if precision not in PRECISIONS:
-        raise unknown_name("precision", str(precision), PRECISIONS)
+    check_name("precision", precision, DETECTOR_PRECISIONS)
     replicas = replicas or Replicas.create()
     pure, params, others = PureModule.split(detector)
     decoding = Decoding(beta, normalizer, quarter_pixel)

@@ -7,8 +7,13 @@ import pytest
 
 from liftjax.cli import main
 
+COMMANDS = (
+    "demo", "train", "evaluate", "predict", "tables", "benchmark", "models", "import-weights",
+    "export", "export-2d",
+)  # fmt: skip
 
-@pytest.mark.parametrize("command", ["demo", "train", "evaluate", "benchmark", "export-2d"])
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_with_an_example(command, capsys):
     with pytest.raises(SystemExit) as stop:
         main([command, "--help"])

@@ -1,10 +1,9 @@
 """Which process this is, told by flags or by whatever has started it."""
 
-import http.server
-import importlib.machinery
 import os
-import threading
+from importlib.machinery import ModuleSpec
 
+import jax
 import pytest
 
 from liftjax import hosts
@@ -15,8 +14,7 @@ SLURM = {
     "SLURM_JOB_ID": "7",
     "SLURM_STEP_NODELIST": "node[03-06]",
     "SLURM_STEP_NUM_TASKS": "4",
-    "SLURM_STEP_TASKS_PER_NODE": "1(x4)",
-    "SLURM_NODEID": "2",
+    "SLURM_STEP_NUM_NODES": "4",
     "SLURM_PROCID": "2",
 }
 OPEN_MPI = {
@@ -63,13 +61,8 @@ def test_one_process_joins_nothing(started, variables):
 
 
 def test_flags(started):
-    arguments = started({}, "10.0.0.1:1234", 4, 3).arguments()
-    assert arguments == {
-        "coordinator_address": "10.0.0.1:1234",
-        "num_processes": 4,
-        "process_id": 3,
-        "local_device_ids": [],  # all
-    }
+    address = "10.0.0.1:1234"
+    assert started({}, address, 4, 3) == hosts.Place(3, 4, address, address, local_devices=[])
     assert started({}, "[::1]:1234", 2, 0).coordinator == "[::1]:1234"
 
 
@@ -83,9 +76,9 @@ def test_flags(started):
     ids=["slurm", "open mpi", "variables"],
 )
 def test_what_a_scheduler_says(started, variables, process):
-    arguments = started(variables).arguments()
-    assert (arguments["process_id"], arguments["num_processes"]) == (process, 4)
-    assert arguments["local_device_ids"] == []  # a process a host takes all of its devices
+    place = started(variables)
+    assert (place.process, place.count) == (process, 4)
+    assert place.local_devices == []  # alone on its host, a process takes all of its devices
 
 
 def test_a_coordinator_may_be_named_to_a_scheduler(started):
@@ -95,16 +88,16 @@ def test_a_coordinator_may_be_named_to_a_scheduler(started):
 @pytest.mark.parametrize(
     ("variables", "one_each"),
     [
-        (SLURM | {"SLURM_STEP_TASKS_PER_NODE": "2(x2)"}, True),
-        (SLURM | {"SLURM_STEP_TASKS_PER_NODE": "2,1(x3)"}, False),  # this is node 2 of 0 to 3
+        (SLURM | {"SLURM_STEP_NUM_NODES": "2"}, True),
+        (SLURM | {"SLURM_STEP_NUM_NODES": "2", "JAX_LOCAL_DEVICE_IDS": "0,1"}, True),  # JAX reads
         (OPEN_MPI | {"OMPI_COMM_WORLD_LOCAL_SIZE": "4"}, True),
         # Bound by the scheduler, a process sees one device and calls it 0.
-        (SLURM | {"SLURM_STEP_TASKS_PER_NODE": "2(x2)", "CUDA_VISIBLE_DEVICES": "0"}, False),
-        (SLURM | {"SLURM_STEP_TASKS_PER_NODE": "2(x2)", "CUDA_VISIBLE_DEVICES": "0,1"}, True),
+        (SLURM | {"SLURM_STEP_NUM_NODES": "2", "CUDA_VISIBLE_DEVICES": "0"}, False),
+        (SLURM | {"SLURM_STEP_NUM_NODES": "2", "CUDA_VISIBLE_DEVICES": "0,1"}, True),
     ],
 )
 def test_several_processes_on_a_host_take_a_device_each(started, variables, one_each):
-    assert started(variables).arguments()["local_device_ids"] == (None if one_each else [])
+    assert started(variables).local_devices == (None if one_each else [])
 
 
 @pytest.mark.parametrize(
@@ -128,52 +121,38 @@ def test_what_makes_no_sense_is_one_line(started, variables, flags, said):
     assert "\n" not in str(error.value)
 
 
-@pytest.fixture
-def metadata(monkeypatch):
-    """A metadata server of Google's cloud, and a machine with TPU chips as JAX marks it."""
-    answers = {}
+TPU = {"TPU_ML_PLATFORM": "JAX"}  # as JAX marks a machine with TPU chips
 
-    class Server(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            answer = answers.get(self.path.rpartition("/")[2])
-            self.send_response(200 if answer else 404)
-            self.end_headers()
-            self.wfile.write((answer or "").encode())
 
-        def log_message(self, *arguments):
-            pass
-
-    with http.server.HTTPServer(("127.0.0.1", 0), Server) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setattr(
-            "importlib.util.find_spec", lambda name: importlib.machinery.ModuleSpec(name, None)
-        )
-        variables = {
-            "TPU_ML_PLATFORM": "JAX",
-            "GCE_METADATA_IP": f"127.0.0.1:{server.server_port}",
-        }
-        yield lambda **found: (answers.update(found), variables)[1]
-        server.shutdown()
+def test_jax_finds_the_hosts_of_a_tpu_slice(started, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: ModuleSpec(name, None))
+    place = started(TPU)
+    assert (place.process, place.count, place.coordinator) == (None, None, None)
+    assert place.where == "worker 0 of the TPU slice"
 
 
 @pytest.mark.parametrize(
-    ("endpoints", "environment", "several"),
+    ("failure", "raised"),
     [
-        ("t1v-n-0:0:10.1.0.2,t1v-n-1:1:10.1.0.3", "", True),
-        ("host-0", "TYPE: 'v5e-8'", False),
-        ("host-0", "MEGASCALE_NUM_SLICES: '2'", True),
-        ("", "", False),
+        (ValueError("coordinator_address should be defined."), False),
+        (ConnectionError("no metadata server"), False),
+        (RuntimeError("DEADLINE_EXCEEDED: connect\nand more"), True),
     ],
-    ids=["slice", "one host", "two slices", "no answer"],
 )
-def test_a_tpu_slice_is_found(started, metadata, endpoints, environment, several):
-    found = metadata(**{"worker-network-endpoints": endpoints, "tpu-env": environment})
-    assert (started(found) is not None) == several
+def test_a_tpu_host_that_knows_of_no_others_is_alone(failure, raised, monkeypatch):
+    def fails(*_, **__):
+        raise failure
 
-
-def test_a_tpu_slice_of_kubernetes_is_found(started, metadata):
-    place = started(metadata() | {"TPU_WORKER_HOSTNAMES": "a,b", "TPU_SKIP_MDS_QUERY": "1"})
-    assert place.arguments()["num_processes"] is None  # JAX asks on
+    monkeypatch.setattr(jax.distributed, "initialize", fails)
+    monkeypatch.setattr(hosts, "_started", False)
+    place = hosts.Place(None, None, None, "worker 0 of the TPU slice")
+    if raised:
+        with pytest.raises(LiftjaxError, match="cannot start with the others: DEADLINE") as error:
+            hosts._join(place, 5)
+        assert "\n" not in str(error.value)
+    else:
+        hosts._join(place, 5)
+    assert hosts.started() == raised
 
 
 def test_one_process_is_quiet_and_first(capsys):

@@ -1,11 +1,10 @@
-"""`benchmark cost`: what a guided training step asks of a machine, counted before it is bought.
+"""`benchmark cost`: what a guided training step asks of a machine, counted without running it.
 
-The step is compiled and never run: for the machine at hand or, with `topology`, for TPUs that are
-not there (`libtpu` alone is needed). Memory is XLA's own account of the compiled program;
-arithmetic and traffic are counted in the traced program, where loops have their true length.
+The step is compiled for the machine at hand or, with `topology`, for TPUs that are not there, which
+needs only the package libtpu. Memory is XLA's own account of the compiled program; arithmetic and
+traffic are counted in the traced program, where loops have their true length.
 """
 
-import math
 import os
 from typing import Any
 
@@ -18,7 +17,8 @@ from liftjax.benchmark.operations import collectives, multiply_adds
 from liftjax.benchmark.problem import all_lifters, random_batch
 from liftjax.benchmark.programs import program_bytes
 from liftjax.benchmark.results import report
-from liftjax.errors import LiftjaxError, unknown_name
+from liftjax.detectors.spec import DETECTOR_PRECISIONS
+from liftjax.errors import LiftjaxError, check_name, first_line
 from liftjax.nn.blocks import rematerialise
 from liftjax.nn.layers import synchronize
 from liftjax.registry import create_detector
@@ -28,11 +28,10 @@ from liftjax.tables import text_table
 from liftjax.training.detector_step import GuidanceOptions, make_train_step
 from liftjax.training.update import TrainStep
 
-PRECISIONS = ("float32", "bfloat16")
 _MiB = 2**20
 
 
-def run(
+def count_cost(
     detector: str,
     batch_size: int,
     out: str | None = None,
@@ -44,16 +43,20 @@ def run(
 ) -> dict:
     """Prints the account of the step; writes it to `out` (JSON) if given.
 
+    Batch norm is synchronised, and all four lifters guide the detector, at the paper's size.
+
     Args:
-      detector: by name, guided by all four lifters at the paper's size. batch_size: of a device.
-      precision, remat: as in a recipe; batch norm is synchronised.
+      detector: name of the detector.
+      batch_size: pictures on each device.
+      out: file to write.
+      precision: as in a recipe.
+      remat: as in a recipe.
       topology: TPUs to compile for, such as "v5e:2x4"; None: the devices of this machine.
-      step_seconds: time of a step, for the pictures a second that hosts must then read.
+      step_seconds: time of a step, from which follow the pictures a second that hosts must read.
     """
     if batch_size < 1:
         raise LiftjaxError("--batch-size is a whole number of at least 1.")
-    if precision not in PRECISIONS:
-        raise unknown_name("--precision", precision, PRECISIONS)
+    check_name("--precision", precision, DETECTOR_PRECISIONS)
     replicas = Replicas(_mesh(topology))
     module = create_detector(detector, skeleton="human36m", rngs=nnx.Rngs(0))
     synchronize(module, AXIS)
@@ -89,7 +92,7 @@ def _mesh(topology: str | None) -> Mesh:
         return Replicas.create().mesh
     from jax.experimental import topologies
 
-    # Nobody is to be asked about a machine that is not there.
+    # No server knows about a machine that is not there.
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
     os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
@@ -97,7 +100,7 @@ def _mesh(topology: str | None) -> Mesh:
         found = topologies.get_topology_desc(topology_name=topology, platform="tpu")
     except Exception as error:
         raise LiftjaxError(
-            f"--topology {topology} cannot be compiled for ({str(error).splitlines()[0]}); it "
+            f"--topology {topology} cannot be compiled for ({first_line(error)}); it "
             "takes a name such as v5e:2x4 and the package libtpu (pip install 'jax[tpu]')."
         ) from error
     return Mesh(np.array(found.devices), (AXIS,))
@@ -110,9 +113,9 @@ def _arguments(problem: TrainStep, spec, replicas: Replicas, batch_size: int) ->
         sharding = NamedSharding(replicas.mesh, where)
 
         def shape(array):
-            shape, dtype = jax.typeof(array).shape, jax.typeof(array).dtype
-            shape = shape if rows is None else (rows, *shape[1:])
-            return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
+            array = jax.typeof(array)
+            shape = array.shape if rows is None else (rows, *array.shape[1:])
+            return jax.ShapeDtypeStruct(shape, array.dtype, sharding=sharding)
 
         return jax.tree.map(shape, tree)
 
@@ -126,11 +129,11 @@ def _arguments(problem: TrainStep, spec, replicas: Replicas, batch_size: int) ->
 
 
 def _size(tree: Any) -> int:
-    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def _bytes(problem: TrainStep, batch: dict, devices: int) -> dict[str, int]:
-    """Bytes on each device that last from step to step, and of its rows of a batch."""
+    """Bytes on each device: what lasts from step to step, and its rows of a batch."""
     return {
         "parameters": _size(problem.state["params"]),
         "running statistics": _size(problem.state["others"]),
@@ -141,19 +144,15 @@ def _bytes(problem: TrainStep, batch: dict, devices: int) -> dict[str, int]:
 
 
 def _traffic(step, arguments: tuple, params: dict) -> dict[str, dict[str, int]]:
-    """What a device gives to the others in a step: bytes, and how often before XLA combines."""
-    summed = gathered = np.zeros(2, int)
+    """What a device sends to the others in a step: bytes, and how often before XLA combines."""
+    sent = {"psum": np.zeros(2, int), "all_gather": np.zeros(2, int)}
     for name, size, times in collectives(step, *arguments):
-        sent = np.array([size * times, times])
-        if name == "psum":
-            summed = summed + sent
-        else:
-            gathered = gathered + sent
+        sent[name] += size * times, times
     gradients = np.array([_size(params), len(params)])
     traffic = {
         "gradients": gradients,
-        "batch statistics": summed - gradients,
-        "losses and poses": gathered,
+        "batch statistics": sent["psum"] - gradients,
+        "losses and poses": sent["all_gather"],
     }
     return {
         purpose: {"bytes": int(size), "collectives": int(times)}
@@ -162,7 +161,7 @@ def _traffic(step, arguments: tuple, params: dict) -> dict[str, dict[str, int]]:
 
 
 def _memory(lowered, platform: str) -> dict[str, int]:
-    """XLA's account of the compiled program on one device; its message where it does not fit."""
+    """XLA's account of the compiled program on one device, or its message if it does not fit."""
     try:
         compiled = lowered.compile()
     except jax.errors.JaxRuntimeError as error:
@@ -187,11 +186,10 @@ def format_results(results: dict) -> str:
         [f"{name} to the others, MiB ({sent['collectives']} times)", f"{sent['bytes'] / _MiB:.2f}"]
         for name, sent in results["sent_per_device"].items()
     ]
-    memory = results["memory"]
+    memory, fits = results["memory"], "too large" not in results["memory"]
     rows += [
         [f"memory of a step: {name}, MiB", f"{size / _MiB:.0f}"]
-        for name, size in memory.items()
-        if not isinstance(size, str)
+        for name, size in (memory.items() if fits else ())
     ]
     title = (
         f"Guided step of {results['detector']}, {height}x{width}, {results['precision']}"
@@ -199,8 +197,8 @@ def format_results(results: dict) -> str:
         f"pictures a device, {images} in all, for {results['devices']}; each device"
     )
     text = f"{title}\n\n{text_table(['', 'each device'], rows)}"
-    if "too large" in memory:
-        text += f"\n\nIt does not fit: {memory['too large'].splitlines()[0]}"
+    if not fits:
+        text += f"\n\nIt does not fit: {first_line(memory['too large'])}"
     if "images_per_s" in results:
         text += (
             f"\n\nAt {results['step_seconds']} s a step the hosts read "

@@ -1,19 +1,18 @@
 """`benchmark data`: pictures a second from records, beside the released way, and in training."""
 
-import contextlib
 import itertools
 import tempfile
 import time
 from pathlib import Path
 
-import cv2
 import jax
 import numpy as np
 from flax import nnx
 
 from liftjax.benchmark import frames, released_loader
 from liftjax.benchmark.results import report
-from liftjax.benchmark.timing import Timing, interleaved
+from liftjax.benchmark.stages import one_opencv_thread
+from liftjax.benchmark.timing import Timing, time_in_turn
 from liftjax.data.pipeline import Batches, train_batches
 from liftjax.data.prefetch import Prefetch
 from liftjax.data.records import PoseDataset
@@ -31,7 +30,7 @@ RECORDS, RELEASED = "records: decode, crop, batch", "released way: frame, warp, 
 MEMORY, WORKING = "in memory", f"{WORKERS} workers, from records"
 
 
-def run(
+def time_data(
     detector: str = "hrnet_w32",
     batch_size: int = 32,
     repeats: int = 10,
@@ -41,20 +40,23 @@ def run(
     samples: int = 128,
     steps: int = 40,
 ) -> dict:
-    """Prints both comparisons; writes them with machine and versions to `out` (JSON) if given.
+    """Prints both comparisons; writes them with the versions to `out` (JSON) if given.
 
     Args:
-      detector: whose input size the loaders serve. batch_size, repeats: of the loaders' turns.
-      data: data set with whole frames; None for generated ones. samples: of them.
-      steps: training steps in a stretch; 0 leaves the training out.
+      detector: detector whose input size the loaders serve.
+      batch_size: pictures in a batch of the loaders.
+      repeats: turns of each loader.
+      out: file to write.
+      data: data set with whole frames; None: frames are generated.
+      samples: number of frames.
+      steps: training steps in a turn; 0 leaves the training out.
     """
     if min(batch_size, repeats, samples) < 1 or steps < 0:
         raise LiftjaxError("--batch-size, --repeats and --samples are at least 1, --steps 0.")
     image_size = get_preset("detector", detector).keywords["image_size"]
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        made = frames.whole_frames(data, samples) if data else frames.generated(samples)
-        records = list(made)
+        records = list(frames.whole_frames(data, samples) if data else frames.generated(samples))
         results = {
             "image_size": image_size,
             "batch_size": batch_size,
@@ -80,15 +82,12 @@ def compare_loaders(records, folder: Path, image_size, batch_size: int, repeats:
     endless = itertools.chain.from_iterable(
         released_loader.batches(released, batch_size) for _ in itertools.count()
     )
-    # The last batch of an epoch may be smaller, which is no batch to compare.
+    # The last batch of an epoch may be smaller; it is left out.
     whole = (batch for batch in endless if len(batch[0]) == min(batch_size, len(records)))
     steps = itertools.count()
-    with _one_thread():
-        timings = interleaved(
-            {RECORDS: lambda: ours(next(steps)), RELEASED: lambda: next(whole)},
-            repeats,
-            clock=time.process_time,
-        )
+    ways = {RECORDS: lambda: ours(next(steps)), RELEASED: lambda: next(whole)}
+    with one_opencv_thread():
+        timings = time_in_turn(ways, repeats, clock=time.process_time)
     counts = {RECORDS: batch_size, RELEASED: min(batch_size, len(records))}
     rates = {name: counts[name] / timing.median for name, timing in timings.items()}
     return {
@@ -99,20 +98,10 @@ def compare_loaders(records, folder: Path, image_size, batch_size: int, repeats:
     }
 
 
-@contextlib.contextmanager
-def _one_thread():
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(before)
-
-
 def compare_training(dataset: PoseDataset, steps: int, repeats: int) -> dict:
-    """Seconds of an FT-2D step of the demo's detector, crops in memory or from two workers.
+    """Seconds of an FT-2D step of the demo's detector, with crops in memory or from two workers.
 
-    Both take turns of `steps` steps after some uncounted ones; the ratio is the median over turns.
+    A turn has `steps` steps after some uncounted ones; the ratio is the median over turns.
     """
     one = Replicas.create(num_devices=1)
     step, state, hyper = _ft2d_step()
@@ -140,7 +129,7 @@ def compare_training(dataset: PoseDataset, steps: int, repeats: int) -> dict:
     finally:
         for source in sources.values():
             source.close()
-    timings = {n: Timing(float(np.median(s)), min(s), max(s)) for n, s in seconds.items()}
+    timings = {name: Timing.of(taken) for name, taken in seconds.items()}
     return {
         "seconds": {name: timing._asdict() for name, timing in timings.items()},
         "images_per_s": {name: 32 / timing.median for name, timing in timings.items()},

@@ -1,5 +1,6 @@
-"""Frames to read: as files for the released way, as records for ours, of the same pictures."""
+"""The same pictures in two forms: files for the released loader, records for ours."""
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -91,29 +92,26 @@ def whole_frames(directory: str, count: int) -> Iterator[Record]:
 
 
 def as_files(records: list[Record], directory: Path) -> list[dict]:
-    """Writes the frames; the entries of :class:`released_loader.ReleasedDataset`."""
-    entries = []
-    for i, record in enumerate(records):
-        file = directory / f"{i:06d}.jpg"
+    """Writes the frames; returns the entries of :class:`released_loader.ReleasedDataset`."""
+
+    def entry(file: Path, record: Record) -> dict:
         file.write_bytes(record.image)
-        entries.append(
-            {
-                "image": str(file),
-                "joints_2d": np.asarray(record.joints_px, np.float64),
-                "joints_3d": np.asarray(record.pose_m),
-                "visible": np.asarray(record.joint_visible, float),
-                "width": int(record.image_size[0]),
-                "height": int(record.image_size[1]),
-                "camera": {"K": np.asarray(record.camera_K), "R": np.asarray(record.camera_R)},
-            }
-        )
-    return entries
+        return {
+            "image": str(file),
+            "joints_2d": np.asarray(record.joints_px, np.float64),
+            "joints_3d": np.asarray(record.pose_m),
+            "visible": np.asarray(record.joint_visible, float),
+            "width": int(record.image_size[0]),
+            "height": int(record.image_size[1]),
+            "camera": {"K": np.asarray(record.camera_K), "R": np.asarray(record.camera_R)},
+        }
+
+    return [entry(directory / f"{i:06d}.jpg", record) for i, record in enumerate(records)]
 
 
 def as_records(records: list[Record], directory: Path, height: int | None = None) -> PoseDataset:
-    """Writes the person crops as `data_prep` does, or scaled to `height` px; the data set."""
-    import dataclasses
-
+    """Writes the crops of people as `data_prep` does, or scaled to `height` px; returns the data
+    set."""
     from data_prep import pictures
     from data_prep.building import write_dataset
 

@@ -17,7 +17,7 @@ _VARIABLES = (
 
 
 def describe() -> dict[str, Any]:
-    """Processor, cores for this process, memory in bytes, and the device it computes on."""
+    """Processor, cores of this process, memory in bytes, and the device that computes."""
     device = jax.devices()[0]
     memory = (device.memory_stats() or {}).get("bytes_limit")
     return {
@@ -32,12 +32,12 @@ def describe() -> dict[str, Any]:
 
 
 def environment() -> dict[str, str]:
-    """The variables that change what is measured, where they are set."""
+    """The environment variables that change what is measured, if they are set."""
     return {name: os.environ[name] for name in _VARIABLES if name in os.environ}
 
 
 def torch_versions() -> dict[str, str]:
-    """Versions of PyTorch and what it computes with; empty where it is not installed."""
+    """Versions of PyTorch and of its libraries; empty if it is not installed."""
     try:
         import torch
     except ImportError:

@@ -1,9 +1,11 @@
 """Soft-argmax, alone and with the heatmap loss, against the speed of memory.
 
-A pass over the map is the floor: the forward pass reads it once; forward and backward read it twice
-and write its gradient once. Bytes are counted so for every implementation, whatever it moves.
+The forward pass must read the map once; forward and backward together must read it twice and write
+its gradient once. These bytes are counted for every implementation, even if it moves more.
 """
 
+import functools
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -11,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from liftjax.benchmark.peer import Queued
-from liftjax.benchmark.stages import Candidate
+from liftjax.benchmark.stages import Queued
+from liftjax.benchmark.timing import Candidate, Comparison
 from liftjax.ops import heatmap_loss, soft_argmax
 
 SOFT_ARGMAX_2D, SOFT_ARGMAX_1D = "soft-argmax", "soft-argmax, SimCC"
@@ -20,6 +22,8 @@ LOSS_2D = "soft-argmax and heatmap loss"
 EAGER = "PyTorch, eager"
 PASSES = {"forward": 1, "forward + backward": 3}  # times that the bytes of the map are moved
 _BETA, _SIGMA = 100.0, 3.0
+
+Prepared = tuple[Callable[[], Any], dict]  # the call to be timed, and no facts
 
 
 class Maps(NamedTuple):
@@ -39,24 +43,30 @@ class Maps(NamedTuple):
         return 4 * int(np.prod(self.shape))
 
 
-def candidates(maps: Maps, with_torch: bool) -> Iterator[Candidate]:
+def map_candidates(maps: Maps, with_torch: bool) -> Iterator[Candidate]:
     """Both passes of every implementation on random maps, float32 as detectors give them."""
     heat = np.random.default_rng(0).normal(size=maps.shape).astype(np.float32)
     for stage, implementations in _implementations(maps.kind).items():
-        for name, function in implementations.items():
-            for passes in PASSES:
-                backward = passes != "forward"
-                yield Candidate(
-                    f"{stage}: {passes}",
-                    name,
-                    lambda f=function, b=backward: (_jax_call(f, heat, b), {}),
-                )
+        calls = {name: functools.partial(_jax_call, f) for name, f in implementations.items()}
         if with_torch and stage != LOSS_2D:
-            for passes in PASSES:
-                backward = passes != "forward"
-                yield Candidate(
-                    f"{stage}: {passes}", EAGER, lambda b=backward: (_torch_call(heat, b), {})
-                )
+            calls[EAGER] = _torch_call
+        for (way, call), passes in itertools.product(calls.items(), PASSES):
+            prepare = functools.partial(call, heat, passes != "forward")
+            yield Candidate(f"{stage}: {passes}", way, prepare)
+
+
+def compare_maps(found: Comparison, maps: Maps, copy_bytes_per_s: float) -> None:
+    """Adds to the rows the bytes a second, their share of a copy, and `speedup`.
+
+    The speedup is the seconds of eager PyTorch over the seconds of the row.
+    """
+    for row, seconds in found.timed():
+        row["bytes"] = maps.bytes * PASSES[row["stage"].rpartition(": ")[2]]
+        row["bytes_per_s"] = row["bytes"] / seconds
+        row["share_of_copy"] = row["bytes_per_s"] / copy_bytes_per_s
+        eager = found.median(row["stage"], EAGER)
+        if eager:
+            row["speedup"] = eager / seconds
 
 
 def _implementations(kind: str) -> dict[str, dict[str, Callable]]:
@@ -83,11 +93,11 @@ def _with_loss(function: Callable) -> Callable:
     return of_map
 
 
-def _jax_call(function: Callable, heat: np.ndarray, backward: bool) -> Callable[[], Any]:
+def _jax_call(function: Callable, heat: np.ndarray, backward: bool) -> Prepared:
     heat = jnp.asarray(heat)
     if not backward:
         compiled = jax.jit(function).lower(heat).compile()
-        return lambda: compiled(heat)
+        return lambda: compiled(heat), {}
     cotangent = jax.tree.map(
         lambda aval: jnp.linspace(0.5, 1, aval.size).reshape(aval.shape),
         jax.eval_shape(function, heat),
@@ -98,14 +108,14 @@ def _jax_call(function: Callable, heat: np.ndarray, backward: bool) -> Callable[
         return value, pull(cotangent)
 
     compiled = jax.jit(both).lower(heat, cotangent).compile()
-    return lambda: compiled(heat, cotangent)
+    return lambda: compiled(heat, cotangent), {}
 
 
-def _torch_call(heat: np.ndarray, backward: bool) -> Callable[[], Any]:
+def _torch_call(heat: np.ndarray, backward: bool) -> Prepared:
     """As one would write it in eager PyTorch, channels first; on the GPU if PyTorch has one."""
     import torch
 
-    from liftjax.benchmark.torch_peer import soft_argmax as peer
+    from liftjax.benchmark.torch_peer import losses as peer
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     function = peer.soft_argmax_1d
@@ -120,4 +130,4 @@ def _torch_call(heat: np.ndarray, backward: bool) -> Callable[[], Any]:
             out.backward(torch.ones_like(out))
         return Queued(torch.cuda.synchronize if device == "cuda" else lambda: None)
 
-    return call
+    return call, {}

@@ -9,15 +9,15 @@ import jax
 def multiply_adds(function: Callable, *args, platform: str | None = None) -> int:
     """Multiply-adds in the convolutions and matrix products of ``function(*args)``.
 
-    What papers print as FLOPs of a network. Nothing is computed; `args` may be shapes
-    (`jax.ShapeDtypeStruct`). Of alternatives that of `platform` counts where they have platforms,
-    and otherwise the most laborious.
+    Papers print this number as the FLOPs of a network. Nothing is computed; `args` may be shapes
+    (`jax.ShapeDtypeStruct`). Of branches by platform, that of `platform` counts; of other branches,
+    the one with most arithmetic.
     """
     return count_multiply_adds(jax.make_jaxpr(function)(*args).jaxpr, platform)
 
 
 def count_multiply_adds(jaxpr, platform: str | None = None) -> int:
-    """:func:`multiply_adds` of a function that is traced already."""
+    """:func:`multiply_adds` of a function that has already been traced."""
     return sum(_count_equation(equation, platform) for equation in jaxpr.eqns)
 
 
@@ -33,7 +33,7 @@ def _count_equation(equation, platform) -> int:
         return equation.outvars[0].aval.size * kernel.size // outputs
     if platform and params.get("branches_platforms"):
         named = zip(params["branches"], params["branches_platforms"], strict=True)
-        # The first that names the platform, or the last one: it names none.
+        # The first that names the platform, or the last, which names none.
         params = {"branches": next(b for b, names in named if names is None or platform in names)}
     inner = [count_multiply_adds(jaxpr, platform) for jaxpr in _inner_jaxprs(params)]
     if name == "scan":
@@ -44,7 +44,7 @@ def _count_equation(equation, platform) -> int:
 def collectives(function: Callable, *args) -> Iterator[tuple[str, int, int]]:
     """Every sum or gathering over a mapped axis: (primitive, bytes a device gives, times).
 
-    A loop's run as often as the loop. Nothing is computed; `args` may be shapes.
+    Those in a loop count as often as it runs. Nothing is computed; `args` may be shapes.
     """
     yield from _collectives(jax.make_jaxpr(function)(*args).jaxpr, 1)
 

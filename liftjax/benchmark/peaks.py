@@ -1,4 +1,4 @@
-"""What the machine reaches where nothing else is in the way: a matrix product, and a copy."""
+"""The speed that the machine reaches in a single operation: a matrix product, and a copy."""
 
 import functools
 
@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from liftjax.benchmark.timing import interleaved
+from liftjax.benchmark.timing import time_in_turn
 
 _TURNS = 5
 
 
 def on_accelerator() -> bool:
-    """Whether jax computes on something else than a CPU."""
+    """Whether jax computes on something other than a CPU."""
     return jax.default_backend() != "cpu"
 
 
@@ -30,26 +30,23 @@ def matmul_flops(precision: str) -> float:
 
 
 def copy_bytes_per_s() -> float:
-    """Bytes read plus bytes written a second, over an array much larger than the caches: the
-    fastest of a copy, an elementwise pass, and one in place (which on a CPU faults no pages)."""
+    """Bytes read plus bytes written a second, over an array much larger than the caches.
+
+    The fastest of three ways: a copy, an elementwise pass, and one in place, which on a CPU needs
+    no new pages of memory.
+    """
     count = (1 << 30 if on_accelerator() else 1 << 28) // 4
     array = jnp.ones(count, jnp.float32)
     ways = [functools.partial(jax.jit(way), array) for way in (jnp.copy, jnp.negative)]
-    seconds = [_best(way) for way in [*ways, _InPlace(jnp.negative, array)]]
-    return 2 * 4 * count / min(seconds)
+    negate, held = jax.jit(jnp.negative, donate_argnums=0), jnp.copy(array)
 
+    def in_place():  # every call gives its array away to the next
+        nonlocal held
+        held = negate(held)
+        return held
 
-class _InPlace:
-    """Calls that each give their array away for the next."""
-
-    def __init__(self, function, array):
-        self.function = jax.jit(function, donate_argnums=0)
-        self.array = jnp.copy(array)
-
-    def __call__(self):
-        self.array = self.function(self.array)
-        return self.array
+    return 2 * 4 * count / min(_best(way) for way in [*ways, in_place])
 
 
 def _best(call) -> float:
-    return interleaved({"": call}, _TURNS, times=10 if on_accelerator() else 1)[""].least
+    return time_in_turn({"": call}, _TURNS, times=10 if on_accelerator() else 1)[""].least

@@ -1,4 +1,4 @@
-"""What the training step of benchmarks is given: every lifter, and a batch of noise."""
+"""What benchmarks give to the training step: every lifter, and a batch of noise."""
 
 import numpy as np
 from flax import nnx

@@ -1,4 +1,4 @@
-"""Compiling a function as a benchmark does: how long it took, what it holds, what it computes."""
+"""Compiles a function and says how long that took, how much memory it needs, what it computes."""
 
 import contextlib
 import tempfile
@@ -17,8 +17,8 @@ def compile_program(function: Any, *arguments: Any, again: bool = False) -> tupl
 
     trace_s: seconds in Python, tracing and lowering.
     cold_s: seconds in XLA, with an empty cache of compiled programs.
-    warm_s: with `again`, seconds to find and load the program in that cache when JAX has forgotten
-      all it knows (`jax.clear_caches()`), as the next process would; it traces again as well.
+    warm_s: with `again`, seconds to load the program from that cache after `jax.clear_caches()`, as
+      the next process does; tracing again is not counted.
     program_bytes: memory of the program on the device while it runs, see :func:`program_bytes`.
     flops: twice the multiply-adds of its convolutions and matrix products, counted in the traced
       program in the form that accelerators run. XLA's own cost analysis counts a loop once.
@@ -45,11 +45,13 @@ def compile_program(function: Any, *arguments: Any, again: bool = False) -> tupl
 
 
 def program_bytes(compiled: Any, platform: str | None = None) -> int:
-    """XLA's own account of the memory of a compiled program on one device: arguments, temporaries
-    and results that share no memory with arguments.
+    """The memory of a compiled program on one device, as XLA accounts for it.
+
+    It consists of arguments, temporaries, and results that share no memory with arguments.
 
     Args:
-      platform: what it is compiled for; None: where JAX runs.
+      compiled: a compiled function.
+      platform: platform that it is compiled for; None: where JAX runs.
     """
     memory = compiled.memory_analysis()
     if (platform or jax.default_backend()) == "tpu":
@@ -61,7 +63,7 @@ def program_bytes(compiled: Any, platform: str | None = None) -> int:
 
 @contextlib.contextmanager
 def _fresh_cache() -> Iterator[None]:
-    """JAX's persistent cache in an empty folder, that keeps everything."""
+    """JAX's persistent cache is an empty folder, and keeps every program."""
     names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
     before = [getattr(jax.config, name) for name in names]
 

@@ -1,9 +1,9 @@
-"""How the released code feeds its detector, as the peer of a measurement.
+"""How the released code feeds its detector, for comparison.
 
-Own code with the work of L2D-Pose's dataset class: for every sample the whole frame is read from
-its file and decoded, turned from BGR to RGB, warped to the input, made a normalised float32 array
-of channels first, and one Gaussian map a joint is drawn on the host; samples are stacked to a
-batch. With PyTorch installed its DataLoader does the stacking, in this process.
+This is our own code, and does the work of L2D-Pose's dataset class: for every sample the whole
+frame is read from its file and decoded, turned from BGR to RGB, warped to the input and made a
+normalised float32 array, channels first; one Gaussian map a joint is drawn on the host; samples are
+stacked to a batch. If PyTorch is installed, its DataLoader stacks them, in this process.
 
 Legend: K joints, H x W input, h x w maps.
 """
@@ -12,6 +12,7 @@ import copy
 from collections.abc import Iterator
 
 import cv2
+import jax
 import numpy as np
 
 from liftjax import geometry
@@ -22,12 +23,13 @@ BOX_SCALE = 1.25
 
 
 class ReleasedDataset:
-    """Samples (input (3, H, W), maps (K, h, w), weights (K, 1), meta), as its `__getitem__`.
+    """Gives samples (input (3, H, W), maps (K, h, w), weights (K, 1), meta).
 
     Args:
-      entries: of each sample "image" (file of the full frame), "joints_2d" (K, 2), "visible" (K,),
-        "joints_3d" (K, 3), "width", "height", "camera".
-      image_size: (height, width) of the input. sigma: of the maps, in their pixels.
+      entries: a dictionary for each sample, with "image" (file of the full frame), "joints_2d"
+        (K, 2), "visible" (K,), "joints_3d" (K, 3), "width", "height", "camera".
+      image_size: (height, width) of the input.
+      sigma: deviation of the Gaussians, in pixels of the maps.
     """
 
     def __init__(self, entries: list[dict], image_size: tuple[int, int], sigma: float = 3.0):
@@ -85,10 +87,8 @@ def label_maps(joints_K2, visible_K, size: tuple[int, int], sigma: float):
             continue
         offset = np.arange(2 * radius + 1, dtype=np.float32) - radius
         patch = np.exp(-(offset**2 + offset[:, None] ** 2) / (2 * sigma**2))
-        rows, columns = (
-            slice(max(top, 0), min(bottom, height)),
-            slice(max(left, 0), min(right, width)),
-        )
+        rows = slice(max(top, 0), min(bottom, height))
+        columns = slice(max(left, 0), min(right, width))
         maps[k, rows, columns] = patch[
             rows.start - top : rows.stop - top, columns.start - left : columns.stop - left
         ]
@@ -109,13 +109,5 @@ def batches(dataset: ReleasedDataset, batch_size: int) -> Iterator:
 def _numpy_batches(dataset: ReleasedDataset, batch_size: int) -> Iterator:
     order = np.random.default_rng(0).permutation(len(dataset))
     for start in range(0, len(order), batch_size):
-        yield _stacked([dataset[i] for i in order[start : start + batch_size]])
-
-
-def _stacked(samples: list):
-    first = samples[0]
-    if isinstance(first, dict):
-        return {key: _stacked([sample[key] for sample in samples]) for key in first}
-    if isinstance(first, tuple):
-        return tuple(_stacked(list(column)) for column in zip(*samples, strict=True))
-    return np.stack(samples)
+        samples = [dataset[i] for i in order[start : start + batch_size]]
+        yield jax.tree.map(lambda *arrays: np.stack(arrays), *samples)

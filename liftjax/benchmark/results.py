@@ -1,22 +1,19 @@
-"""What a benchmark leaves: a table on the screen and, where asked for, the numbers in a file."""
+"""What a benchmark leaves: a table on the screen and, on request, the numbers in a file."""
 
 import json
 
-from etils import epath
-
-from liftjax.writing import write_text
+from liftjax.writing import output_file
 
 
 def report(results: dict, text: str, out: str | None) -> dict:
     """Prints `text`, writes `results` to `out` (JSON) if given, and returns them."""
     print(text)
-    write(results, out)
+    write_results(results, out)
     return results
 
 
-def write(results: dict, out: str | None) -> None:
+def write_results(results: dict, out: str | None) -> None:
     """Writes `results` to `out` (JSON) if given; a reader finds the old file or the new one."""
     if out:
-        path = epath.Path(out)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, json.dumps(results, indent=2))
+        with output_file(out) as partial:
+            partial.write_text(json.dumps(results, indent=2) + "\n")

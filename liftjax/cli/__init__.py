@@ -29,7 +29,8 @@ TRAINING = ("demo", "train")
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit status.
 
-    2: the user's input was wrong. 75: told to end, all is saved, the same command goes on.
+    Status 2 means that the user's input was wrong. Status 75 means that the process was told to end
+    and has saved everything; the same command goes on.
     """
     escape_on_terminals()
     argv = list(sys.argv[1:] if argv is None else argv)
@@ -55,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _terminable() -> Iterator[None]:
     """SIGTERM ends the block as an exception does, so that it leaves no partial file.
 
-    Where several processes are one program, JAX has a handler of its own.
+    If several processes work as one program, JAX has a handler of its own.
     """
     if hosts.started():
         yield
@@ -71,7 +72,7 @@ def _terminable() -> Iterator[None]:
     try:
         yield
     finally:
-        if signal.getsignal(signal.SIGTERM) is told:  # training that has been told keeps its own
+        if signal.getsignal(signal.SIGTERM) is told:  # training keeps its own handler
             signal.signal(signal.SIGTERM, before)
 
 
@@ -106,14 +107,14 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _in_words(error: Exception) -> str:
-    """An error without the number that the system has for it."""
+    """The message of an error, without the system's number for it."""
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"could not read or write {error.filename}: {error.strerror}."
     return str(error)
 
 
 def _split(argv: list[str], prefix: str) -> tuple[list[str], list[str]]:
-    """`argv` without the arguments that begin with `prefix`, and what follows it in those."""
+    """`argv` without the arguments that begin with `prefix`, and the rest of those arguments."""
     rest = [argument for argument in argv if not argument.startswith(prefix)]
     return rest, [a.removeprefix(prefix) for a in argv if a.startswith(prefix)]
 

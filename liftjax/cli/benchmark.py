@@ -11,88 +11,87 @@ from liftjax.errors import LiftjaxError
 def add_benchmark(commands) -> None:
     def run(args) -> None:
         if args.what == "step":
-            _benchmark_steps(args)
+            _time_steps(args)
             return
-        detector, batch_size, precision = (
-            _only(name, values, default)
-            for name, values, default in (
-                ("--detector", args.detector, "hrnet_w32"),
-                ("--batch-size", args.batch_size, 32 if args.what == "data" else 64),
-                ("--precision", args.precision, "float32"),
-            )
-        )
+        detector = _only("--detector", args.detectors, "hrnet_w32")
+        precision = _only("--precision", args.precisions, "float32")
+        batch_size = _only("--batch-size", args.batch_sizes, 32 if args.what == "data" else 64)
         if args.what == "data":
-            from liftjax.benchmark import data
+            from liftjax.benchmark.data import time_data
 
             more = {"data": args.data, "samples": args.samples, "steps": args.steps}
-            data.run(detector, batch_size, args.repeats, args.out, **more)
+            time_data(detector, batch_size, args.repeats, args.out, **more)
         else:
-            from liftjax.benchmark import cost
+            from liftjax.benchmark.cost import count_cost
 
-            cost.run(
-                detector,
-                batch_size,
-                args.out,
-                precision=precision,
-                remat=args.remat,
-                topology=args.topology,
-                step_seconds=args.step_seconds,
-            )
+            more = {"precision": precision, "remat": args.remat, "topology": args.topology}
+            count_cost(detector, batch_size, args.out, **more, step_seconds=args.step_seconds)
 
     text = (
-        "Time the stages of training beside PyTorch (`step`), or the reading of data (`data`), or "
-        "count what a step costs (`cost`)."
+        "Measure how fast liftjax is on this machine, or what it needs. `step` times the stages of "
+        "a training step, beside PyTorch; `data` times the reading of pictures; `cost` counts the "
+        "memory, arithmetic and network traffic of a step without running it."
     )
     example = "python -m liftjax benchmark --detector hrnet_w32 --batch-size 4"
     parser = command(commands, "benchmark", run, text, example)
-    parser.add_argument("what", nargs="?", default="step", choices=("step", "data", "cost"))
-    parser.add_argument("--detector", nargs="+", help="default: what suits the machine; hrnet_w32")
-    parser.add_argument(
-        "--batch-size", nargs="+", type=int,
-        help="default: 4 on a CPU, else 64 256; `data` 32, `cost` 64",
-    )  # fmt: skip
-    parser.add_argument("--precision", nargs="+", help="float32, bfloat16")
-    parser.add_argument("--repeats", type=int, default=10, help="turns; default: %(default)s")
-    parser.add_argument("--out", help="write the results as JSON; DIR/: a file named by machine")
-    step = parser.add_argument_group("step")
-    step.add_argument(
-        "--peer", nargs="+", help="PyTorch: tuned, released, none; default: tuned if installed"
-    )
-    step.add_argument("--lifters", nargs="+", type=int, default=(0, 1, 4), metavar="N")
-    step.add_argument(
-        "--map-batch-size", nargs="+", type=int, metavar="N", help="of soft-argmax alone; 0: not"
-    )
-    step.add_argument("--calls", type=int, help="in a turn; default: 1 on a CPU, else 10")
-    step.add_argument("--image-size", nargs=2, type=int, metavar=("H", "W"), help="for trials")
-    step.add_argument("--time-limit", type=float, metavar="S", help="begin nothing new after that")
-    data = parser.add_argument_group("data")
-    data.add_argument("--data", help="a data set made with --full-frames to read")
-    data.add_argument("--samples", type=int, default=128, help="pictures to read")
-    data.add_argument("--steps", type=int, default=40, help="training steps in a turn")
-    cost = parser.add_argument_group("cost")
-    cost.add_argument("--remat", action="store_true", help="with rematerialisation")
-    cost.add_argument("--topology", help="absent TPUs to compile for, such as v5e:2x4")
-    cost.add_argument("--step-seconds", type=float, help="for the pictures a second")
+    # fmt: off
+    parser.add_argument("what", nargs="?", default="step", choices=("step", "data", "cost"),
+        help="what to measure; default: %(default)s")
+    parser.add_argument("--detector", nargs="+", dest="detectors", metavar="NAME",
+        help="detectors; data and cost take one; default: a choice for this machine, or hrnet_w32")
+    parser.add_argument("--batch-size", nargs="+", type=int, dest="batch_sizes", metavar="N",
+        help="pictures in a batch; data and cost take one number; default: for step 4 on a CPU, "
+             "64 and 256 elsewhere; for data 32; for cost 64 on each device")
+    parser.add_argument("--precision", nargs="+", dest="precisions", metavar="NAME",
+        help="precision of the detector: float32, bfloat16 or, for step, both; default: float32 "
+             "on a CPU and for cost, both elsewhere")
+    parser.add_argument("--repeats", type=int, default=10, metavar="N",
+        help="times that each measurement is repeated; default: %(default)s")
+    parser.add_argument("--out", metavar="FILE",
+        help="write the results to this JSON file; for step, a directory DIR/ gets a file that is "
+             "named after the machine")
+    step = parser.add_argument_group("options of step")
+    step.add_argument("--peer", nargs="+", dest="peers", metavar="NAME",
+        help="PyTorch trainers to compare with: tuned, released or none; default: tuned if "
+             "PyTorch is installed")
+    step.add_argument("--lifters", nargs="+", type=int, default=(0, 1, 4), metavar="N",
+        help="time a training step through so many lifters each; 0 is FT-2D; default: 0 1 4")
+    step.add_argument("--map-batch-size", nargs="+", type=int, dest="map_batch_sizes", metavar="N",
+        help="time soft-argmax alone on batches of so many maps; 0 leaves it out; default: 64 on "
+             "a CPU, 64 and 1024 elsewhere")
+    step.add_argument("--calls", type=int, metavar="N",
+        help="calls in a repetition, queued before the device is waited for; default: 1 on a CPU, "
+             "10 elsewhere")
+    step.add_argument("--image-size", nargs=2, type=int, metavar=("H", "W"),
+        help="size of the crops, for short trials; default: the detector's own")
+    step.add_argument("--time-limit", type=float, metavar="S",
+        help="begin nothing new after so many seconds")
+    data = parser.add_argument_group("options of data")
+    data.add_argument("--data", metavar="DIR",
+        help="data set to read, made with --full-frames; default: generated pictures")
+    data.add_argument("--samples", type=int, default=128, metavar="N",
+        help="number of pictures to read; default: %(default)s")
+    data.add_argument("--steps", type=int, default=40, metavar="N",
+        help="training steps in a repetition; 0 leaves the training out; default: %(default)s")
+    cost = parser.add_argument_group("options of cost")
+    cost.add_argument("--remat", action="store_true", help="count the step with rematerialisation")
+    cost.add_argument("--topology", metavar="NAME",
+        help="compile for TPUs that are not there, such as v5e:2x4; needs the package libtpu")
+    cost.add_argument("--step-seconds", type=float, metavar="S",
+        help="time of a step, to tell how many pictures a second the hosts must read")
+    # fmt: on
 
 
-def _benchmark_steps(args: argparse.Namespace) -> None:
-    if args.peer != ["none"]:
+def _time_steps(args: argparse.Namespace) -> None:
+    if args.peers != ["none"]:
         xla_flags.share_gpu_memory()
-    from liftjax.benchmark import run as benchmark
+    import dataclasses
 
-    options = benchmark.Options(
-        detectors=args.detector,
-        batch_sizes=args.batch_size,
-        precisions=args.precision,
-        peers=args.peer,
-        lifters=args.lifters,
-        map_batch_sizes=args.map_batch_size,
-        repeats=args.repeats,
-        calls=args.calls,
-        time_limit=args.time_limit,
-        image_size=args.image_size and tuple(args.image_size),
-    )
-    benchmark.run(options, args.out)
+    from liftjax.benchmark.step import StepOptions, time_steps
+
+    args.image_size = args.image_size and tuple(args.image_size)
+    names = [field.name for field in dataclasses.fields(StepOptions)]
+    time_steps(StepOptions(**{name: getattr(args, name) for name in names}), args.out)
 
 
 def _only(option: str, values: Sequence | None, default):

@@ -1,6 +1,13 @@
 """Commands on networks and their weights: models, import-weights, export, export-2d."""
 
-from liftjax.cli.options import add_network, command, names
+from liftjax.cli.options import (
+    add_beta,
+    add_network,
+    add_trained_run,
+    command,
+    names,
+    recipe_of_run,
+)
 
 
 def add_models(commands) -> None:
@@ -9,7 +16,7 @@ def add_models(commands) -> None:
 
         models.run()
 
-    text = "The table of all networks: sizes, joint sets, outputs, papers, licences."
+    text = "List all networks: sizes, joint sets, outputs, papers, licences."
     command(commands, "models", run, text, "python -m liftjax models")
 
 
@@ -30,19 +37,26 @@ def add_import(commands) -> None:
             overrides=args.keywords,
         )
 
-    text = "Make a run directory of a PyTorch checkpoint, whoever wrote it; nothing in it is run."
+    text = (
+        "Make a run directory from a PyTorch checkpoint of ours or of others. No code in the file "
+        "is executed."
+    )
     example = "python -m liftjax import-weights dw-ll_ucoco_384.pth --out runs/dwpose"
     parser = command(commands, "import-weights", run, text, f"{example} --skeleton human36m")
     parser.add_argument("checkpoint", help=".pth, .pt, .bin, .tar or .safetensors")
-    parser.add_argument("--out", required=True, help="run directory to write")
-    add_network(parser, "default: told by the shapes in the file")
-    parser.add_argument("--source-skeleton", help="joint set of the file, if it tells none or lies")
-    parser.add_argument(
-        "--entry",
-        help="dictionary of the file, or beginning of names, that holds the network, of several",
-    )
-    parser.add_argument("--stats", help="SimpleBaseline's mean and deviation: file or data set")
-    parser.add_argument("--stats-unit", default="m", choices=("m", "cm", "mm"))
+    parser.add_argument("--out", required=True, metavar="RUN", help="run directory to write")
+    add_network(parser, "default: recognised by the shapes in the file")
+    # fmt: off
+    parser.add_argument("--source-skeleton", metavar="NAME",
+        help="joint set of the file; overrides what the file says; needed if it says nothing")
+    parser.add_argument("--entry", metavar="KEY",
+        help="where the network is, if the file holds several: a key of its dictionary, or the "
+             "beginning of the weights' names")
+    parser.add_argument("--stats", metavar="PATH",
+        help="where SimpleBaseline's mean and deviation are read from: a file or a data set")
+    parser.add_argument("--stats-unit", default="m", choices=("m", "cm", "mm"),
+        help="unit of --stats; default: %(default)s")
+    # fmt: on
 
 
 def add_export(commands) -> None:
@@ -67,43 +81,44 @@ def add_export(commands) -> None:
         )
 
     text = (
-        "Write a network for other programs: its weights by upstream's names and layout (orbax, "
-        "safetensors, torch), or the whole of it as a program (stablehlo, onnx). What is written "
-        "is read back and compared."
+        "Write a network for other programs: its weights, with upstream's names and layout (orbax, "
+        "safetensors, torch), or the whole network as a program (stablehlo, onnx). The file is "
+        "read back and compared."
     )
     example = "python -m liftjax export --checkpoint runs/multi --format torch --out hrnet.pth"
     more = "python -m liftjax export --checkpoint runs/multi --lifter runs/lifters/mixste"
     more = f"{example}\n  {more} \\\n      --format onnx --out image_to_3d.onnx"
     parser = command(commands, "export", run, text, more)
-    parser.add_argument("--checkpoint", help="run directory or one step; default: fresh weights")
-    parser.add_argument(
-        "--format", required=True, choices=("orbax", "safetensors", "torch", "stablehlo", "onnx")
-    )
-    parser.add_argument("--out", required=True, help="file to write; for orbax a directory")
-    add_network(parser, "needed without a checkpoint")
-    group = parser.add_argument_group("stablehlo and onnx")
-    group.add_argument(
-        "--head", choices=("keypoints", "maps", "poses", "rtmlib"),
-        help="what the program gives: keypoints of a crop (default of a detector), the network's "
-        "own maps, 3D poses (default of a lifter and with --lifter), or rtmlib's SimCC",
-    )  # fmt: skip
-    group.add_argument(
-        "--lifter", nargs="+", default=(), metavar="RUN", help="run directories, behind a detector"
-    )
-    group.add_argument("--beta", type=float, help="of soft-argmax; default: as trained")
-    group.add_argument(
-        "--weights", choices=("inside", "beside"), help="of stablehlo; default: inside"
-    )
-    group.add_argument("--opset", type=int, help="of onnx; default: 18")
+    # fmt: off
+    parser.add_argument("--checkpoint", metavar="RUN",
+        help="run directory, or one of its checkpoints; default: weights as before training")
+    parser.add_argument("--format", required=True,
+        choices=("orbax", "safetensors", "torch", "stablehlo", "onnx"),
+        help="format of the file")
+    parser.add_argument("--out", required=True, metavar="PATH",
+        help="file to write, or for orbax a directory")
+    add_network(parser, "needed without --checkpoint")
+    group = parser.add_argument_group("options of stablehlo and onnx")
+    group.add_argument("--head", choices=("keypoints", "maps", "poses", "rtmlib"),
+        help="output of the program: keypoints of a crop (default of a detector), the detector's "
+             "maps, 3D poses (default of a lifter and with --lifter), or SimCC vectors as rtmlib "
+             "takes them")
+    group.add_argument("--lifter", nargs="+", default=(), metavar="RUN",
+        help="run directories of lifters, which lift the joints that the detector finds")
+    add_beta(group)
+    group.add_argument("--weights", choices=("inside", "beside"),
+        help="whether stablehlo's weights are inside the file or in a file beside it; default: "
+             "inside")
+    # fmt: on
+    group.add_argument("--opset", type=int, metavar="N", help="opset of onnx; default: 18")
 
 
 def add_export_2d(commands) -> None:
     def run(args) -> None:
         from liftjax.experiments import export_2d
-        from liftjax.recipes import load_recipe
 
         export_2d.run(
-            load_recipe(args.config or f"{args.workdir}/config.json", args.overrides),
+            recipe_of_run(args),
             args.workdir,
             args.out,
             data=args.data,
@@ -111,14 +126,19 @@ def add_export_2d(commands) -> None:
             poses=args.poses,
         )
 
-    text = "Write a detector's keypoints on Human3.6M as VideoPose3D's data_2d_*.npz."
+    text = (
+        "Write the keypoints that a detector finds on Human3.6M to a data_2d_*.npz, the file from "
+        "which VideoPose3D and other lifters are trained."
+    )
     example = "python -m liftjax export-2d --workdir runs/multi --data data/human36m"
     parser = command(commands, "export-2d", run, text, f"{example} --out data_2d_h36m_multi.npz")
-    parser.add_argument("--config", help="recipe: a name or a file; default: the run's own")
-    parser.add_argument("--workdir", required=True, help="run directory of the detector")
-    parser.add_argument("--data", help="data set; default: the recipe's")
-    parser.add_argument("--split", nargs="+", default=(), help="default: all of the data set")
-    parser.add_argument("--out", required=True, help="file to write, data_2d_h36m_NAME.npz")
-    parser.add_argument(
-        "--poses", metavar="FILE", help="data_3d_h36m.npz: write as many rows as it has frames"
-    )
+    add_trained_run(parser, "detector")
+    parser.add_argument("--data", metavar="DIR", help="data set; default: that of the recipe")
+    # fmt: off
+    parser.add_argument("--split", nargs="+", default=(), metavar="NAME",
+        help="splits of the data set; default: all splits")
+    parser.add_argument("--out", required=True, metavar="FILE",
+        help="file to write, data_2d_h36m_NAME.npz")
+    parser.add_argument("--poses", metavar="FILE",
+        help="data_3d_h36m.npz; every video gets as many rows as it has frames in this file")
+    # fmt: on

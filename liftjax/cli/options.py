@@ -1,14 +1,24 @@
-"""What commands share."""
+"""What several commands share."""
 
 import argparse
+import textwrap
 from collections.abc import Sequence
 
 
 def command(commands, name: str, run, text: str, example: str) -> argparse.ArgumentParser:
+    """Adds a command; returns the parser of its options.
+
+    Args:
+      commands: the subparsers of the command line.
+      name: name of the command.
+      run: called with the parsed arguments.
+      text: what the command does; its first sentence is for the list of all commands.
+      example: a command line.
+    """
     parser = commands.add_parser(
         name,
-        help=text,
-        description=text,
+        help=text.partition(". ")[0].rstrip("."),
+        description=textwrap.fill(text, 78),
         epilog=f"example:\n  {example}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -17,23 +27,55 @@ def command(commands, name: str, run, text: str, example: str) -> argparse.Argum
 
 
 def names(given: Sequence[str]) -> list[str]:
-    """Values with spaces or commas between them."""
+    """Splits values that have commas between them."""
     return [name for text in given for name in text.split(",") if name]
 
 
+def add_trained_run(parser: argparse.ArgumentParser, network: str) -> None:
+    """The options that name a finished run; `recipe_of_run` reads its recipe."""
+    # fmt: off
+    parser.add_argument("--config", metavar="RECIPE",
+        help="name of a recipe, or a file; default: the recipe of the run")
+    parser.add_argument("--workdir", required=True, metavar="RUN",
+        help=f"run directory of the {network}")
+    # fmt: on
+
+
+def recipe_of_run(args: argparse.Namespace):
+    """The recipe that --config names, or that of the run, with the user's changes."""
+    from liftjax.recipes import load_recipe
+
+    return load_recipe(args.config or f"{args.workdir}/config.json", args.overrides)
+
+
+def add_beta(parser) -> None:
+    # fmt: off
+    parser.add_argument("--beta", type=float,
+        help="sharpness of the soft-argmax; default: as in training")
+    # fmt: on
+
+
 def add_hosts(parser: argparse.ArgumentParser) -> None:
-    """The options of one process among several; without them the environment tells."""
-    group = parser.add_argument_group("several hosts (found by themselves on TPU slices and SLURM)")
-    group.add_argument("--coordinator", metavar="HOST:PORT", help="of process 0, any free port")
-    group.add_argument("--num-processes", type=int, metavar="N")
-    group.add_argument("--process-id", type=int, metavar="I", help="of this one, from 0")
-    group.add_argument(
-        "--start-timeout", type=int, default=300, metavar="S", help="seconds; default: %(default)s"
+    """The options of one process among several."""
+    group = parser.add_argument_group(
+        "several hosts", "not needed on TPU slices, under SLURM and under Open MPI"
     )
+    # fmt: off
+    group.add_argument("--coordinator", metavar="HOST:PORT",
+        help="address of process 0, with any free port")
+    group.add_argument("--num-processes", type=int, metavar="N", help="number of processes")
+    group.add_argument("--process-id", type=int, metavar="I", help="number of this process, from 0")
+    group.add_argument("--start-timeout", type=int, default=300, metavar="S",
+        help="seconds to wait for the other processes; default: %(default)s")
+    # fmt: on
 
 
 def add_network(parser: argparse.ArgumentParser, model: str) -> None:
-    """The options that name a network; --model.KEY=VALUE sets a keyword of it."""
-    parser.add_argument("--model", help=f"network, see `models`; {model}")
-    parser.add_argument("--skeleton", help="joint set to find or lift")
-    parser.add_argument("--num-joints", type=int, help="of a joint set without a name")
+    """The options that choose a network; `model` says when --model may be left out."""
+    # fmt: off
+    parser.add_argument("--model", metavar="NAME",
+        help=f"network, a name that `models` lists; {model}; --model.KEY=VALUE sets a keyword")
+    parser.add_argument("--skeleton", metavar="NAME", help="joint set that it finds or lifts")
+    parser.add_argument("--num-joints", type=int, metavar="N",
+        help="number of joints, if the set has no name")
+    # fmt: on

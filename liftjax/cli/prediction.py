@@ -2,7 +2,7 @@
 
 import warnings
 
-from liftjax.cli.options import command, names
+from liftjax.cli.options import add_beta, command, names
 
 
 def add_predict(commands) -> None:
@@ -24,39 +24,37 @@ def add_predict(commands) -> None:
             write=args.write,
         )
 
-    text = "2D and 3D poses of the people in pictures, videos or before a camera."
+    text = "Find the 2D and 3D poses of people in pictures, in videos or in front of a camera."
     example = "python -m liftjax predict walk.mp4 --person-detector yolox_m.onnx"
     more = "--detector runs/multi --lifter runs/lifters/mixste --out poses"
     parser = command(commands, "predict", run, text, f"{example} \\\n      {more}")
-    parser.add_argument(
-        "input", nargs="+", help="pictures, folders, videos, or the number of a camera"
+    # fmt: off
+    parser.add_argument("input", nargs="+",
+        help="pictures, folders of pictures, videos, or the number of a camera")
+    parser.add_argument("--detector", required=True, metavar="RUN",
+        help="run directory of the detector")
+    parser.add_argument("--lifter", nargs="+", action="extend", default=[], metavar="RUN",
+        help="run directories of lifters; without any there are only 2D poses")
+    parser.add_argument("--out", required=True, metavar="DIR", help="directory to write to")
+    where = parser.add_argument_group(
+        "where people are", "default: one person fills the whole frame"
     )
-    parser.add_argument("--detector", required=True, metavar="RUN", help="run directory")
-    parser.add_argument(
-        "--lifter", nargs="+", action="extend", default=[], metavar="RUN",
-        help="run directories; none: 2D alone",
-    )  # fmt: skip
-    parser.add_argument("--out", required=True, metavar="DIR", help="where files are written")
-    where = parser.add_argument_group("where people are (default: one fills the whole frame)")
-    where.add_argument("--boxes", metavar="FILE", help="detections in COCO's JSON form")
-    where.add_argument(
-        "--box", nargs="+", action="extend", default=[], metavar="X0,Y0,X1,Y1",
-        help="pixels, the same in all frames; of a negative X0: --box=X0,...",
-    )  # fmt: skip
-    where.add_argument("--person-detector", metavar="FILE", help="ONNX file of a YOLOX")
-    where.add_argument(
-        "--least-score", type=float, default=0.5, help="of a detection; default: %(default)s"
-    )
-    parser.add_argument(
-        "--fps",
-        type=float,
-        help="of a folder whose pictures follow each other; instead of a video file's own",
-    )
-    parser.add_argument("--focal", type=float, metavar="PX", help="focal length, for places in 3D")
-    parser.add_argument("--beta", type=float, help="of soft-argmax; default: as trained")
-    parser.add_argument("--batch-size", type=int, help="crops; default: 1 on a CPU, else 32")
-    parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16"))
-    parser.add_argument(
-        "--write", nargs="+", metavar="KIND",
-        help="of json, npz, bvh, overlay and html; default: all",
-    )  # fmt: skip
+    where.add_argument("--boxes", metavar="FILE", help="boxes in COCO's JSON format")
+    where.add_argument("--box", nargs="+", action="extend", default=[], metavar="X0,Y0,X1,Y1",
+        help="boxes in pixels, the same in all frames; if X0 is negative, write --box=X0,...")
+    where.add_argument("--person-detector", metavar="FILE", help="ONNX file of a YOLOX network")
+    where.add_argument("--least-score", type=float, default=0.5, metavar="SCORE",
+        help="boxes with a lower score are left out; default: %(default)s")
+    parser.add_argument("--fps", type=float,
+        help="pictures a second; a folder of pictures then is a video, and for a video file it "
+             "overrides the file's own number")
+    parser.add_argument("--focal", type=float, metavar="PX",
+        help="focal length of the camera; with it people have places in 3D")
+    add_beta(parser)
+    parser.add_argument("--batch-size", type=int, metavar="N",
+        help="crops that the detector sees at once; default: 1 on a CPU, 32 elsewhere")
+    parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16"),
+        help="precision of the detector; default: %(default)s")
+    parser.add_argument("--write", nargs="+", metavar="KIND",
+        help="outputs: json, npz, bvh, overlay, html; default: all")
+    # fmt: on

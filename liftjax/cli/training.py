@@ -1,6 +1,6 @@
 """Commands that train and measure: demo, train, evaluate, tables."""
 
-from liftjax.cli.options import add_hosts, command
+from liftjax.cli.options import add_hosts, add_trained_run, command, recipe_of_run
 
 
 def add_demo(commands) -> None:
@@ -9,13 +9,23 @@ def add_demo(commands) -> None:
 
         demo.run(args.workdir, data=args.data, scale=args.scale, seed=args.seed, steps=args.steps)
 
-    text = "The whole method on a small data set: FT-2D against single- and multi-model guidance."
+    text = (
+        "Run the whole method on a small data set: train lifters and a detector, then compare "
+        "training without lifters (FT-2D), through one lifter and through several."
+    )
     parser = command(commands, "demo", run, text, "python -m liftjax demo --seed 1")
-    parser.add_argument("--workdir", default="runs/demo", help="default: %(default)s")
-    parser.add_argument("--data", default="synthetic", choices=("synthetic", "multicam"))
-    parser.add_argument("--scale", default="default", choices=("tiny", "default", "large"))
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, help="guided steps; default: the scale's")
+    # fmt: off
+    parser.add_argument("--workdir", default="runs/demo", metavar="DIR",
+        help="directory for its runs and its report; default: %(default)s")
+    parser.add_argument("--data", default="synthetic", choices=("synthetic", "multicam"),
+        help="generated people, or a real recording, whose networks start from those of the "
+             "generated people; default: %(default)s")
+    parser.add_argument("--scale", default="default", choices=("tiny", "default", "large"),
+        help="size of the data set and length of the training; default: %(default)s")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: %(default)s")
+    parser.add_argument("--steps", type=int, metavar="N",
+        help="guided training steps; default: set by --scale")
+    # fmt: on
 
 
 def add_train(commands) -> None:
@@ -25,36 +35,40 @@ def add_train(commands) -> None:
 
         train(load_recipe(args.config, args.overrides), args.workdir, args.accept_changes)
 
-    text = "Train a lifter or a detector; the recipe says which. Run again to resume."
+    text = (
+        "Train a lifter or a detector, as a recipe describes. The same command resumes a run that "
+        "was interrupted. --config.KEY=VALUE changes a setting of the recipe."
+    )
     example = "python -m liftjax train --config multi_model --workdir runs/multi --config.seed=1"
     parser = command(commands, "train", run, text, example)
-    parser.add_argument("--config", required=True, help="recipe: a name, or a Python file")
-    parser.add_argument("--workdir", required=True, help="run directory, the same for all hosts")
-    parser.add_argument(
-        "--accept-changes", action="store_true",
-        help="resume though the data, or a network that guides or teaches, has changed since",
-    )  # fmt: skip
+    # fmt: off
+    parser.add_argument("--config", required=True, metavar="RECIPE",
+        help="name of a recipe, or a Python file")
+    parser.add_argument("--workdir", required=True, metavar="RUN",
+        help="directory for checkpoints and logs, the same for all hosts")
+    parser.add_argument("--accept-changes", action="store_true",
+        help="resume even if the data, a frozen lifter or a teacher has changed since the start")
+    # fmt: on
     add_hosts(parser)
 
 
 def add_evaluate(commands) -> None:
     def run(args) -> None:
         from liftjax import evaluation
-        from liftjax.recipes import load_recipe
 
-        recipe = load_recipe(args.config or f"{args.workdir}/config.json", args.overrides)
-        evaluation.run(recipe, args.workdir, args.step)
+        evaluation.run(recipe_of_run(args), args.workdir, args.step)
 
     text = (
-        "Errors of a detector (MPJPE through lifters, PCK@0.2, PDJ@0.2) or of a lifter, by action."
+        "Measure the errors of a trained detector (MPJPE through lifters, PCK@0.2, PDJ@0.2) or "
+        "lifter, for each action. --config.KEY=VALUE changes a setting of the recipe."
     )
     example = "python -m liftjax evaluate --workdir runs/multi --config.data.eval_split=test"
     parser = command(commands, "evaluate", run, text, example)
-    parser.add_argument("--config", help="recipe: a name or a file; default: the run's own")
-    parser.add_argument("--workdir", required=True, help="run directory of the detector or lifter")
-    parser.add_argument(
-        "--step", default="last", help="checkpoint: last, best (by validation) or a number"
-    )
+    add_trained_run(parser, "detector or lifter")
+    # fmt: off
+    parser.add_argument("--step", default="last",
+        help="checkpoint: a step's number, last, or best (by validation); default: %(default)s")
+    # fmt: on
     add_hosts(parser)
 
 
@@ -74,27 +88,31 @@ def add_tables(commands) -> None:
         )
 
     text = (
-        "The tables and figures of the paper's supplement beside its numbers: plans the runs they "
-        "need, does those that are missing, writes a report. Run again to go on."
+        "Reproduce the tables and figures of the paper's supplement. The command plans the runs "
+        "that they need, does those that are missing, and writes a report with the paper's numbers "
+        "beside ours. The same command goes on after an interruption."
     )
     example = "python -m liftjax tables 2 6 --data human36m=data/human36m --scale paper --dry-run"
     parser = command(commands, "tables", run, text, example)
-    parser.add_argument(
-        "table",
-        nargs="*",
-        default=["all"],
-        help="1 to 8, relu, voting, gt, all (of these; default), ablations, video",
-    )
-    parser.add_argument(
-        "--data", nargs="+", default=["synthetic"], metavar="NAME[=DIR]",
-        help="human36m, panoptic, synthetic, multicam; default: synthetic, which is made",
-    )  # fmt: skip
-    parser.add_argument("--scale", default="small", choices=("paper", "small", "tiny"))
-    parser.add_argument("--workdir", default="runs/tables", help="default: %(default)s")
-    parser.add_argument("--seed", type=int, default=0, help="the first seed of what is trained")
-    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="so many, for intervals")
-    parser.add_argument(
-        "--given", nargs="+", default=(), metavar="NAME=RUN",
-        help="first detectors (hrnet, rtmpose, dwpose) and lifters that need not be trained",
-    )  # fmt: skip
-    parser.add_argument("--dry-run", action="store_true", help="print the plan and its time")
+    # fmt: off
+    parser.add_argument("table", nargs="*", default=["all"],
+        help="1 to 8, relu, voting, gt, ablations, video, or all, which leaves out ablations and "
+             "video; default: all")
+    parser.add_argument("--data", nargs="+", default=["synthetic"], metavar="NAME[=DIR]",
+        help="data sets and their directories: human36m, panoptic, synthetic, multicam; a "
+             "synthetic one without a directory is made; default: synthetic")
+    parser.add_argument("--scale", default="small", choices=("paper", "small", "tiny"),
+        help="size of the networks and length of the training; default: %(default)s")
+    parser.add_argument("--workdir", default="runs/tables", metavar="DIR",
+        help="directory for the runs and the report; default: %(default)s")
+    parser.add_argument("--seed", type=int, default=0, metavar="N",
+        help="first seed of the training runs; default: %(default)s")
+    parser.add_argument("--seeds", type=int, default=1, metavar="N",
+        help="number of seeds; with more than one there are confidence intervals; default: "
+             "%(default)s")
+    parser.add_argument("--given", nargs="+", default=(), metavar="NAME=RUN",
+        help="runs to use instead of training them: first detectors (hrnet, rtmpose, dwpose) and "
+             "lifters")
+    parser.add_argument("--dry-run", action="store_true",
+        help="only print the plan and how long it takes")
+    # fmt: on

@@ -16,6 +16,7 @@ from liftjax.skeletons import get_skeleton
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+DETECTOR_PRECISIONS = ("float32", "bfloat16")  # of the activations
 
 
 @dataclasses.dataclass(frozen=True)

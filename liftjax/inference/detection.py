@@ -15,11 +15,11 @@ from flax import nnx
 
 from liftjax.data.crops import image_to_crop
 from liftjax.detectors.decoding import Decoding
-from liftjax.detectors.spec import DetectorSpec
-from liftjax.errors import LiftjaxError, unknown_name
+from liftjax.detectors.spec import DETECTOR_PRECISIONS, DetectorSpec
+from liftjax.errors import LiftjaxError, check_name
 from liftjax.geometry import invert_affine
 from liftjax.inference.crops import cut_person
-from liftjax.prediction import PRECISIONS, detect
+from liftjax.prediction import detect
 from liftjax.runtime.checkpoints import load_model
 from liftjax.runtime.replicas import Replicas
 from liftjax.runtime.state import PureModule
@@ -57,8 +57,7 @@ class Detection:
         precision: str = "float32",
     ) -> "Detection":
         """As :class:`Predictor`."""
-        if precision not in PRECISIONS:
-            raise unknown_name("precision", str(precision), PRECISIONS)
+        check_name("precision", precision, DETECTOR_PRECISIONS)
         recipe, name = {}, type(detector).__name__
         if isinstance(detector, (str, os.PathLike)):
             detector, meta = load_model(detector, "detector")

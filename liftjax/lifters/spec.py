@@ -24,7 +24,7 @@ best (TPU: factors rounded to bfloat16, NVIDIA: to TF32, CPU: float32); what is 
 float32. 'bfloat16': features and weights too, on every machine; softmax, normalisations and the
 sums of a product are float32.
 """
-PRECISIONS: tuple[str, ...] = get_args(Precision)
+LIFTER_PRECISIONS: tuple[str, ...] = get_args(Precision)
 
 
 @dataclasses.dataclass(frozen=True)

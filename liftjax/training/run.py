@@ -7,8 +7,9 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from liftjax import hosts
-from liftjax.errors import LiftjaxError, unknown_name
-from liftjax.lifters.spec import PRECISIONS
+from liftjax.detectors.spec import DETECTOR_PRECISIONS
+from liftjax.errors import LiftjaxError, check_name
+from liftjax.lifters.spec import LIFTER_PRECISIONS
 from liftjax.runtime import inputs
 from liftjax.runtime.replicas import WAYS
 from liftjax.training.detector_task import make_detector_task
@@ -58,8 +59,7 @@ def _check_workdir(workdir: str) -> None:
 
 def check_recipe(config: ConfigDict) -> None:
     """Raises a LiftjaxError that names the first key with an invalid value."""
-    if config.task not in TASKS:
-        raise unknown_name("config.task", config.task, TASKS)
+    check_name("config.task", config.task, TASKS)
     whole = {"steps": config.steps, "batch_size": config.batch_size, "log_every": config.log_every}
     whole |= {"checkpoint_every": config.checkpoint_every, "loss.top_k": config.loss.top_k}
     whole |= {"accumulate": config.accumulate, "data.eval_batch_size": config.data.eval_batch_size}
@@ -78,13 +78,13 @@ def check_recipe(config: ConfigDict) -> None:
             raise LiftjaxError(f"config.{key} is {value}; 0 switches it off.")
     if not 0 <= config.ema < 1:
         raise LiftjaxError(f"config.ema is {config.ema}; it must be at least 0 (off) and below 1.")
-    choices = {"nonfinite": ("stop", "skip"), "precision": ("float32", "bfloat16")}
+    choices = {"nonfinite": ("stop", "skip"), "precision": DETECTOR_PRECISIONS}
     choices |= {"replicate": WAYS}
     for key, known in choices.items():
-        if config[key] not in known:
-            raise unknown_name(f"config.{key}", config[key], known)
-    if config.loss.lifter_precision not in (None, *PRECISIONS):
-        raise unknown_name("config.loss.lifter_precision", config.loss.lifter_precision, PRECISIONS)
+        check_name(f"config.{key}", config[key], known)
+    precision = config.loss.lifter_precision
+    if precision is not None:
+        check_name("config.loss.lifter_precision", precision, LIFTER_PRECISIONS)
     size = config.detector.image_size
     if size is not None and not _is_size(size):
         raise LiftjaxError(

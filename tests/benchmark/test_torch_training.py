@@ -8,6 +8,7 @@ from flax import nnx
 
 from liftjax import geometry, torch_weights
 from liftjax.benchmark.problem import random_batch
+from liftjax.benchmark.stages import PEERS
 from liftjax.detectors.heatmaps import HeatmapOutput
 from liftjax.detectors.simcc import SimCCOutput
 from liftjax.errors import LiftjaxError
@@ -19,8 +20,7 @@ from tests.goldens.weights import fill_state_dict
 
 torch = pytest.importorskip("torch")
 
-from liftjax.benchmark.torch_peer import capture, compiling, trainers  # noqa: E402
-from liftjax.benchmark.torch_peer.trainers import WAYS  # noqa: E402
+from liftjax.benchmark.torch_peer import compiling, trainers  # noqa: E402
 from liftjax.training.detector_step import make_train_step  # noqa: E402
 from tests.slow import slow  # noqa: E402
 
@@ -36,7 +36,7 @@ LIFTERS = {
 
 def create(way, *arguments, **options):
     """A trainer that is not compiled, which takes minutes."""
-    return trainers.create(way, *arguments, **options, compile_mode=None)
+    return trainers.create_trainer(way, *arguments, **options, compile_mode=None)
 
 
 def batch_of(spec):
@@ -174,7 +174,7 @@ def ours(detector, lifters):
     ],
     indirect=["detector"],
 )
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", PEERS)
 def test_terms_and_gradients_at_the_output(detector, lifters, ours, way, count):
     """The weights of the lifters differ in the second step. Measured: gradients 2e-6."""
     given, metrics, want = ours(count)
@@ -193,7 +193,7 @@ def whole_step(detector, lifters):
 
 
 @pytest.mark.parametrize("detector", WHOLE, indirect=True)
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", PEERS)
 def test_two_whole_steps(detector, lifters, whole_step, way):
     """From images to new weights. Measured: gradients 5e-6 to 2e-3, for an activation near zero may
     fall on the other side of the ReLU, and the terms after Adam's first step 1e-3: that step is the
@@ -219,7 +219,7 @@ def test_autocast_is_near(detector, lifters, whole_step):
     check_terms(terms, first, 5e-3)  # measured: 8e-4
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", PEERS)
 def test_forward_is_that_of_the_trained_network(detector, way):
     trainer = create(way, detector, learning_rate=0.01)
     placed = trainer.put(batch_of(detector.spec))
@@ -240,7 +240,7 @@ def as_array(outputs):
     return np.asarray(value.cpu() if isinstance(value, torch.Tensor) else value)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", PEERS)
 def test_golden_step(golden, way):
     """Every term, and the gradients at the heatmaps, of the authors' own step."""
     (manifest, arrays), (lifter_manifest, _) = golden("losses_single_sb"), golden("simple_baseline")
@@ -329,8 +329,8 @@ def test_what_fails_to_record_runs_all_the_same_and_from_the_same_state(capsys, 
         step(static)
         raise RuntimeError("no graph\nand much more")
 
-    monkeypatch.setattr(capture.Captured, "_captured", fails)
-    run = capture.Captured(step, lambda: [state, *born])
+    monkeypatch.setattr(compiling.Captured, "_captured", fails)
+    run = compiling.Captured(step, lambda: [state, *born])
     assert run({"x": torch.ones(2)})["x"].tolist() == [2, 2]
     assert born[0].tolist() == [1, 1]
     assert run({"x": torch.ones(2)})["x"].tolist() == [3, 3]
@@ -341,7 +341,7 @@ def test_what_fails_to_record_runs_all_the_same_and_from_the_same_state(capsys, 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need an NVIDIA GPU")
 def test_a_recorded_step_is_the_eager_one(detector, lifters, capsys):
     eager = create("tuned", detector, lifters)
-    recorded = trainers.create("tuned", detector, lifters, compile_mode="default")
+    recorded = trainers.create_trainer("tuned", detector, lifters, compile_mode="default")
     for _ in range(3):
         terms, same = (t.step(t.put(batch_of(detector.spec))) for t in (eager, recorded))
         check_terms(same, {name: float(value) for name, value in terms.items()}, 1e-2)

@@ -32,4 +32,4 @@ def test_a_directory_with_other_files_is_refused_before_any_work(tmp_path, capsy
 
 def test_an_out_that_is_no_utf8_is_refused(tmp_path, capsys):
     assert main(["synthetic", "--out", str(tmp_path / "caf\udce9")]) == 2
-    assert "caf%E9: the name is no UTF-8; choose another" in capsys.readouterr().err
+    assert "caf%E9: the name is not UTF-8; choose another" in capsys.readouterr().err

@@ -1,56 +1,63 @@
 """HRNet for pose estimation (Sun et al., CVPR 2019) in PyTorch, any width.
 
-The keys of the state_dict are those of the authors' pose_hrnet. Where a branch passes on
-unchanged this has an `nn.Identity`, which has no key.
+The keys of the state_dict are those of the authors' pose_hrnet. Where a branch is passed on
+unchanged there is an `nn.Identity`, which has no key.
 """
 
+import collections
 import functools
-import itertools
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from liftjax.benchmark.torch_peer.layers import conv_bn
+from liftjax.benchmark.torch_peer.layers import square_conv
 
 
-def _conv(c_in: int, c_out: int, size: int, stride: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(c_in, c_out, size, stride, size // 2, bias=False)
+def conv_bn(c_in: int, c_out: int, size: int, stride: int = 1, *then: nn.Module) -> nn.Sequential:
+    """Convolution, batch norm, and what follows."""
+    return nn.Sequential(square_conv(c_in, c_out, size, stride), nn.BatchNorm2d(c_out), *then)
 
 
-class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut."""
+class Residual(nn.Sequential):
+    """The ReLU of a sum: all layers but the last, one after the other, and the last alone."""
 
-    def __init__(self, channels: int):
-        super().__init__()
-        self.conv1 = _conv(channels, channels, 3)
-        self.bn1 = nn.BatchNorm2d(channels)
-        self.conv2 = _conv(channels, channels, 3)
-        self.bn2 = nn.BatchNorm2d(channels)
+    def __init__(self, **layers: nn.Module):
+        super().__init__(collections.OrderedDict(layers))
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        return F.relu(self.bn2(self.conv2(y)) + x, inplace=True)
+        *layers, shortcut = self
+        y = x
+        for layer in layers:
+            y = layer(y)
+        return F.relu(y + shortcut(x), inplace=True)
 
 
-class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions to four times `channels`, and a shortcut."""
+def _basic_block(channels: int) -> Residual:
+    return Residual(
+        conv1=square_conv(channels, channels, 3),
+        bn1=nn.BatchNorm2d(channels),
+        relu1=nn.ReLU(True),
+        conv2=square_conv(channels, channels, 3),
+        bn2=nn.BatchNorm2d(channels),
+        downsample=nn.Identity(),
+    )
 
-    def __init__(self, c_in: int, channels: int):
-        super().__init__()
-        c_out = 4 * channels
-        self.conv1 = _conv(c_in, channels, 1)
-        self.bn1 = nn.BatchNorm2d(channels)
-        self.conv2 = _conv(channels, channels, 3)
-        self.bn2 = nn.BatchNorm2d(channels)
-        self.conv3 = _conv(channels, c_out, 1)
-        self.bn3 = nn.BatchNorm2d(c_out)
-        self.downsample = nn.Identity() if c_in == c_out else conv_bn(c_in, c_out, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        y = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        y = F.relu(self.bn2(self.conv2(y)), inplace=True)
-        return F.relu(self.bn3(self.conv3(y)) + self.downsample(x), inplace=True)
+def _bottleneck(c_in: int, channels: int) -> Residual:
+    c_out = 4 * channels
+    return Residual(
+        conv1=square_conv(c_in, channels, 1),
+        bn1=nn.BatchNorm2d(channels),
+        relu1=nn.ReLU(True),
+        conv2=square_conv(channels, channels, 3),
+        bn2=nn.BatchNorm2d(channels),
+        relu2=nn.ReLU(True),
+        conv3=square_conv(channels, c_out, 1),
+        bn3=nn.BatchNorm2d(c_out),
+        downsample=nn.Identity() if c_in == c_out else conv_bn(c_in, c_out, 1),
+    )
 
 
 def _resize(channels: list[int], i: int, j: int) -> nn.Module:
@@ -69,7 +76,7 @@ class HighResolutionModule(nn.Module):
     def __init__(self, channels: list[int], blocks: int, outputs: int):
         super().__init__()
         self.branches = nn.ModuleList(
-            nn.Sequential(*(BasicBlock(c) for _ in range(blocks))) for c in channels
+            nn.Sequential(*(_basic_block(c) for _ in range(blocks))) for c in channels
         )
         self.fuse_layers = nn.ModuleList(
             nn.ModuleList(_resize(channels, i, j) for j in range(len(channels)))
@@ -78,12 +85,11 @@ class HighResolutionModule(nn.Module):
 
     def forward(self, xs: list[Tensor]) -> list[Tensor]:
         xs = [branch(x) for branch, x in zip(self.branches, xs, strict=True)]
-        return [self._fused(layers, xs) for layers in self.fuse_layers]
-
-    @staticmethod
-    def _fused(layers: nn.ModuleList, xs: list[Tensor]) -> Tensor:
-        resized = [layer(x) for layer, x in zip(layers, xs, strict=True)]
-        return F.relu(functools.reduce(torch.add, resized), inplace=True)
+        outputs = []
+        for layers in self.fuse_layers:
+            resized = [layer(x) for layer, x in zip(layers, xs, strict=True)]
+            outputs.append(F.relu(functools.reduce(torch.add, resized), inplace=True))
+        return outputs
 
 
 class Transition(nn.ModuleList):
@@ -102,7 +108,7 @@ class Transition(nn.ModuleList):
 
 
 def _stage(modules: int, channels: list[int], blocks: int, outputs: int) -> nn.Sequential:
-    counts = itertools.chain(itertools.repeat(len(channels), modules - 1), [outputs])
+    counts = [len(channels)] * (modules - 1) + [outputs]
     return nn.Sequential(*(HighResolutionModule(channels, blocks, count) for count in counts))
 
 
@@ -115,17 +121,17 @@ class HRNet(nn.Module):
         width: int,
         stem_width: int,
         stem_blocks: int,
-        modules: tuple[int, int, int],
+        modules: Sequence[int],
         blocks: int,
     ):
         super().__init__()
-        self.conv1 = _conv(3, stem_width, 3, 2)
+        self.conv1 = square_conv(3, stem_width, 3, 2)
         self.bn1 = nn.BatchNorm2d(stem_width)
-        self.conv2 = _conv(stem_width, stem_width, 3, 2)
+        self.conv2 = square_conv(stem_width, stem_width, 3, 2)
         self.bn2 = nn.BatchNorm2d(stem_width)
         wide = 4 * stem_width
         self.layer1 = nn.Sequential(
-            *(Bottleneck(wide if i else stem_width, stem_width) for i in range(stem_blocks))
+            *(_bottleneck(wide if i else stem_width, stem_width) for i in range(stem_blocks))
         )
         channels = [width * 2**i for i in range(4)]
         self.transition1 = Transition([wide], channels[:2])

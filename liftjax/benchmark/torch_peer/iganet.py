@@ -3,27 +3,15 @@
 Legend: B poses, K joints, C channels.
 """
 
+import itertools
+
 import torch
 from torch import Tensor, nn
 
-from liftjax.benchmark.torch_peer.layers import Attention, DropPath, drop_path_rates
-from liftjax.lifters.iganet import DROP_PATH, DROPOUT, skeleton_graph
+from liftjax.benchmark.torch_peer.layers import Attention, named
+from liftjax.lifters.iganet import skeleton_graph
 
 _EPSILON = 1e-6
-
-
-class Encoder(nn.Module):
-    """Four linear layers with nothing between them."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.fc1 = nn.Linear(2, channels // 8)
-        self.fc3 = nn.Linear(channels // 8, channels // 4)
-        self.fc4 = nn.Linear(channels // 4, channels // 2)
-        self.fc5 = nn.Linear(channels // 2, channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc5(self.fc4(self.fc3(self.fc1(x))))
 
 
 class GraphConv(nn.Module):
@@ -39,26 +27,19 @@ class GraphConv(nn.Module):
         return torch.einsum("bpcj,pji->bic", parts, self.adj)
 
 
-class LinearBlock(nn.Module):
-    """Linear, GELU, dropout."""
-
-    def __init__(self, c_in: int, c_out: int, dropout: float):
-        super().__init__()
-        self.linear = nn.Sequential(nn.Linear(c_in, c_out), nn.GELU(), nn.Dropout(dropout))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.linear(x)
+def _linear_block(c_in: int, c_out: int) -> nn.Sequential:
+    return named(linear=nn.Sequential(nn.Linear(c_in, c_out), nn.GELU()))
 
 
 class UShapedMlp(nn.Module):
     """Down to half the channels, a residual layer there, and up again."""
 
-    def __init__(self, channels: int, dropout: float):
+    def __init__(self, channels: int):
         super().__init__()
         half = channels // 2
-        self.linear512_256 = LinearBlock(channels, half, dropout)
-        self.linear256_256 = LinearBlock(half, half, dropout)
-        self.linear256_512 = LinearBlock(half, channels, dropout)
+        self.linear512_256 = _linear_block(channels, half)
+        self.linear256_256 = _linear_block(half, half)
+        self.linear256_512 = _linear_block(half, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.linear512_256(x)
@@ -68,7 +49,7 @@ class UShapedMlp(nn.Module):
 class Block(nn.Module):
     """A graph path and an attention path that feed each other, then a U-shaped MLP."""
 
-    def __init__(self, channels: int, num_heads: int, graph: Tensor, drop_path: float, rates: dict):
+    def __init__(self, channels: int, num_heads: int, graph: Tensor):
         super().__init__()
         self.register_buffer("adj", graph)
         self.register_buffer("s_gcn2attn", torch.full((1,), 0.5))
@@ -77,47 +58,31 @@ class Block(nn.Module):
         self.GCN_Block1 = GraphConv(channels, graph)
         self.GCN_Block2 = GraphConv(channels, graph)
         self.norm_att1 = nn.LayerNorm(channels, _EPSILON)
-        self.attn = Attention(channels, num_heads, rates["attention"], rates["projection"])
+        self.attn = Attention(channels, num_heads)
         self.norm2 = nn.LayerNorm(channels, _EPSILON)
-        self.uMLP = UShapedMlp(channels, rates["mlp"])
-        self.exchange = nn.Dropout(rates["exchange"])
-        self.drop_path = DropPath(drop_path)
+        self.uMLP = UShapedMlp(channels)
 
     def forward(self, x_BKC: Tensor) -> Tensor:
         graph = self.GCN_Block1(self.norm1(x_BKC.transpose(1, 2)).transpose(1, 2))
         mixed = self.attn.mix(self.norm_att1(x_BKC))
-        attention = self.attn.project(mixed + self.exchange(graph * self.s_gcn2attn))
-        graph = self.GCN_Block2(graph + self.exchange(mixed * self.s_attn2gcn))
-        x_BKC = x_BKC + self.drop_path(graph + attention)
-        return x_BKC + self.drop_path(self.uMLP(self.norm2(x_BKC)))
-
-
-class Trunk(nn.Module):
-    """The blocks and a final norm."""
-
-    def __init__(self, blocks: list[Block], channels: int):
-        super().__init__()
-        self.blocks = nn.Sequential(*blocks)
-        self.norm = nn.LayerNorm(channels, _EPSILON)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.blocks(x))
+        attention = self.attn.proj(mixed + graph * self.s_gcn2attn)
+        graph = self.GCN_Block2(graph + mixed * self.s_attn2gcn)
+        x_BKC = x_BKC + (graph + attention)
+        return x_BKC + self.uMLP(self.norm2(x_BKC))
 
 
 class IGANet(nn.Module):
     """Normalised 2D poses (B, T, K, 2) to poses (B, T, K, 3), every frame alone."""
 
-    def __init__(
-        self, skeleton: str, layers: int, channels: int, num_heads: int, dropout_scale: float
-    ):
+    def __init__(self, skeleton: str, layers: int, channels: int, num_heads: int):
         super().__init__()
         graph = torch.from_numpy(skeleton_graph(skeleton))
-        rates = {place: rate * dropout_scale for place, rate in DROPOUT.items()}
-        drop_paths = drop_path_rates(DROP_PATH * dropout_scale, layers)
         self.register_buffer("A", graph)
-        self.encoder = Encoder(channels)
-        blocks = [Block(channels, num_heads, graph, rate, rates) for rate in drop_paths]
-        self.IGANet = Trunk(blocks, channels)
+        widths = (2, channels // 8, channels // 4, channels // 2, channels)
+        linear = [nn.Linear(*pair) for pair in itertools.pairwise(widths)]
+        self.encoder = named(**dict(zip(("fc1", "fc3", "fc4", "fc5"), linear, strict=True)))
+        blocks = (Block(channels, num_heads, graph) for _ in range(layers))
+        self.IGANet = named(blocks=nn.Sequential(*blocks), norm=nn.LayerNorm(channels, _EPSILON))
         self.fcn = nn.Linear(channels, 3)
 
     def forward(self, x_BTK2: Tensor) -> Tensor:

@@ -3,53 +3,23 @@
 Legend: B batch, K joints.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from flax import nnx
 from torch import Tensor, nn
 
-from liftjax.benchmark.torch_peer.matching import twin_of
+from liftjax.benchmark.torch_peer import twin_of
 from liftjax.errors import LiftjaxError
 
 _EPSILON = 1e-8  # the root joint does not vary
 
 
-class Screen(nn.Module):
-    """x / w * 2 - 1 and y / w * 2 - h / w."""
-
-    def forward(self, px_BK2: Tensor, size_B2: Tensor) -> Tensor:
-        size_B12 = size_B2[:, None]
-        return px_BK2 / size_B12[..., :1] * 2 - size_B12 / size_B12[..., :1]
-
-
-class Standardize(nn.Module):
-    """Pixels less the training set's mean, over its deviation."""
-
-    def __init__(self, mean_K2: np.ndarray, std_K2: np.ndarray):
-        super().__init__()
-        self.register_buffer("mean", torch.tensor(np.asarray(mean_K2)))
-        self.register_buffer("std", torch.tensor(np.asarray(std_K2)))
-
-    def forward(self, px_BK2: Tensor, size_B2: Tensor) -> Tensor:
-        return (px_BK2 - self.mean) / (self.std + _EPSILON)
-
-
-class Metres(nn.Module):
-    """Standardised coordinates times the training set's deviation, plus its mean."""
-
-    def __init__(self, mean_K3: np.ndarray, std_K3: np.ndarray):
-        super().__init__()
-        self.register_buffer("mean", torch.tensor(np.asarray(mean_K3)))
-        self.register_buffer("std", torch.tensor(np.asarray(std_K3)))
-
-    def forward(self, raw_BK3: Tensor) -> Tensor:
-        return raw_BK3 * self.std + self.mean
-
-
 class FrozenLifter(nn.Module):
     """The twin of one of our lifters between its own scales, in evaluation mode.
+
+    Attributes:
+      statistics_2d, statistics_3d: mean and deviation of the training set, for the scales that
+        need them; a trainer may place the two on different devices.
 
     Raises:
       LiftjaxError: the lifter takes more than one frame.
@@ -57,33 +27,43 @@ class FrozenLifter(nn.Module):
 
     def __init__(self, module: nnx.Module):
         super().__init__()
-        spec = module.spec
-        if spec.receptive_field != 1:
+        self.spec = module.spec
+        if self.spec.receptive_field != 1:
             raise LiftjaxError(
                 f"The PyTorch trainers lift single frames; this lifter takes "
-                f"{spec.receptive_field}. Build it with num_frames=1."
+                f"{self.spec.receptive_field}. Build it with num_frames=1."
             )
-        zscored = spec.input == "zscore"
-        self.to_input = Standardize(module.mean_2d, module.std_2d) if zscored else Screen()
+        for dims, scale in (("2d", self.spec.input), ("3d", self.spec.output)):
+            names = [f"mean_{dims}", f"std_{dims}"] if scale == "zscore" else []
+            arrays = [np.asarray(getattr(module, name)) for name in names]
+            self.register_buffer(f"statistics_{dims}", torch.tensor(np.array(arrays)))
         self.network = twin_of(module)
-        zscored = spec.output == "zscore"
-        self.to_metres = Metres(module.mean_3d, module.std_3d) if zscored else nn.Identity()
-        self.one_clip = spec.frames != "exact"
         self.eval()
 
     def forward(self, px_BK2: Tensor, size_B2: Tensor) -> Tensor:
         """Pixels (B, K, 2) and image sizes (w, h) to metres (B, K, 3)."""
         return self.to_metres(self.lift(self.to_input(px_BK2, size_B2)))
 
+    def to_input(self, px_BK2: Tensor, size_B2: Tensor) -> Tensor:
+        """Pixels to the network's scale: standardised, or x / w * 2 - 1 and y / w * 2 - h / w."""
+        if self.spec.input == "zscore":
+            mean_K2, std_K2 = self.statistics_2d
+            return (px_BK2 - mean_K2) / (std_K2 + _EPSILON)
+        size_B12 = size_B2[:, None]
+        return px_BK2 / size_B12[..., :1] * 2 - size_B12 / size_B12[..., :1]
+
+    def to_metres(self, raw_BK3: Tensor) -> Tensor:
+        if self.spec.output != "zscore":
+            return raw_BK3
+        mean_K3, std_K3 = self.statistics_3d
+        return raw_BK3 * std_K3 + mean_K3
+
     def lift(self, x_BK2: Tensor) -> Tensor:
         """The network alone.
 
-        One that looks at every frame alone takes the batch as the frames of one clip, which makes
-        its convolutions over time plain matrix products.
+        A network that looks at every frame alone takes the batch as the frames of one clip. Its
+        convolutions over time then are plain matrix products.
         """
-        return self.network(x_BK2[None])[0] if self.one_clip else self.network(x_BK2[:, None])[:, 0]
-
-
-def frozen_lifters(modules: Sequence[nnx.Module]) -> nn.ModuleList:
-    """The twins of our lifters."""
-    return nn.ModuleList(FrozenLifter(module) for module in modules)
+        if self.spec.frames == "exact":
+            return self.network(x_BK2[:, None])[:, 0]
+        return self.network(x_BK2[None])[0]

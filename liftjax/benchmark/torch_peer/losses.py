@@ -1,4 +1,6 @@
-"""The losses in PyTorch, vectorised: the formulas of `liftjax.losses`, all samples labelled.
+"""Soft-argmax, training targets and losses in PyTorch, vectorised: the formulas of `liftjax`.
+
+All samples are labelled. Coordinates are (x, y).
 
 Legend: B batch, K joints, M lifters, H x W heatmap, X and Y bins of SimCC vectors.
 """
@@ -10,6 +12,80 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from liftjax.losses import LossWeights
+
+
+def soft_argmax_2d(heat_BKHW: Tensor, beta: float = 100.0) -> Tensor:
+    """Expected positions (B, K, 2) as (x, y) in heatmap pixels."""
+    p_BKHW = torch.softmax(beta * heat_BKHW.flatten(2), dim=-1).view(heat_BKHW.shape)
+    return torch.stack([_mean_index(p_BKHW.sum(2)), _mean_index(p_BKHW.sum(3))], dim=-1)
+
+
+def soft_argmax_1d(logits: Tensor, beta: float = 100.0) -> Tensor:
+    """Expected indices (...) along the last axis of logits (..., X)."""
+    return _mean_index(torch.softmax(beta * logits, dim=-1))
+
+
+def _mean_index(p: Tensor) -> Tensor:
+    return (p * torch.arange(p.shape[-1], dtype=p.dtype, device=p.device)).sum(-1)
+
+
+def gaussian_heatmaps(
+    joints_crop_BK2: Tensor,
+    visible_BK: Tensor,
+    heatmap_size: tuple[int, int],
+    stride: float,
+    sigma: float,
+) -> tuple[Tensor, Tensor]:
+    """Target heatmaps (B, K, H, W) and joint weights (B, K) of joints in pixels of the crop."""
+    height, width = heatmap_size
+    center_BK2, radius = torch.trunc(joints_crop_BK2 / stride + 0.5), int(3 * sigma)
+    weight_BK = _weight_in_reach(center_BK2, visible_BK, (width, height), (radius, radius), 0)
+
+    def profile(size: int, center_BK: Tensor) -> Tensor:
+        offset_BKn = torch.arange(size, device=center_BK.device) - center_BK[..., None]
+        gaussian = torch.exp(-offset_BKn.square() / (2 * sigma**2))
+        return torch.where(offset_BKn.abs() <= radius, gaussian, 0)
+
+    column_BKW = profile(width, center_BK2[..., 0])
+    row_BKH = profile(height, center_BK2[..., 1]) * (weight_BK > 0.5)[..., None]
+    return row_BKH[..., :, None] * column_BKW[..., None, :], weight_BK
+
+
+def simcc_labels(
+    joints_crop_BK2: Tensor,
+    visible_BK: Tensor,
+    bins: tuple[int, int],
+    stride: float,
+    sigma: tuple[float, float],
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Label vectors (B, K, X) and (B, K, Y) and joint weights (B, K).
+
+    Args:
+      bins: number of bins along y and along x.
+      stride: crop pixels per bin.
+      sigma: (x, y), in bins.
+    """
+    center_BK2 = torch.round(joints_crop_BK2 / stride)
+    sizes, radius = bins[::-1], (3 * sigma[0], 3 * sigma[1])
+    weight_BK = _weight_in_reach(center_BK2, visible_BK, sizes, radius, slack=1)
+
+    def label(axis: int) -> Tensor:
+        index_n = torch.arange(sizes[axis], device=center_BK2.device)
+        offset_BKn = index_n - center_BK2[..., axis, None]
+        gaussian = torch.exp(-offset_BKn.square() / (2 * sigma[axis] ** 2))
+        return gaussian * (weight_BK > 0.5)[..., None]
+
+    return label(0), label(1), weight_BK
+
+
+def _weight_in_reach(center_BK2, visible_BK, size, radius, slack) -> Tensor:
+    """The visibility where center +- radius meets [-slack, size) on both axes, else 0."""
+    inside_BK = torch.ones_like(visible_BK, dtype=torch.bool)
+    for axis in (0, 1):
+        center_BK = center_BK2[..., axis]
+        inside_BK = inside_BK & (center_BK - radius[axis] < size[axis])
+        inside_BK = inside_BK & (center_BK + radius[axis] >= -slack)
+    return visible_BK * inside_BK
 
 
 def heatmap_loss_per_joint(heat_BKHW: Tensor, target_BKHW: Tensor, weight_BK: Tensor) -> Tensor:
@@ -48,9 +124,10 @@ def guided_loss_terms(
     weights: LossWeights,
     top_k: int = 10,
 ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-    """The 2D and the 3D part of the multi-model loss and every term, as our function of the name.
+    """The 2D part, the 3D part and every term of the multi-model loss.
 
-    The terms are scalars, but for "mse_M", the mean square error of each lifter.
+    Our function has the same name. The terms are scalars, except "mse_M", the mean square error of
+    each lifter.
     """
     square_MBK3 = (poses_MBK3 - true_BK3).square()
     hardest_MBk = square_MBK3.detach().mean(-1).topk(top_k, dim=-1).indices

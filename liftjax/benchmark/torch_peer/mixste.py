@@ -6,39 +6,26 @@ Legend: B clips, T frames, K joints, C channels.
 import torch
 from torch import Tensor, nn
 
-from liftjax.benchmark.torch_peer.layers import Attention, DropPath, drop_path_rates
-from liftjax.skeletons import get_skeleton
+from liftjax.benchmark.torch_peer.layers import Attention, named
 
 _EPSILON = 1e-6
-
-
-class Mlp(nn.Module):
-    """Two linear layers with a GELU between."""
-
-    def __init__(self, channels: int, hidden: int):
-        super().__init__()
-        self.fc1 = nn.Linear(channels, hidden)
-        self.act = nn.GELU()
-        self.fc2 = nn.Linear(hidden, channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(self.act(self.fc1(x)))
 
 
 class Block(nn.Module):
     """Pre-norm transformer block."""
 
-    def __init__(self, channels: int, num_heads: int, mlp_ratio: float, drop_path: float):
+    def __init__(self, channels: int, hidden: int, num_heads: int):
         super().__init__()
         self.norm1 = nn.LayerNorm(channels, _EPSILON)
         self.attn = Attention(channels, num_heads)
         self.norm2 = nn.LayerNorm(channels, _EPSILON)
-        self.mlp = Mlp(channels, int(channels * mlp_ratio))
-        self.drop_path = DropPath(drop_path)
+        self.mlp = named(
+            fc1=nn.Linear(channels, hidden), act=nn.GELU(), fc2=nn.Linear(hidden, channels)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + self.drop_path(self.attn(self.norm1(x)))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
+        x = x + self.attn(self.norm1(x))
+        return x + self.mlp(self.norm2(x))
 
 
 class MixSTE(nn.Module):
@@ -46,22 +33,19 @@ class MixSTE(nn.Module):
 
     def __init__(
         self,
-        skeleton: str,
+        num_joints: int,
         num_frames: int,
         embed_dim: int,
+        hidden: int,
         depth: int,
         num_heads: int,
-        mlp_ratio: float,
-        drop_path: float,
     ):
         super().__init__()
-        joints = get_skeleton(skeleton).num_joints
 
-        def blocks():
-            rates = drop_path_rates(drop_path, depth)
-            return nn.ModuleList(Block(embed_dim, num_heads, mlp_ratio, rate) for rate in rates)
+        def blocks() -> nn.ModuleList:
+            return nn.ModuleList(Block(embed_dim, hidden, num_heads) for _ in range(depth))
 
-        self.Spatial_pos_embed = nn.Parameter(torch.zeros(1, joints, embed_dim))
+        self.Spatial_pos_embed = nn.Parameter(torch.zeros(1, num_joints, embed_dim))
         self.Temporal_pos_embed = nn.Parameter(torch.zeros(1, num_frames, embed_dim))
         self.Spatial_patch_to_embedding = nn.Linear(2, embed_dim)
         self.STEblocks = blocks()

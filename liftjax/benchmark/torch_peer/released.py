@@ -1,14 +1,17 @@
 """The training step as the authors' trainer takes it, in our own code.
 
-What decides its speed is kept: inputs and targets are made on the host, sample by sample; for every
-lifter in turn the detector's output is copied to the host, where soft-argmax and, sample by sample,
-the affine map to the image run, all under the gradient; losses go joint by joint and the choice of
-hard joints sample by sample; the lifters' parameters gather gradients that nobody reads; losses are
-fetched for the log in every step and lifters' losses for their weights. float32, NCHW, nothing
-compiled.
+What decides its speed is kept:
 
-Two things of the original that are no part of the mathematics are left out, both slow: the
-quarter-pixel shift, a Python loop over all joints, and the 2D accuracy of the training batch.
+- Inputs and targets are made on the host, sample by sample.
+- For every lifter in turn the detector's output is copied to the host. There the soft-argmax runs
+  and, sample by sample, the affine map to the image, both under the gradient.
+- Losses are computed joint by joint, and hard joints are chosen sample by sample.
+- The lifters' parameters gather gradients that nobody reads.
+- Every step fetches losses for the log, and the lifters' losses for their weights.
+- Everything is float32 and NCHW, and nothing is compiled.
+
+Two slow parts of the original that do not belong to the mathematics are left out: the quarter-pixel
+shift, a Python loop over all joints, and the 2D accuracy of the training batch.
 
 Legend: B batch, K joints.
 """
@@ -26,10 +29,10 @@ from torch import Tensor
 
 from liftjax import geometry
 from liftjax.benchmark.released_loader import normalised
-from liftjax.benchmark.torch_peer.device import OnDevice, check_labelled
-from liftjax.benchmark.torch_peer.lifting import frozen_lifters
-from liftjax.benchmark.torch_peer.matching import twin_of
+from liftjax.benchmark.torch_peer import twin_of
+from liftjax.benchmark.torch_peer.lifting import FrozenLifter
 from liftjax.benchmark.torch_peer.released_detection import Heatmaps, SimCC
+from liftjax.benchmark.torch_peer.trainer import Trainer, check_labelled
 from liftjax.errors import LiftjaxError
 from liftjax.losses import DEFAULT_WEIGHTS
 
@@ -37,8 +40,8 @@ _PIXEL_STD = 200.0  # the unit of a crop's scale in HRNet
 _TOP_K = 10
 
 
-class Released(OnDevice):
-    """See the module; a `Trainer`."""
+class Released(Trainer):
+    """The trainer that the module describes."""
 
     def __init__(self, module: nnx.Module, lifters: Sequence[nnx.Module], learning_rate: float):
         super().__init__()
@@ -46,10 +49,10 @@ class Released(OnDevice):
         self.kind = {"heatmap": Heatmaps, "simcc": SimCC}[self.spec.kind](self.spec)
         self.weights = DEFAULT_WEIGHTS[self.spec.kind]
         self.detector = twin_of(module).to(self.device).train()
-        self.lifters = frozen_lifters(lifters)
-        for lifter in self.lifters:  # the input's scales stay on the host
-            lifter.network.to(self.device)
-            lifter.to_metres.to(self.device)
+        self.lifters = [FrozenLifter(lifter) for lifter in lifters]
+        for lifter in self.lifters:
+            lifter.to(self.device)
+            lifter.statistics_2d = lifter.statistics_2d.cpu()  # pixels are scaled on the host
         self.optimizer = torch.optim.Adam(self.detector.parameters(), learning_rate)
         ones = [torch.tensor(1.0) for _ in lifters]
         self.history = collections.deque([ones, ones], maxlen=3)
@@ -65,7 +68,7 @@ class Released(OnDevice):
         return images.to(self.device), targets, weight_BK1.to(self.device), meta
 
     def _sample(self, sample: dict[str, np.ndarray]) -> tuple:
-        """(input, targets, weights, meta) of a sample, as its dataset class gives them."""
+        """(input, targets, weights, meta) of a sample, as the authors' dataset class gives them."""
         to_crop_23 = geometry.invert_affine(sample["crop_to_image"])
         joints = sample["joints_px"].copy()
         for k in range(len(joints)):

@@ -1,7 +1,8 @@
 """How the released trainer treats a detector's output: joint by joint, sample by sample.
 
-Two classes with the same methods, for heatmaps as released, and for SimCC vectors in the same
-manner (only a HRNet trainer was released). An output is a tuple of tensors (B, K, ...).
+The two classes have the same methods. The one for heatmaps does what the released trainer does. For
+SimCC vectors nothing was released; the other class does the same in the same manner. An output is a
+tuple of tensors (B, K, ...).
 
 Legend: B batch, K joints, h x w map, X and Y bins.
 """
@@ -44,7 +45,7 @@ class Heatmaps:
         return total / weight_BK1.shape[1]
 
     def loss_per_joint(self, out: tuple, targets: tuple, weight_BK1: Tensor) -> Tensor:
-        """The same once more, not averaged: (B, K)."""
+        """The same loss computed again, not averaged: (B, K)."""
         losses = []
         for map_BP, target_BP, weight_B1 in self._joints(out, targets, weight_BK1):
             difference = F.mse_loss(map_BP * weight_B1, target_BP * weight_B1, reduction="none")
@@ -90,7 +91,7 @@ class SimCC:
         return torch.stack(along, dim=-1)
 
     def loss(self, out: tuple, targets: tuple, weight_BK1: Tensor) -> Tensor:
-        """The mean over joints of what MMPose's loss, too, goes through joint by joint."""
+        """The mean over joints; MMPose's loss goes through the joints one by one, too."""
         return self.loss_per_joint(out, targets, weight_BK1).mean()
 
     def loss_per_joint(

@@ -9,32 +9,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from liftjax.benchmark.torch_peer.layers import named, square_conv
+
 _STRIDE = 32  # image pixels per pixel of the feature map
 _BINS_PER_PIXEL = 2
 
 
-class ConvModule(nn.Module):
-    """Square convolution without bias, batch norm, SiLU; keeps the map size at stride 1."""
-
-    def __init__(self, c_in: int, c_out: int, size: int, stride: int = 1, groups: int = 1):
-        super().__init__()
-        self.conv = nn.Conv2d(c_in, c_out, size, stride, size // 2, groups=groups, bias=False)
-        self.bn = nn.BatchNorm2d(c_out)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.silu(self.bn(self.conv(x)))
-
-
-class SeparableConv(nn.Module):
-    """Depthwise convolution, then a pointwise one."""
-
-    def __init__(self, channels: int, size: int):
-        super().__init__()
-        self.depthwise_conv = ConvModule(channels, channels, size, groups=channels)
-        self.pointwise_conv = ConvModule(channels, channels, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.pointwise_conv(self.depthwise_conv(x))
+def _conv(c_in: int, c_out: int, size: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
+    """Square convolution, batch norm, SiLU."""
+    conv = square_conv(c_in, c_out, size, stride, groups)
+    return named(conv=conv, bn=nn.BatchNorm2d(c_out), activate=nn.SiLU())
 
 
 class CSPNeXtBlock(nn.Module):
@@ -43,8 +27,11 @@ class CSPNeXtBlock(nn.Module):
     def __init__(self, channels: int, shortcut: bool):
         super().__init__()
         self.shortcut = shortcut
-        self.conv1 = ConvModule(channels, channels, 3)
-        self.conv2 = SeparableConv(channels, 5)
+        self.conv1 = _conv(channels, channels, 3)
+        self.conv2 = named(
+            depthwise_conv=_conv(channels, channels, 5, groups=channels),
+            pointwise_conv=_conv(channels, channels, 1),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.conv2(self.conv1(x))
@@ -68,9 +55,9 @@ class CSPLayer(nn.Module):
     def __init__(self, channels: int, blocks: int, shortcut: bool):
         super().__init__()
         half = channels // 2
-        self.main_conv = ConvModule(channels, half, 1)
-        self.short_conv = ConvModule(channels, half, 1)
-        self.final_conv = ConvModule(2 * half, channels, 1)
+        self.main_conv = _conv(channels, half, 1)
+        self.short_conv = _conv(channels, half, 1)
+        self.final_conv = _conv(2 * half, channels, 1)
         self.blocks = nn.Sequential(*(CSPNeXtBlock(half, shortcut) for _ in range(blocks)))
         self.attention = ChannelAttention(2 * half)
 
@@ -85,8 +72,8 @@ class SPPBottleneck(nn.Module):
     def __init__(self, channels: int):
         super().__init__()
         half = channels // 2
-        self.conv1 = ConvModule(channels, half, 1)
-        self.conv2 = ConvModule(4 * half, channels, 1)
+        self.conv1 = _conv(channels, half, 1)
+        self.conv2 = _conv(4 * half, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv1(x)
@@ -96,31 +83,21 @@ class SPPBottleneck(nn.Module):
         return self.conv2(torch.cat(pooled, dim=1))
 
 
-class CSPNeXt(nn.Module):
-    """Normalised images (B, 3, H, W) to a feature map (B, C, H / 32, W / 32)."""
-
-    def __init__(self, deepen: float, widen: float):
-        super().__init__()
-        channels = [int(c * widen) for c in (64, 128, 256, 512, 1024)]
-        half = int(64 * widen // 2)
-        self.stem = nn.Sequential(
-            ConvModule(3, half, 3, 2), ConvModule(half, half, 3), ConvModule(half, channels[0], 3)
-        )
-        for i, blocks in enumerate((3, 6, 6, 3), 1):
-            last = i == 4
-            self.add_module(
-                f"stage{i}",
-                nn.Sequential(
-                    ConvModule(channels[i - 1], channels[i], 3, 2),
-                    *([SPPBottleneck(channels[i])] if last else []),
-                    CSPLayer(channels[i], max(round(blocks * deepen), 1), shortcut=not last),
-                ),
-            )
-        self.channels = channels[-1]
-
-    def forward(self, images: Tensor) -> Tensor:
-        x = self.stage1(self.stem(images))
-        return self.stage4(self.stage3(self.stage2(x)))
+def _backbone(deepen: float, channels: list[int]) -> nn.Sequential:
+    """CSPNeXt: normalised images (B, 3, H, W) to a feature map (B, C, H / 32, W / 32)."""
+    first, last = channels[0], len(channels) - 1
+    half = first // 2
+    stages = {
+        "stem": nn.Sequential(_conv(3, half, 3, 2), _conv(half, half, 3), _conv(half, first, 3))
+    }
+    for i, blocks in enumerate((3, 6, 6, 3), 1):
+        layers = [_conv(channels[i - 1], channels[i], 3, 2)]
+        if i == last:
+            layers.append(SPPBottleneck(channels[i]))
+        depth = max(round(blocks * deepen), 1)
+        layers.append(CSPLayer(channels[i], depth, shortcut=i < last))
+        stages[f"stage{i}"] = nn.Sequential(*layers)
+    return named(**stages)
 
 
 class ScaleNorm(nn.Module):
@@ -136,17 +113,6 @@ class ScaleNorm(nn.Module):
         return x * (self.g / rms.clamp(min=1e-5))
 
 
-class Scale(nn.Module):
-    """A learnt factor for every channel."""
-
-    def __init__(self, features: int):
-        super().__init__()
-        self.scale = nn.Parameter(torch.ones(features))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * self.scale
-
-
 class GatedAttention(nn.Module):
     """Gated attention unit over the joints (Hua et al., "Transformer quality in linear time")."""
 
@@ -159,14 +125,14 @@ class GatedAttention(nn.Module):
         self.o = nn.Linear(values, features, bias=False)
         self.uv = nn.Linear(features, 2 * values + queries, bias=False)
         self.ln = ScaleNorm(features)
-        self.res_scale = Scale(features)
+        self.res_scale = nn.ParameterDict({"scale": torch.ones(features)})
 
     def forward(self, x: Tensor) -> Tensor:
         gate_BKE, value_BKE, base_BKS = F.silu(self.uv(self.ln(x))).split(self.sizes, dim=-1)
         query_BKS, key_BKS = (base_BKS.unsqueeze(2) * self.gamma + self.beta).unbind(2)
         weights_BKK = query_BKS @ key_BKS.transpose(1, 2) * self.sizes[-1] ** -0.5
         mixed_BKE = F.relu(weights_BKK).square() @ value_BKE
-        return self.res_scale(x) + self.o(gate_BKE * mixed_BKE)
+        return x * self.res_scale["scale"] + self.o(gate_BKE * mixed_BKE)
 
 
 class RTMCCHead(nn.Module):
@@ -194,22 +160,13 @@ class RTMCCHead(nn.Module):
         return self.cls_x(joints), self.cls_y(joints)
 
 
-class RTMPose(nn.Module):
-    """Normalised images (B, 3, H, W) to logits along x (B, K, 2 W) and along y (B, K, 2 H)."""
+def rtmpose(deepen: float, widen: float, **head) -> nn.Sequential:
+    """Normalised images (B, 3, H, W) to logits along x (B, K, 2 W) and along y (B, K, 2 H).
 
-    def __init__(
-        self,
-        num_joints: int,
-        image_size: tuple[int, int],
-        deepen: float,
-        widen: float,
-        channels: int,
-        attention_dim: int,
-    ):
-        super().__init__()
-        self.backbone = CSPNeXt(deepen, widen)
-        c_in = self.backbone.channels
-        self.head = RTMCCHead(c_in, num_joints, image_size, channels, attention_dim)
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        return self.head(self.backbone(images))
+    Args:
+      deepen: factor on the number of blocks.
+      widen: factor on the number of channels.
+      **head: see `RTMCCHead`.
+    """
+    channels = [int(c * widen) for c in (64, 128, 256, 512, 1024)]
+    return named(backbone=_backbone(deepen, channels), head=RTMCCHead(channels[-1], **head))

@@ -5,53 +5,19 @@ first step's loss terms are ours.
 """
 
 from collections.abc import Sequence
-from typing import Any, Protocol
 
-import numpy as np
 import torch
 from flax import nnx
 
+from liftjax.benchmark.stages import PEERS
 from liftjax.benchmark.torch_peer.released import Released
+from liftjax.benchmark.torch_peer.trainer import Trainer
 from liftjax.benchmark.torch_peer.tuned import Tuned
-from liftjax.errors import LiftjaxError, unknown_name
-
-WAYS = ("released", "tuned")
-PRECISIONS = ("float32", "bfloat16")
+from liftjax.detectors.spec import DETECTOR_PRECISIONS
+from liftjax.errors import LiftjaxError, check_name
 
 
-class Trainer(Protocol):
-    """What a benchmark times.
-
-    Attributes:
-      device: where it computes.
-    """
-
-    device: torch.device
-
-    def put(self, batch: dict[str, np.ndarray]) -> Any:
-        """A batch of `liftjax.data.pipeline`, placed as this trainer wants it.
-
-        For the released one that includes its loader's work on the host: normalised images and
-        targets, sample by sample.
-        """
-
-    def forward(self, placed: Any) -> Any:
-        """The network alone, in evaluation mode, without gradient."""
-
-    def step(self, placed: Any) -> dict[str, torch.Tensor | float]:
-        """One training step; the loss and its terms, named as the metrics of our step.
-
-        The tuned one gives tensors that may still be computed.
-        """
-
-    def wait(self) -> None:
-        """Until the device has done all that it was given."""
-
-    def peak_bytes(self) -> int | None:
-        """Most device memory held since the trainer was made; None on a CPU."""
-
-
-def create(
+def create_trainer(
     way: str,
     module: nnx.Module,
     lifters: Sequence[nnx.Module] = (),
@@ -64,17 +30,16 @@ def create(
 
     Args:
       way: "released" or "tuned", see the modules of these names.
-      precision: of the detector; the released trainer knows float32 alone.
-      compile_mode: of the tuned trainer: a mode of `torch.compile`, None for none, or "auto": the
-        best on CUDA; none on a CPU, where compiling took minutes and the step as long as before.
+      precision: of the detector; the released trainer knows only float32.
+      compile_mode: of the tuned trainer: a mode of `torch.compile`, None to compile nothing, or
+        "auto": the best mode on CUDA, None on a CPU, where compiling took minutes and did not make
+        the step faster.
 
     Raises:
       LiftjaxError: unknown way or precision.
     """
-    if way not in WAYS:
-        raise unknown_name("PyTorch trainer", way, WAYS)
-    if precision not in PRECISIONS:
-        raise unknown_name("precision", precision, PRECISIONS)
+    check_name("PyTorch trainer", way, PEERS)
+    check_name("precision", precision, DETECTOR_PRECISIONS)
     if way == "released":
         if precision != "float32":
             raise LiftjaxError(f"The released trainer is float32 throughout, not {precision}.")

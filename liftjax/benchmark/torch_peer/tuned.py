@@ -1,10 +1,10 @@
 """The training step as a PyTorch engineer who cares for speed would write it.
 
-Vectorised; images channels-last, sent as bytes and normalised on the device, where the targets are
-made as well; autocast to bfloat16 if asked, with soft-argmax, lifters and losses in float32; fused
-Adam. Nothing in it waits for the device. On CUDA: `torch.compile` from the images to the loss, TF32
-for what is float32, the coordinates' affine maps apart, and the whole step, optimizer and all,
-replayed as one CUDA graph.
+It is vectorised and never waits for the device. Images are channels-last; they are sent as bytes
+and normalised on the device, where the targets are made too. With bfloat16 the detector runs under
+autocast; soft-argmax, lifters and losses stay float32. Adam is fused. On CUDA, everything from the
+images to the loss goes through `torch.compile`; float32 products are TF32, except in the affine
+maps of coordinates; and the whole step with its optimizer is replayed as one CUDA graph.
 
 Legend: B batch, K joints, M lifters.
 """
@@ -18,24 +18,22 @@ import torch
 from flax import nnx
 from torch import Tensor
 
-from liftjax.benchmark.torch_peer import losses, targets
-from liftjax.benchmark.torch_peer.capture import Captured
-from liftjax.benchmark.torch_peer.compiling import compiled
-from liftjax.benchmark.torch_peer.device import OnDevice, check_labelled
-from liftjax.benchmark.torch_peer.lifting import frozen_lifters
-from liftjax.benchmark.torch_peer.matching import twin_of
-from liftjax.benchmark.torch_peer.soft_argmax import soft_argmax_1d, soft_argmax_2d
+from liftjax.benchmark.torch_peer import losses, twin_of
+from liftjax.benchmark.torch_peer.compiling import Captured, compiled
+from liftjax.benchmark.torch_peer.lifting import FrozenLifter
+from liftjax.benchmark.torch_peer.trainer import Trainer, check_labelled
 from liftjax.losses import DEFAULT_WEIGHTS
 
 _KEYS = ("image_u8", "crop_to_image", "joints_px", "joint_visible", "pose_m", "image_size")
 
 
-class Tuned(OnDevice):
-    """See the module; a `Trainer`.
+class Tuned(Trainer):
+    """The trainer that the module describes.
 
     Args:
       precision: of the detector, "float32" or "bfloat16".
-      compile_mode: mode of `torch.compile`; None: not compiled, and no CUDA graph.
+      compile_mode: mode of `torch.compile`; with None nothing is compiled and there is no CUDA
+        graph.
     """
 
     def __init__(
@@ -50,10 +48,11 @@ class Tuned(OnDevice):
         self.spec, self.bfloat16 = module.spec, precision == "bfloat16"
         self.weights = DEFAULT_WEIGHTS[self.spec.kind]
         self.detector = self._twin(module).train()
-        # The same tensors once more: switching the mode of thousands of layers takes milliseconds.
+        # It shares the tensors: switching the mode of thousands of layers takes milliseconds.
         self.evaluated = self._twin(module).eval()
         self.evaluated.load_state_dict(self.detector.state_dict(), assign=True)
-        self.lifters = frozen_lifters(lifters).to(self.device).requires_grad_(False)
+        frozen = torch.nn.ModuleList(FrozenLifter(lifter) for lifter in lifters)
+        self.lifters = frozen.to(self.device).requires_grad_(False)
         self.mean, self.std = (
             torch.tensor(v, device=self.device) for v in (self.spec.mean, self.spec.std)
         )
@@ -98,7 +97,7 @@ class Tuned(OnDevice):
             return self._step(placed)
 
     def _eager_step(self, placed: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Eager but for the objective."""
+        """Everything but the objective is eager."""
         self.optimizer.zero_grad(set_to_none=True)
         terms = self._objective(placed, self.history_2M)
         terms["loss"].backward()
@@ -119,7 +118,7 @@ class Tuned(OnDevice):
         return tuple(o.float() for o in out)
 
     def objective(self, batch: dict[str, Tensor], history_2M: Tensor) -> dict[str, Tensor]:
-        """The loss and its terms, a pure function but for the running statistics."""
+        """The loss and its terms, a pure function apart from the running statistics."""
         out = self.predict(batch["image_u8"], training=True)
         loss_2d_BK = self._loss_2d(out, batch)
         if not self.lifters:
@@ -143,17 +142,17 @@ class Tuned(OnDevice):
     def _decode(self, out: tuple[Tensor, ...]) -> Tensor:
         """Joints (B, K, 2) in crop pixels."""
         if self.spec.kind == "heatmap":
-            return soft_argmax_2d(*out) * self.spec.stride
-        return torch.stack([soft_argmax_1d(o) for o in out], dim=-1) * self.spec.stride
+            return losses.soft_argmax_2d(*out) * self.spec.stride
+        return torch.stack([losses.soft_argmax_1d(o) for o in out], dim=-1) * self.spec.stride
 
     def _loss_2d(self, out: tuple[Tensor, ...], batch: dict[str, Tensor]) -> Tensor:
         joints_crop_BK2 = _apply_inverse(batch["crop_to_image"], batch["joints_px"])
         spec = self.spec
         places = (joints_crop_BK2, batch["joint_visible"], spec.output_size, spec.stride)
         if spec.kind == "heatmap":
-            wanted = targets.gaussian_heatmaps(*places, spec.sigma)
+            wanted = losses.gaussian_heatmaps(*places, spec.sigma)
             return losses.heatmap_loss_per_joint(*out, *wanted)
-        return losses.simcc_loss_per_joint(*out, *targets.simcc_labels(*places, spec.sigma))
+        return losses.simcc_loss_per_joint(*out, *losses.simcc_labels(*places, spec.sigma))
 
 
 def _apply_affine(affine_B23: Tensor, points_BK2: Tensor) -> Tensor:
@@ -170,7 +169,7 @@ def _apply_inverse(affine_B23: Tensor, points_BK2: Tensor) -> Tensor:
 
 @contextlib.contextmanager
 def _tf32() -> Iterator[None]:
-    """Lets float32 matrix products be TF32, here alone: the setting is one of the process."""
+    """Lets float32 matrix products be TF32 in the block; otherwise the whole process would."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high")
     try:

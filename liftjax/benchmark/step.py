@@ -1,11 +1,12 @@
-"""`benchmark`: every stage of a training step, beside PyTorch, in one run, as times and ratios.
+"""`benchmark step`: every stage of a training step beside PyTorch, as times and ratios.
 
-A *cell* is a detector, a batch size and a precision. Its stages, liftjax's and PyTorch's, are
+The stages of one detector, batch size and precision are a *cell*: liftjax's and PyTorch's are
 prepared one after the other and then timed in turn. Results are written after every cell, and
-before PyTorch has compiled: a run that is cut off leaves what it had.
+before PyTorch has compiled, so that a run that is cut off leaves what it had.
 """
 
 import dataclasses
+import functools
 import gc
 import itertools
 import os
@@ -17,30 +18,30 @@ from typing import Any
 import jax
 from flax import nnx
 
-from liftjax.benchmark import cells, machine, maps, peaks, peer
+from liftjax.benchmark import machine, maps, peaks, stages
 from liftjax.benchmark.problem import all_lifters, random_batch
-from liftjax.benchmark.results import report, write
-from liftjax.benchmark.stages import liftjax_candidates
+from liftjax.benchmark.results import report, write_results
 from liftjax.benchmark.step_tables import format_results
-from liftjax.errors import LiftjaxError, unknown_name
+from liftjax.benchmark.timing import Comparison
+from liftjax.detectors.spec import DETECTOR_PRECISIONS
+from liftjax.errors import LiftjaxError, check_name
 from liftjax.registry import create_detector, get_preset, list_lifters
 from liftjax.runtime.run_directory import source_revision, versions
 
-PRECISIONS = ("float32", "bfloat16")
-PEERS = (*peer.WAYS, "none")
 _FIRST_LOOK = 2  # turns before PyTorch has compiled
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
-    """What is measured; None stands for what suits the platform, see :func:`defaults`.
+class StepOptions:
+    """What is measured. None stands for what suits the platform, see :func:`defaults`.
 
     Attributes:
       detectors, batch_sizes, precisions: a cell for each combination.
-      peers: PyTorch trainers beside ours: "tuned", "released"; "none".
-      lifters: a training step for each of these counts; 0: FT-2D.
-      map_batch_sizes: of the maps that soft-argmax is measured on; 0: none.
-      repeats: turns of every stage. calls: in a turn, waited for at its end.
+      peers: PyTorch trainers beside ours, "tuned" and "released", or "none".
+      lifters: a training step is timed for each of these numbers of lifters; 0 is FT-2D.
+      map_batch_sizes: soft-argmax alone is timed on so many maps; with 0 it is not.
+      repeats: turns of every stage.
+      calls: calls in a turn, which is waited for at its end.
       time_limit: seconds after which nothing new is begun.
       image_size: (height, width), for trials; None: the detector's own.
     """
@@ -56,68 +57,56 @@ class Options:
     time_limit: float | None = None
     image_size: tuple[int, int] | None = None
 
-    def checked(self) -> "Options":
+    def checked(self) -> "StepOptions":
         """With the defaults filled in.
 
         Raises:
-          LiftjaxError: a name or a number that cannot be.
+          LiftjaxError: a name is unknown, a number is out of range, or PyTorch is missing.
         """
         given = {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
-        options = Options(**(defaults(peaks.on_accelerator()) | given))
+        options = StepOptions(**(defaults(peaks.on_accelerator()) | given))
         for name in options.detectors:
             get_preset("detector", name)
-        for kind, names, known in (
-            ("--precision", options.precisions, PRECISIONS),
-            ("--peer", options.peers, PEERS),
-        ):
-            for name in names:
-                if name not in known:
-                    raise unknown_name(kind, name, known)
+        for name in options.precisions:
+            check_name("--precision", name, DETECTOR_PRECISIONS)
+        for name in options.peers:
+            check_name("--peer", name, (*stages.PEERS, "none"))
         if min(*options.batch_sizes, options.repeats, options.calls) < 1:
             raise LiftjaxError(
                 "--batch-size, --repeats and --calls are whole numbers of at least 1."
             )
-        if min(options.lifters) < 0 or min(options.map_batch_sizes) < 0:
+        if min(*options.lifters, *options.map_batch_sizes) < 0:
             raise LiftjaxError("--lifters and --map-batch-size are at least 0.")
         there = len(list_lifters())
         if max(options.lifters) > there:
             raise LiftjaxError(f"--lifters {max(options.lifters)}: there are {there}.")
         peers = tuple(way for way in options.peers if way != "none")
-        if peers and not peer.installed():
+        if peers and not stages.torch_installed():
             raise LiftjaxError("--peer needs PyTorch; install the package torch, or --peer none.")
         return dataclasses.replace(options, peers=peers)
 
 
 def defaults(accelerator: bool) -> dict[str, Any]:
-    """What is measured where nothing is said."""
-    peers = ("tuned",) if peer.installed() else ("none",)
-    if not accelerator:
-        return {
-            "detectors": ("hrnet_w32", "rtmpose_m"),
-            "batch_sizes": (4,),
-            "precisions": ("float32",),
-            "peers": peers,
-            "map_batch_sizes": (64,),
-            "calls": 1,
-        }
+    """What is measured on an accelerator or a CPU, unless the user chooses something else."""
+    larger = ("rtmpose_l", "dwpose_l") if accelerator else ()
     return {
-        "detectors": ("hrnet_w32", "rtmpose_m", "rtmpose_l", "dwpose_l"),
-        "batch_sizes": (64, 256),
-        "precisions": ("bfloat16", "float32"),
-        "peers": peers,
+        "detectors": ("hrnet_w32", "rtmpose_m", *larger),
+        "batch_sizes": (64, 256) if accelerator else (4,),
+        "precisions": ("bfloat16", "float32") if accelerator else ("float32",),
+        "peers": ("tuned",) if stages.torch_installed() else ("none",),
         # The smaller as in training; the larger does not fit into any cache.
-        "map_batch_sizes": (64, 1024),
-        "calls": 10,
+        "map_batch_sizes": (64, 1024) if accelerator else (64,),
+        "calls": 10 if accelerator else 1,
     }
 
 
-def run(options: Options, out: str | None = None) -> dict:
+def time_steps(options: StepOptions, out: str | None = None) -> dict:
     """Prints the tables; writes them with machine, versions and flags to `out` (JSON) if given.
 
-    A directory as `out` gets a file named after the machine and the precisions.
+    If `out` is a directory, the file there is named after the machine and the precisions.
 
     Raises:
-      LiftjaxError: options that cannot be.
+      LiftjaxError: see `StepOptions.checked`.
     """
     options = options.checked()
     if out and (out.endswith(os.sep) or os.path.isdir(out)):
@@ -125,7 +114,7 @@ def run(options: Options, out: str | None = None) -> dict:
     run = _Run(options, out)
     for tasks in (run.map_tasks(), run.cell_tasks()):
         begun = run.spent
-        for done, (name, task) in enumerate(tasks):
+        for done, (name, task) in enumerate(tasks.items()):
             if run.late():
                 run.results["not_begun"].append(name)
                 continue
@@ -133,7 +122,7 @@ def run(options: Options, out: str | None = None) -> dict:
             run.where = f"{name} ({done + 1} of {len(tasks)}{f', {left:.0f} s left' * (done > 0)})"
             run.say("")
             task()
-            write(run.results, out)
+            write_results(run.results, out)
     run.say("done")
     return report(run.results, format_results(run.results), out)
 
@@ -141,7 +130,7 @@ def run(options: Options, out: str | None = None) -> dict:
 class _Run:
     """The results so far, and the clock."""
 
-    def __init__(self, options: Options, out: str | None):
+    def __init__(self, options: StepOptions, out: str | None):
         self.options, self.out = options, out
         self.begun = time.monotonic()
         self.lifters: list[nnx.Module] = []
@@ -172,56 +161,52 @@ class _Run:
         text = f"[{self.spent:5.0f} s] {self.where}{': ' * bool(what)}{what}"
         print(text, file=sys.stderr, flush=True)
 
-    def cell_tasks(self) -> list[tuple[str, Callable[[], None]]]:
+    def cell_tasks(self) -> dict[str, Callable[[], None]]:
         options = self.options
-        names = itertools.product(options.detectors, options.batch_sizes, options.precisions)
-        return [
-            (f"{d}, batch {b}, {p}", lambda d=d, b=b, p=p: self.cell(d, b, p)) for d, b, p in names
-        ]
+        cells = itertools.product(options.detectors, options.batch_sizes, options.precisions)
+        return {
+            f"{name}, batch {size}, {precision}": functools.partial(
+                self.time_cell, name, size, precision
+            )
+            for name, size, precision in cells
+        }
 
-    def map_tasks(self) -> list[tuple[str, Callable[[], None]]]:
-        """One for each different shape of the detectors' outputs."""
-        shapes = {}
+    def map_tasks(self) -> dict[str, Callable[[], None]]:
+        """A task for each different shape of the detectors' outputs."""
+        tasks = {}
         for name, size in itertools.product(self.options.detectors, self.options.map_batch_sizes):
             if size:
-                module = nnx.eval_shape(lambda name=name: self.detector(name))
-                shapes[maps.Maps.of(module.spec, size)] = None
-        return [(f"maps {m.shape}", lambda m=m: self.maps(m)) for m in shapes]
+                module = nnx.eval_shape(functools.partial(self.detector, name))
+                shape = maps.Maps.of(module.spec, size)
+                tasks[f"maps {shape.shape}"] = functools.partial(self.time_maps, shape)
+        return tasks
 
     def detector(self, name: str) -> nnx.Module:
         size = {"image_size": self.options.image_size} if self.options.image_size else {}
         # The joints that the lifters take.
         return create_detector(name, skeleton="human36m", rngs=nnx.Rngs(0), **size)
 
-    def maps(self, shape: maps.Maps) -> None:
+    def time_maps(self, shape: maps.Maps) -> None:
         measured = self.results["peaks"]
         if measured["copy_bytes_per_s"] is None:
             measured["copy_bytes_per_s"] = peaks.copy_bytes_per_s()
-        with_torch = bool(self.options.peers)
-        calls, rows = cells.prepare(maps.candidates(shape, with_torch), self.late)
-        cells.time_rows(calls, rows, self.options.repeats, self.options.calls)
+        found = Comparison(self.late)
+        found.prepare(maps.map_candidates(shape, with_torch=bool(self.options.peers)))
+        found.time(self.options.repeats, self.options.calls)
+        maps.compare_maps(found, shape, measured["copy_bytes_per_s"])
+        about = {"kind": shape.kind, "shape": shape.shape, "bytes": shape.bytes}
+        self.results["maps"].append(about | {"rows": list(found.rows.values())})
 
-        def moved(stage: str) -> int:
-            return shape.bytes * maps.PASSES[stage.rpartition(": ")[2]]
-
-        cells.compare_maps(rows, moved, measured["copy_bytes_per_s"], maps.EAGER)
-        found = {"kind": shape.kind, "shape": shape.shape, "bytes": shape.bytes}
-        self.results["maps"].append(found | {"rows": list(rows.values())})
-
-    def peak(self, precision: str) -> None:
-        known = self.results["peaks"]["matmul"]
-        if precision not in known:
-            known[precision] = peaks.matmul_flops(precision)
-
-    def cell(self, name: str, batch_size: int, precision: str) -> None:
-        options = self.options
+    def time_cell(self, name: str, batch_size: int, precision: str) -> None:
+        options, matmul = self.options, self.results["peaks"]["matmul"]
         for used in {precision, *(["float32"] if "released" in options.peers else [])}:
-            self.peak(used)
+            if used not in matmul:
+                matmul[used] = peaks.matmul_flops(used)
         module = self.detector(name)
         if len(self.lifters) < max(options.lifters):
             self.lifters = all_lifters()
         batch = random_batch(module.spec, batch_size)
-        given = (module, self.lifters, options.lifters, batch, precision)
+        given = stages.Cell(module, self.lifters, options.lifters, batch, precision)
         cell = {
             "detector": name,
             "image_size": module.spec.image_size,
@@ -229,42 +214,36 @@ class _Run:
             "precision": precision,
         }
         self.results["cells"].append(cell)
-        calls, rows = cells.prepare(liftjax_candidates(*given), self.late, self.say)
+        found = Comparison(self.late, self.say)
 
         def measure(repeats: int) -> None:
-            self.say(f"timing {len(calls)} stages, {repeats} turns of each")
-            cells.time_rows(calls, rows, repeats, options.calls)
-            known = self.results["peaks"]["matmul"]
-            cells.compare_training(rows, batch_size, known, precision)
+            self.say(f"timing {len(found.calls)} stages, {repeats} turns of each")
+            found.time(repeats, options.calls)
+            stages.compare_stages(found, batch_size, matmul, precision)
             held = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
             cell.update({"device_peak_bytes": held} if held else {})
-            cell["rows"] = sorted(rows.values(), key=_order)
-            write(self.results, self.out)
+            cell["rows"] = sorted(found.rows.values(), key=_order)
+            write_results(self.results, self.out)
 
+        found.prepare(stages.liftjax_candidates(given))
         measure(_FIRST_LOOK if options.peers else options.repeats)
         for way in options.peers:
-            more = cells.prepare(peer.peer_candidates(way, *given), self.late, self.say)
-            calls |= more[0]
-            rows |= more[1]
+            found.prepare(stages.peer_candidates(way, given))
         if options.peers:
             measure(options.repeats)
-        calls.clear()
+        found.calls.clear()
         _free()
 
 
 def _order(row: dict) -> tuple:
     """By stage as it comes in a step, our way first."""
-    stages = ["decode", "host", "forward", "FT-2D", "guided"]
-    return (
-        next(i for i, s in enumerate(stages) if row["stage"].startswith(s)),
-        row["stage"],
-        row["way"] != "liftjax",
-        row["way"],
-    )
+    begins = ["decode", "host", "forward", "FT-2D", "guided"]
+    place = next(i for i, begin in enumerate(begins) if row["stage"].startswith(begin))
+    return place, row["stage"], row["way"] != stages.LIFTJAX, row["way"]
 
 
 def _free() -> None:
-    """Lets go of what the last cell has held on the device."""
+    """Releases what the last cell has held on the device."""
     jax.clear_caches()
     gc.collect()
     torch = sys.modules.get("torch")

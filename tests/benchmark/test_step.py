@@ -1,4 +1,4 @@
-"""`benchmark`: every row is there, ratios are what the seconds say, and no failure ends a run."""
+"""`benchmark step`: every row is there, ratios follow from the seconds, no failure ends a run."""
 
 import json
 
@@ -9,10 +9,11 @@ import pytest
 from flax import nnx
 
 from liftjax import cli
-from liftjax.benchmark import cells, machine, maps, peer, run, stages, step_tables
+from liftjax.benchmark import machine, maps, stages, step, step_tables
 from liftjax.benchmark.operations import multiply_adds
 from liftjax.benchmark.problem import random_batch
-from liftjax.benchmark.timing import interleaved
+from liftjax.benchmark.timing import LATE, Candidate, Comparison, time_in_turn
+from liftjax.detectors.spec import DETECTOR_PRECISIONS
 from liftjax.errors import LiftjaxError
 from liftjax.registry import create_detector
 from tests.documents import ROOT
@@ -52,7 +53,7 @@ class Trainer:
 
 @pytest.fixture
 def trainers(monkeypatch):
-    """What is asked of `trainers.create`; the released trainer's guided steps fail."""
+    """What is asked of `trainers.create_trainer`; the released trainer's guided steps fail."""
     module = pytest.importorskip("liftjax.benchmark.torch_peer.trainers")
     asked = []
 
@@ -60,20 +61,20 @@ def trainers(monkeypatch):
         asked.append((way, len(lifters), precision))
         return Trainer(fails=way == "released" and len(lifters) > 0)
 
-    monkeypatch.setattr(module, "create", create)
+    monkeypatch.setattr(module, "create_trainer", create)
     return asked
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    monkeypatch.setattr(run, "all_lifters", lambda: [build(name) for name in LIFTERS])
-    monkeypatch.setattr(run.peaks, "matmul_flops", lambda precision: 1e12)
-    monkeypatch.setattr(run.peaks, "copy_bytes_per_s", lambda: 1e10)
+    monkeypatch.setattr(step, "all_lifters", lambda: [build(name) for name in LIFTERS])
+    monkeypatch.setattr(step.peaks, "matmul_flops", lambda precision: 1e12)
+    monkeypatch.setattr(step.peaks, "copy_bytes_per_s", lambda: 1e10)
     with toy_detector():
         yield
 
 
-def options(**changes) -> run.Options:
+def options(**changes) -> step.StepOptions:
     settings = {
         "detectors": ["toy"],
         "batch_sizes": [2],
@@ -84,12 +85,12 @@ def options(**changes) -> run.Options:
         "repeats": 1,
         "image_size": SIZE,
     }
-    return run.Options(**settings | changes)
+    return step.StepOptions(**settings | changes)
 
 
 def test_every_row_is_there_and_ratios_are_what_the_seconds_say(trainers, tmp_path, capsys):
     out = tmp_path / "results" / "step.json"
-    run.run(options(peers=["tuned", "released"], calls=2), str(out))
+    step.time_steps(options(peers=["tuned", "released"], calls=2), str(out))
     text = capsys.readouterr().out
     results = json.loads(out.read_text())
     assert {"cpu", "cores", "memory_bytes", "device"} <= results["machine"].keys()
@@ -130,8 +131,9 @@ def test_every_row_is_there_and_ratios_are_what_the_seconds_say(trainers, tmp_pa
 def test_the_released_trainer_is_float32_whatever_ours_is(trainers):
     module = create_detector("toy", skeleton="human36m", rngs=nnx.Rngs(0))
     batch = random_batch(module.spec, 2)
-    for way in peer.WAYS:
-        for candidate in peer.peer_candidates(way, module, [], [0], batch, "bfloat16"):
+    cell = stages.Cell(module, [], [0], batch, "bfloat16")
+    for way in stages.PEERS:
+        for candidate in stages.peer_candidates(way, cell):
             _, facts = candidate.prepare()
             assert facts["precision"] == trainers[-1][2]
     assert trainers == [("released", 0, "float32"), ("tuned", 0, "bfloat16")]
@@ -140,7 +142,7 @@ def test_the_released_trainer_is_float32_whatever_ours_is(trainers):
 def test_arithmetic_is_that_of_the_traced_program():
     module = create_detector("toy", skeleton="human36m", image_size=SIZE, rngs=nnx.Rngs(0))
     batch = random_batch(module.spec, 2)
-    found = stages.liftjax_candidates(module, [], [0], batch, "float32")
+    found = stages.liftjax_candidates(stages.Cell(module, [], [0], batch, "float32"))
     _, facts = found[2].prepare()
     images = jnp.zeros((2, *SIZE, 3))
     assert facts["flops"] == 2 * multiply_adds(module, images, platform="tpu")
@@ -149,12 +151,13 @@ def test_arithmetic_is_that_of_the_traced_program():
 def test_steps_go_on_from_the_state_that_they_leave():
     module = create_detector("toy", skeleton="human36m", rngs=nnx.Rngs(0))
     batch = random_batch(module.spec, 2)
-    step, _ = stages.liftjax_candidates(module, [], [0], batch, "float32")[-1].prepare()
-    first = step.state
-    losses = [float(step()["loss"]) for _ in range(8)]
+    cell = stages.Cell(module, [], [0], batch, "float32")
+    training, _ = stages.liftjax_candidates(cell)[-1].prepare()
+    first = training.state
+    losses = [float(training()["loss"]) for _ in range(8)]
     assert min(losses[4:]) < losses[0]
     assert all(array.is_deleted() for array in first["params"].values())
-    assert int(step.state["opt"].count) == 8
+    assert int(training.state["opt"].count) == 8
 
 
 def test_maps_of_both_kinds_and_pytorch_beside_them(capsys):
@@ -162,8 +165,8 @@ def test_maps_of_both_kinds_and_pytorch_beside_them(capsys):
     detectors = ["hrnet_tiny", "rtmpose_tiny"]
     changes = {"detectors": detectors, "peers": ["tuned"], "map_batch_sizes": [2]}
     settings = options(**changes, time_limit=3600).checked()
-    measured = run._Run(settings, None)
-    for _, task in measured.map_tasks():
+    measured = step._Run(settings, None)
+    for task in measured.map_tasks().values():
         task()
     heat, simcc = measured.results["maps"]
     assert (heat["shape"], simcc["shape"]) == ((2, 16, 16, 17), (2, 17, 128))
@@ -185,8 +188,8 @@ def test_maps_of_both_kinds_and_pytorch_beside_them(capsys):
 def test_all_implementations_of_the_maps_do_the_same(kind):
     """As they are called here, PyTorch's too."""
     shape = (2, 16, 12, 5) if kind == "heatmap" else (2, 5, 64)
-    found, with_torch = {}, peer.installed()
-    for candidate in maps.candidates(maps.Maps(kind, shape), with_torch):
+    found, with_torch = {}, stages.torch_installed()
+    for candidate in maps.map_candidates(maps.Maps(kind, shape), with_torch):
         call, _ = candidate.prepare()
         result = call()
         if candidate.way != maps.EAGER:
@@ -211,13 +214,15 @@ def test_a_failing_stage_does_not_end_a_run():
         return lambda: jnp.zeros(()), {"flops": 7}
 
     found = [
-        stages.Candidate("forward", "liftjax", works),
-        stages.Candidate("a", "liftjax", fail),
-        stages.Candidate("b", "liftjax", fails_when_called),
+        Candidate("forward", "liftjax", works),
+        Candidate("a", "liftjax", fail),
+        Candidate("b", "liftjax", fails_when_called),
     ]
-    calls, rows = cells.prepare(found)
-    cells.time_rows(calls, rows, repeats=2, times=2)
-    cells.compare_training(rows, 4, {}, "float32")
+    comparison = Comparison()
+    comparison.prepare(found)
+    comparison.time(repeats=2, times=2)
+    stages.compare_stages(comparison, 4, {}, "float32")
+    rows = comparison.rows
     assert rows["forward", "liftjax"]["seconds"]["median"] > 0
     for stage in "ab":
         assert rows[stage, "liftjax"]["failed"] == "RuntimeError: out of memory"
@@ -231,34 +236,35 @@ def test_what_begins_to_fail_is_left_out_of_later_turns():
         left.pop()
 
     failures = {}
-    timings = interleaved({"tires": tires, "lasts": dict}, 5, failures=failures)
+    timings = time_in_turn({"tires": tires, "lasts": dict}, 5, failures=failures)
     assert set(timings) == {"lasts"}
     assert failures["tires"].startswith("IndexError")
     with pytest.raises(IndexError):
-        interleaved({"tires": tires}, 5)
+        time_in_turn({"tires": tires}, 5)
 
 
 def test_calls_of_a_turn_are_averaged():
     ticks = iter(range(100))
-    timings = interleaved({"": dict}, 3, clock=lambda: next(ticks), times=4)
+    timings = time_in_turn({"": dict}, 3, clock=lambda: next(ticks), times=4)
     assert timings[""] == (0.25, 0.25, 0.25)
 
 
 def test_after_the_time_limit_nothing_is_begun(tmp_path, capsys):
     out = tmp_path / "step.json"
     settings = options(map_batch_sizes=[2], time_limit=0)
-    run.run(settings, str(out))
+    step.time_steps(settings, str(out))
     results = json.loads(out.read_text())
     assert results["cells"] == results["maps"] == []
     assert results["not_begun"] == ["maps (2, 17, 128)", "toy, batch 2, float32"]
     assert "not begun (--time-limit): maps" in capsys.readouterr().out
-    candidate = stages.Candidate("forward", "liftjax", lambda: pytest.fail("begun"))
-    _, rows = cells.prepare([candidate], late=lambda: True)
-    assert rows["forward", "liftjax"]["failed"] == cells.LATE
+    candidate = Candidate("forward", "liftjax", lambda: pytest.fail("begun"))
+    comparison = Comparison(late=lambda: True)
+    comparison.prepare([candidate])
+    assert comparison.rows["forward", "liftjax"]["failed"] == LATE
 
 
 def test_a_directory_gets_a_file_named_after_the_machine(tmp_path):
-    run.run(options(time_limit=0), str(tmp_path))
+    step.time_steps(options(time_limit=0), str(tmp_path))
     (file,) = tmp_path.iterdir()
     assert file.name == machine.file_name("step", ["float32"])
     assert file.name.startswith("step_")
@@ -296,22 +302,22 @@ def test_wrong_options_are_told_before_anything_runs(changes, message):
 
 
 def test_without_pytorch_there_is_no_peer(monkeypatch):
-    monkeypatch.setattr(peer, "installed", lambda: False)
-    assert run.Options().checked().peers == ()
+    monkeypatch.setattr(stages, "torch_installed", lambda: False)
+    assert step.StepOptions().checked().peers == ()
     with pytest.raises(LiftjaxError, match="install the package torch"):
         options(peers=["tuned"]).checked()
 
 
 def test_defaults_suit_the_platform():
-    cpu, accelerator = run.defaults(False), run.defaults(True)
+    cpu, accelerator = step.defaults(False), step.defaults(True)
     assert (cpu["batch_sizes"], cpu["precisions"]) == ((4,), ("float32",))
     assert accelerator["detectors"] == ("hrnet_w32", "rtmpose_m", "rtmpose_l", "dwpose_l")
-    assert set(accelerator["precisions"]) == set(run.PRECISIONS)
+    assert set(accelerator["precisions"]) == set(DETECTOR_PRECISIONS)
 
 
 def test_the_command_passes_its_options_on(monkeypatch, capsys):
     given = []
-    monkeypatch.setattr(run, "run", lambda options, out: given.append((options, out)))
+    monkeypatch.setattr(step, "time_steps", lambda options, out: given.append((options, out)))
     monkeypatch.delenv("XLA_PYTHON_CLIENT_PREALLOCATE", raising=False)
     line = (
         "benchmark --detector hrnet_w32 rtmpose_m --batch-size 4 64 --precision float32 bfloat16 "
