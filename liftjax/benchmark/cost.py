@@ -14,13 +14,13 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from liftjax.benchmark.operations import collectives, multiply_adds
 from liftjax.benchmark.problem import all_lifters, random_batch
 from liftjax.benchmark.programs import program_bytes
 from liftjax.benchmark.results import report
 from liftjax.errors import LiftjaxError, unknown_name
 from liftjax.nn.blocks import rematerialise
 from liftjax.nn.layers import synchronize
+from liftjax.nn.operations import collectives, multiply_adds
 from liftjax.registry import create_detector
 from liftjax.runtime.replicas import AXIS, Replicas
 from liftjax.runtime.run_directory import versions

@@ -13,6 +13,7 @@ Legend: B batch, H W height and width, C channels, K joints.
 """
 
 import itertools
+import re
 from collections.abc import Sequence
 from functools import partial
 
@@ -21,8 +22,24 @@ import jax.numpy as jnp
 from flax import nnx
 
 from liftjax.detectors.heatmaps import HeatmapOutput
+from liftjax.detectors.published import (
+    mmpose_skeleton,
+    stated_image_size,
+    without_mmpose_extras,
+)
 from liftjax.detectors.spec import Detector, DetectorSpec, checked_image_size
 from liftjax.nn.blocks import run_blocks, run_stage
+from liftjax.nn.declaration import (
+    Found,
+    Keywords,
+    Preset,
+    Shapes,
+    Source,
+    State,
+    WeightFiles,
+    count_layers,
+    drop_arrays,
+)
 from liftjax.nn.initial import normal
 from liftjax.nn.layers import BatchNorm, Conv
 
@@ -263,3 +280,81 @@ def _widen(transition, xs: Sequence[jax.Array], train: bool) -> list[jax.Array]:
         for layer, x in zip(transition[:-1], xs, strict=True)
     ]
     return [*kept, jax.nn.relu(_conv_bn(transition[-1][0], xs[-1], train))]
+
+
+# Declaration: presets and published weights
+
+_MARK = "stage4.0.branches.0.0.conv1.weight"
+
+
+def _read(state: State, source: Source) -> Found:
+    """A file of HRNet's authors, of L2D-Pose's trainer or of MMPose, with or without a head."""
+    family, notes, warnings = "HRNet's authors", [], ()
+    if source.model.startswith("hrnet_"):
+        family = "L2D-Pose, HRNet"
+    if f"backbone.{_MARK}" in state:
+        family = "MMPose, HRNet"
+        state, notes, warnings = without_mmpose_extras(state)
+        state = {re.sub(r"^(backbone|head|keypoint_head)\.", "", k): v for k, v in state.items()}
+        notes.append("renamed backbone.* and head.* to the HRNet authors' names")
+    if "classifier.weight" in state:
+        family = "HRNet's authors, ImageNet classification"
+        state, more = _without_classifier(state)
+        notes += more
+    joints, skeleton, why = None, None, "no head"
+    if "final_layer.weight" in state:
+        joints = state["final_layer.weight"].shape[0]
+        skeleton, why = _skeleton(family, source, joints)
+    size = stated_image_size(source)
+    return Found(family, state, joints, skeleton, why, size, tuple(notes), warnings)
+
+
+def _without_classifier(state: State) -> tuple[State, list[str]]:
+    """The trunk of an ImageNet classifier, whose last exchange also feeds the coarse branches."""
+    last = max(int(found[1]) for key in state if (found := re.match(r"stage4\.(\d+)\.", key)))
+    reasons = {
+        r"incre_modules\.|downsamp_modules\.|classifier\.|final_layer\.\d+\.": "the classifier",
+        rf"stage4\.{last}\.fuse_layers\.[123]\.": "branches that only the classifier reads",
+    }
+    return drop_arrays(state, reasons)
+
+
+def _skeleton(family: str, source: Source, joints: int) -> tuple[str | None, str]:
+    """The joint set of a file, and how it is known."""
+    if family.startswith("MMPose"):
+        return mmpose_skeleton(source.meta, joints)
+    if source.model.startswith("hrnet_"):
+        usual, why = {17: "human36m", 15: "panoptic"}, f"its trainer's name, {source.model}"
+    else:
+        usual = {17: "coco", 16: "mpii"}
+        why = f"the HRNet authors' custom for {joints} joints; no file says"
+    return usual.get(joints), why
+
+
+def _sizes(shapes: Shapes) -> Keywords:
+    return {
+        "width": shapes["stage2.0.branches.0.0.conv1.weight"][0],
+        "stem_width": shapes["conv1.weight"][0],
+        "stem_blocks": count_layers(shapes, r"layer1\.(\d+)\."),
+        "modules": tuple(count_layers(shapes, rf"stage{stage}\.(\d+)\.") for stage in (2, 3, 4)),
+        "blocks": count_layers(shapes, r"stage2\.0\.branches\.0\.(\d+)\."),
+    }
+
+
+_WEIGHT_FILES = WeightFiles(((f"backbone.{_MARK}",), (_MARK,)), _read, _sizes)
+
+# The small ones train on a CPU. For each second of training, one block a branch beats two.
+_SMALL = {"image_size": (128, 96), "stem_blocks": 1, "modules": (1, 1, 1), "blocks": 1}
+
+PRESETS = {
+    name: Preset(
+        HRNet, {"image_size": (384, 288), **sizes}, "Sun et al., CVPR 2019", "MIT", "coco",
+        _WEIGHT_FILES,
+    )
+    for name, sizes in {
+        "hrnet_w32": {"width": 32},
+        "hrnet_w48": {"width": 48},
+        "hrnet_small": {"width": 16, "stem_width": 16, **_SMALL},
+        "hrnet_tiny": {"width": 8, "stem_width": 8, **_SMALL},
+    }.items()
+}  # fmt: skip

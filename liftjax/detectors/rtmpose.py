@@ -20,8 +20,20 @@ import jax.numpy as jnp
 from flax import nnx
 
 from liftjax.detectors import cspnext
+from liftjax.detectors.published import mmpose_skeleton, without_mmpose_extras
 from liftjax.detectors.simcc import SimCCOutput
 from liftjax.detectors.spec import Detector, DetectorSpec, checked_image_size
+from liftjax.nn.declaration import (
+    Found,
+    Keywords,
+    Preset,
+    Shapes,
+    Source,
+    State,
+    WeightFiles,
+    count_layers,
+    drop_arrays,
+)
 from liftjax.nn.initial import normal, ones, uniform
 from liftjax.nn.layers import Conv, Linear, ScaleNorm
 
@@ -160,3 +172,91 @@ class RTMPose(Detector):
         Training mode normalises with the batch's statistics and moves the running ones.
         """
         return self.head(self.backbone(images_BHWC, train))
+
+
+# Declaration: presets and published weights
+
+_MARK = "backbone.stem.0.conv.weight"
+
+
+def _unpack(state: State) -> tuple[State, list[str]]:
+    """The network that DWPose's distiller trained.
+
+    Stage 1 trains a whole student. Stage 2 trains a new head for a frozen backbone. Its file has
+    the trained head in the student, whose own backbone never saw an image, and the backbone that
+    the head belongs to in the teacher. Teacher and student are then alike; in stage 1 the teacher
+    is the larger one.
+    """
+    student, teacher = _part(state, "student."), _part(state, "teacher.")
+    if _MARK not in student or _MARK not in teacher:
+        return state, []
+    others = len(state) - len(student) - len(teacher)
+    aligned = any(key.startswith("distill_losses.loss_fea") for key in state)
+    alike = {k: v.shape for k, v in student.items()} == {k: v.shape for k, v in teacher.items()}
+    if aligned or not alike:
+        note = f"distiller, stage 1: took the student, left {len(teacher)} arrays of the teacher"
+        return student, [f"{note} and {others} others"]
+    backbone = {k: v for k, v in teacher.items() if k.startswith("backbone.")}
+    head = {k: v for k, v in student.items() if not k.startswith("backbone.")}
+    note = (
+        "distiller, stage 2: took the student's head and the teacher's backbone, which it was "
+        f"trained on; left the teacher's head, the student's untrained backbone and {others} others"
+    )
+    return backbone | head, [note]
+
+
+def _part(state: State, prefix: str) -> State:
+    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+
+
+def _read(state: State, source: Source) -> Found:
+    """A file of MMPose, with or without a head."""
+    state, notes, warnings = without_mmpose_extras(state)
+    if "head.cls_x.weight" not in state:
+        family = "MMPose, CSPNeXt backbone"
+        state, more = drop_arrays(state, {r"head\.|neck\.": "another network's head"})
+        return Found(family, state, None, None, "no head", None, (*notes, *more), warnings)
+    joints = state["head.final_layer.weight"].shape[0]
+    skeleton, why = mmpose_skeleton(source.meta, joints)
+    height, width = (int(state[f"head.cls_{axis}.weight"].shape[0] * BIN) for axis in "yx")
+    family = "MMPose, RTMPose or DWPose"
+    return Found(family, state, joints, skeleton, why, (height, width), tuple(notes), warnings)
+
+
+def _sizes(shapes: Shapes) -> Keywords:
+    sizes = {
+        "widen": shapes["backbone.stem.2.conv.weight"][0] / 64,
+        "deepen": count_layers(shapes, r"backbone\.stage2\.1\.blocks\.(\d+)\.") / 6,
+    }
+    if "head.gau.gamma" in shapes:
+        sizes["channels"] = shapes["head.mlp.1.weight"][0]
+        sizes["attention_dim"] = shapes["head.gau.gamma"][1]
+    return sizes
+
+
+_WEIGHT_FILES = WeightFiles(((_MARK,),), _read, _sizes, _unpack)
+_SCALES = {
+    "t": {"deepen": 0.167, "widen": 0.375},
+    "s": {"deepen": 0.33, "widen": 0.5},
+    "m": {"deepen": 0.67, "widen": 0.75},
+    "l": {"deepen": 1.0, "widen": 1.0},
+}
+_X = {"deepen": 1.33, "widen": 1.25, "image_size": (384, 288)}
+_TINY = {  # trains on a CPU
+    "deepen": 0.167, "widen": 0.25, "image_size": (128, 96), "channels": 64, "attention_dim": 32,
+}  # fmt: skip
+
+
+def _presets(family: str, paper: str, skeleton: str, scales: dict[str, Keywords]):
+    return {
+        f"{family}_{scale}": Preset(
+            RTMPose, {"image_size": (256, 192), **sizes}, paper, "Apache-2.0", skeleton,
+            _WEIGHT_FILES,
+        )
+        for scale, sizes in scales.items()
+    }  # fmt: skip
+
+
+PRESETS = _presets(
+    "rtmpose", "Jiang et al., arXiv 2303.07399", "coco", {**_SCALES, "x": _X, "tiny": _TINY}
+) | _presets("dwpose", "Yang et al., ICCVW 2023", "wholebody", _SCALES)

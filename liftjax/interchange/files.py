@@ -40,7 +40,7 @@ class WeightFile(NamedTuple):
     foreign: dict[str, int]
 
 
-def read(path: str | os.PathLike) -> WeightFile:
+def read_weight_file(path: str | os.PathLike) -> WeightFile:
     """Reads a .safetensors file, or one that torch.save wrote (.pth, .pt, .bin, .tar).
 
     Raises:

@@ -17,7 +17,7 @@ from liftjax.writing import could_not_write
 _ORIGIN = "origin"  # in the meta of what this file wrote, and in no training run's
 
 
-def write(
+def write_run_directory(
     out: str,
     module: nnx.Module,
     spec: dict,
@@ -60,7 +60,7 @@ def write(
 
 
 def check_free(out: str | Path) -> None:
-    """Raises unless `out` is new, empty or written by :func:`write`: nothing else is replaced."""
+    """Raises unless `out` is new, empty or from :func:`write_run_directory`."""
     target = local_path(out)
     if target.is_file():
         raise LiftjaxError(f"{target} is a file; choose a directory.")

@@ -16,8 +16,9 @@ import liftjax
 from liftjax import torch_weights
 from liftjax.detectors.decoding import Decoding
 from liftjax.errors import LiftjaxError
-from liftjax.interchange import run_directory, statistics
-from liftjax.interchange.blank import blank_model, state_dict_order
+from liftjax.interchange.blank import blank_model, state_shapes
+from liftjax.interchange.lifter_statistics import statistics_of_module
+from liftjax.interchange.run_directory import write_run_directory
 from liftjax.interchange.sidecar import Origin
 from liftjax.interchange.verify import compare_arrays
 from liftjax.interchange.writing import new_files
@@ -32,7 +33,7 @@ def _state(module: nnx.Module, spec: dict) -> dict[str, np.ndarray]:
     view scrambled.
     """
     state = torch_weights.dump(module)
-    return {key: np.asarray(state[key], order="C") for key in state_dict_order(spec)}
+    return {key: np.asarray(state[key], order="C") for key in state_shapes(spec)}
 
 
 def write_torch(out: Path, module: nnx.Module, origin: Origin) -> list[str]:
@@ -44,7 +45,7 @@ def write_torch(out: Path, module: nnx.Module, origin: Origin) -> list[str]:
             "--format torch needs PyTorch (pip install torch); --format safetensors does not."
         ) from None
     state = _state(module, origin.spec)
-    found = statistics.of_module(module)
+    found = statistics_of_module(module)
     targets = [out, out.with_suffix(".stats.json")] if found else [out]
     with new_files(*targets) as partials:
         torch.save({key: torch.from_numpy(value) for key, value in state.items()}, partials[0])
@@ -97,7 +98,7 @@ def write_safetensors(out: Path, module: nnx.Module, origin: Origin) -> list[str
     }
     if spec["kind"] == "detector":
         header["recipe"] = json.dumps(_decoding(origin).as_recipe())
-    found = statistics.of_module(module)
+    found = statistics_of_module(module)
     if found:
         header["statistics"] = json.dumps(found)
     with new_files(out) as (partial,):
@@ -119,7 +120,7 @@ def write_orbax(out: Path, module: nnx.Module, origin: Origin) -> list[str]:
 
     about = {**origin.meta.get("origin", {}), "exported": origin.place}
     recipe = origin.meta.get("recipe", {})
-    run_directory.write(str(out), module, origin.spec, about, recipe, check)
+    write_run_directory(str(out), module, origin.spec, about, recipe, check)
     return [
         "a run directory: name it in recipes as detector.checkpoint or lifters.NAME",
         "read back: equal",

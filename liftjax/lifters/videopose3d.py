@@ -11,7 +11,9 @@ import jax
 from flax import nnx
 
 from liftjax.errors import LiftjaxError
+from liftjax.lifters.published import lifter_files
 from liftjax.lifters.spec import Lifter, LifterSpec
+from liftjax.nn.declaration import Keywords, Preset, Shapes, count_layers
 from liftjax.nn.initial import fan_in_uniform
 from liftjax.nn.layers import BatchNorm, Conv, Dropout
 
@@ -149,3 +151,32 @@ class VideoPose3D(Lifter):
             reach = (width - 1) * (1 if self.strided else math.prod(self.widths[:i]))
             start = reach if self.causal else reach // 2
             yield slice(start, None, width) if self.strided else slice(start, start - reach or None)
+
+
+# Declaration: preset and published weights
+
+
+def _sizes(shapes: Shapes) -> Keywords:
+    convs = count_layers(shapes, r"layers_conv\.(\d+)\.")
+    first = shapes["expand_conv.weight"]
+    widths = (first[2], *(shapes[f"layers_conv.{i}.weight"][2] for i in range(0, convs, 2)))
+    field = math.prod(widths)
+    usual = all(width % 2 for width in widths) and resolve_widths(field, None) == widths
+    sizes = {} if usual else {"filter_widths": widths}
+    return {"num_frames": field, "channels": first[0], **sizes}
+
+
+_WEIGHT_FILES = lifter_files(
+    "VideoPose3D",
+    mark=("expand_conv.weight", "shrink.weight"),
+    sizes=_sizes,
+    joints=lambda shapes: shapes["expand_conv.weight"][1] // 2,
+)
+PRESETS = {
+    "videopose3d": Preset(
+        VideoPose3D,
+        paper="Pavllo et al., CVPR 2019",
+        licence="CC BY-NC 4.0",
+        weight_files=_WEIGHT_FILES,
+    )
+}

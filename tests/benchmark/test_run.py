@@ -10,10 +10,10 @@ from flax import nnx
 
 from liftjax import cli
 from liftjax.benchmark import cells, machine, maps, peer, run, stages, step_tables
-from liftjax.benchmark.operations import multiply_adds
 from liftjax.benchmark.problem import random_batch
 from liftjax.benchmark.timing import interleaved
 from liftjax.errors import LiftjaxError
+from liftjax.nn.operations import multiply_adds
 from liftjax.registry import create_detector
 from tests.documents import ROOT
 from tests.lifters.small import build

@@ -18,7 +18,7 @@ UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001}  # metres
 _LARGEST_DEVIATION_M = 3.0  # no joint strays further from its root
 
 
-class Statistics(NamedTuple):
+class LifterStatistics(NamedTuple):
     """Per joint and axis: (K, 2) in pixels and (K, 3) in metres relative to the root joint."""
 
     mean_2d: np.ndarray
@@ -27,7 +27,9 @@ class Statistics(NamedTuple):
     std_3d: np.ndarray
 
 
-def read(path: str, num_joints: int, unit: str = "m", skeleton: str | None = None) -> Statistics:
+def read_statistics(
+    path: str, num_joints: int, unit: str = "m", skeleton: str | None = None
+) -> LifterStatistics:
     """Statistics from a file or a data set.
 
     Args:
@@ -44,18 +46,18 @@ def read(path: str, num_joints: int, unit: str = "m", skeleton: str | None = Non
         return _of_dataset(path, num_joints, skeleton)
     if not path.is_file():
         raise LiftjaxError(f"There is no statistics file {path}.")
-    return from_arrays(_arrays(path), num_joints, unit, str(path))
+    return statistics_of_arrays(_arrays(path), num_joints, unit, str(path))
 
 
-def from_arrays(arrays: Any, num_joints: int, unit: str, where: str) -> Statistics:
+def statistics_of_arrays(arrays: Any, num_joints: int, unit: str, where: str) -> LifterStatistics:
     """Checked statistics from a mapping of names to numbers."""
-    missing = [name for name in Statistics._fields if name not in arrays]
+    missing = [name for name in LifterStatistics._fields if name not in arrays]
     if missing:
         raise LiftjaxError(
             f"{where} has no {', '.join(missing)}; it needs mean_2d, std_2d (pixels), mean_3d, "
             "std_3d (metres)."
         )
-    found = {name: _numbers(arrays[name], name, where) for name in Statistics._fields}
+    found = {name: _numbers(arrays[name], name, where) for name in LifterStatistics._fields}
     for name, value in found.items():
         shape = (num_joints, int(name[-2]))
         if value.size != shape[0] * shape[1]:
@@ -66,7 +68,7 @@ def from_arrays(arrays: Any, num_joints: int, unit: str, where: str) -> Statisti
             raise LiftjaxError(f"{name} in {where} has numbers that are negative or not finite.")
         found[name] = value.reshape(shape) * (UNITS[unit] if name.endswith("3d") else 1)
     _check_unit(found["std_3d"], unit, where)
-    return Statistics(**found)
+    return LifterStatistics(**found)
 
 
 def _check_unit(std_3d: np.ndarray, unit: str, where: str) -> None:
@@ -107,7 +109,7 @@ def _read_json(path: Path) -> Any:
         raise LiftjaxError(f"{path} cannot be read: {first_line(error)}") from error
 
 
-def _of_dataset(path: Path, num_joints: int, skeleton: str | None) -> Statistics:
+def _of_dataset(path: Path, num_joints: int, skeleton: str | None) -> LifterStatistics:
     from liftjax.data.records import PoseDataset
 
     dataset = PoseDataset.open(str(path), "train")
@@ -120,11 +122,13 @@ def _of_dataset(path: Path, num_joints: int, skeleton: str | None) -> Statistics
         raise LiftjaxError(f"{path}: split train has no 3D poses, so no statistics of them.")
     measured = dataset.statistics()._asdict()  # mean_2d_px, ..., std_3d_m
     arrays = {name.rpartition("_")[0]: value for name, value in measured.items()}
-    return from_arrays(arrays, num_joints, "m", str(path))
+    return statistics_of_arrays(arrays, num_joints, "m", str(path))
 
 
-def of_module(module: nnx.Module) -> dict[str, list] | None:
+def statistics_of_module(module: nnx.Module) -> dict[str, list] | None:
     """The statistics in `module` as JSON values; None if it has none."""
     if not hasattr(module, "set_statistics"):
         return None
-    return {name: np.asarray(getattr(module, name)[...]).tolist() for name in Statistics._fields}
+    return {
+        name: np.asarray(getattr(module, name)[...]).tolist() for name in LifterStatistics._fields
+    }
