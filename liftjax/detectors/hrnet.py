@@ -21,25 +21,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from liftjax.detectors import published
 from liftjax.detectors.heatmaps import HeatmapOutput
-from liftjax.detectors.published import (
-    mmpose_skeleton,
-    stated_image_size,
-    without_mmpose_extras,
-)
 from liftjax.detectors.spec import Detector, DetectorSpec, checked_image_size
 from liftjax.nn.blocks import run_blocks, run_stage
-from liftjax.nn.declaration import (
-    Found,
-    Keywords,
-    Preset,
-    Shapes,
-    Source,
-    State,
-    WeightFiles,
-    count_layers,
-    drop_arrays,
-)
+from liftjax.nn.declaration import Found, Preset, Source, State, WeightFiles, count_layers
 from liftjax.nn.initial import normal
 from liftjax.nn.layers import BatchNorm, Conv
 
@@ -282,8 +268,6 @@ def _widen(transition, xs: Sequence[jax.Array], train: bool) -> list[jax.Array]:
     return [*kept, jax.nn.relu(_conv_bn(transition[-1][0], xs[-1], train))]
 
 
-# Declaration: presets and published weights
-
 _MARK = "stage4.0.branches.0.0.conv1.weight"
 
 
@@ -294,7 +278,7 @@ def _read(state: State, source: Source) -> Found:
         family = "L2D-Pose, HRNet"
     if f"backbone.{_MARK}" in state:
         family = "MMPose, HRNet"
-        state, notes, warnings = without_mmpose_extras(state)
+        state, notes, warnings = published.without_mmpose_extras(state)
         state = {re.sub(r"^(backbone|head|keypoint_head)\.", "", k): v for k, v in state.items()}
         notes.append("renamed backbone.* and head.* to the HRNet authors' names")
     if "classifier.weight" in state:
@@ -305,7 +289,7 @@ def _read(state: State, source: Source) -> Found:
     if "final_layer.weight" in state:
         joints = state["final_layer.weight"].shape[0]
         skeleton, why = _skeleton(family, source, joints)
-    size = stated_image_size(source)
+    size = published.stated_image_size(source)
     return Found(family, state, joints, skeleton, why, size, tuple(notes), warnings)
 
 
@@ -316,13 +300,13 @@ def _without_classifier(state: State) -> tuple[State, list[str]]:
         r"incre_modules\.|downsamp_modules\.|classifier\.|final_layer\.\d+\.": "the classifier",
         rf"stage4\.{last}\.fuse_layers\.[123]\.": "branches that only the classifier reads",
     }
-    return drop_arrays(state, reasons)
+    return published.drop_arrays(state, reasons)
 
 
 def _skeleton(family: str, source: Source, joints: int) -> tuple[str | None, str]:
     """The joint set of a file, and how it is known."""
     if family.startswith("MMPose"):
-        return mmpose_skeleton(source.meta, joints)
+        return published.mmpose_skeleton(source.meta, joints)
     if source.model.startswith("hrnet_"):
         usual, why = {17: "human36m", 15: "panoptic"}, f"its trainer's name, {source.model}"
     else:
@@ -331,17 +315,17 @@ def _skeleton(family: str, source: Source, joints: int) -> tuple[str | None, str
     return usual.get(joints), why
 
 
-def _sizes(shapes: Shapes) -> Keywords:
-    return {
+_WEIGHT_FILES = WeightFiles(
+    marks=((f"backbone.{_MARK}",), (_MARK,)),
+    read=_read,
+    sizes=lambda shapes: {
         "width": shapes["stage2.0.branches.0.0.conv1.weight"][0],
         "stem_width": shapes["conv1.weight"][0],
         "stem_blocks": count_layers(shapes, r"layer1\.(\d+)\."),
         "modules": tuple(count_layers(shapes, rf"stage{stage}\.(\d+)\.") for stage in (2, 3, 4)),
         "blocks": count_layers(shapes, r"stage2\.0\.branches\.0\.(\d+)\."),
-    }
-
-
-_WEIGHT_FILES = WeightFiles(((f"backbone.{_MARK}",), (_MARK,)), _read, _sizes)
+    },
+)
 
 # The small ones train on a CPU. For each second of training, one block a branch beats two.
 _SMALL = {"image_size": (128, 96), "stem_blocks": 1, "modules": (1, 1, 1), "blocks": 1}

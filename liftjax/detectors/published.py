@@ -1,10 +1,10 @@
-"""What the published programs say of a detector in a weight file, beside its arrays."""
+"""How the published programs' weight files of detectors are read."""
 
 import re
 from collections.abc import Mapping
 
 from liftjax.detectors.spec import IMAGENET_MEAN, IMAGENET_STD
-from liftjax.nn.declaration import Source, State, drop_arrays
+from liftjax.nn.declaration import Source, State
 from liftjax.skeletons import SKELETONS
 
 _MMPOSE_DATASETS = {
@@ -63,3 +63,14 @@ def stated_image_size(source: Source) -> tuple[int, int] | None:
         return int(found[2]), int(found[1])
     found = re.search(r"(?<!\d)(\d{2,3})x(\d{2,3})(?!\d)", source.name)
     return (int(found[1]), int(found[2])) if found else None
+
+
+def drop_arrays(state: State, reasons: Mapping[str, str]) -> tuple[State, list[str]]:
+    """`state` without the names that match a pattern of `reasons`, and a note on each group."""
+    notes = []
+    for pattern, reason in reasons.items():
+        dropped = [key for key in state if re.match(pattern, key)]
+        if dropped:
+            notes.append(f"left {len(dropped)} arrays ({reason})")
+            state = {key: value for key, value in state.items() if key not in dropped}
+    return state, notes

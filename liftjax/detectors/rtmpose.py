@@ -19,8 +19,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from liftjax.detectors import cspnext
-from liftjax.detectors.published import mmpose_skeleton, without_mmpose_extras
+from liftjax.detectors import cspnext, published
 from liftjax.detectors.simcc import SimCCOutput
 from liftjax.detectors.spec import Detector, DetectorSpec, checked_image_size
 from liftjax.nn.declaration import (
@@ -32,7 +31,6 @@ from liftjax.nn.declaration import (
     State,
     WeightFiles,
     count_layers,
-    drop_arrays,
 )
 from liftjax.nn.initial import normal, ones, uniform
 from liftjax.nn.layers import Conv, Linear, ScaleNorm
@@ -174,8 +172,6 @@ class RTMPose(Detector):
         return self.head(self.backbone(images_BHWC, train))
 
 
-# Declaration: presets and published weights
-
 _MARK = "backbone.stem.0.conv.weight"
 
 
@@ -211,13 +207,13 @@ def _part(state: State, prefix: str) -> State:
 
 def _read(state: State, source: Source) -> Found:
     """A file of MMPose, with or without a head."""
-    state, notes, warnings = without_mmpose_extras(state)
+    state, notes, warnings = published.without_mmpose_extras(state)
     if "head.cls_x.weight" not in state:
         family = "MMPose, CSPNeXt backbone"
-        state, more = drop_arrays(state, {r"head\.|neck\.": "another network's head"})
+        state, more = published.drop_arrays(state, {r"head\.|neck\.": "another network's head"})
         return Found(family, state, None, None, "no head", None, (*notes, *more), warnings)
     joints = state["head.final_layer.weight"].shape[0]
-    skeleton, why = mmpose_skeleton(source.meta, joints)
+    skeleton, why = published.mmpose_skeleton(source.meta, joints)
     height, width = (int(state[f"head.cls_{axis}.weight"].shape[0] * BIN) for axis in "yx")
     family = "MMPose, RTMPose or DWPose"
     return Found(family, state, joints, skeleton, why, (height, width), tuple(notes), warnings)

@@ -12,21 +12,21 @@ from flax import nnx
 from liftjax import torch_weights
 from liftjax.detectors.decoding import Decoding
 from liftjax.errors import LiftjaxError, unknown_name
-from liftjax.interchange.blank import blank_model, state_shapes
+from liftjax.interchange.blank import blank_model
 from liftjax.interchange.files import WeightFile, read_weight_file
 from liftjax.interchange.heads import fit_head
 from liftjax.interchange.lifter_statistics import read_statistics, statistics_of_arrays
+from liftjax.interchange.network_spec import best_preset, differing_names, network_spec
 from liftjax.interchange.recognising import known_networks, nearest_network, recognise
 from liftjax.interchange.run_directory import check_free, write_run_directory
-from liftjax.interchange.sizes import best_preset, differing
 from liftjax.interchange.wrappings import dictionaries, unwrap
-from liftjax.nn.declaration import Found, Keywords, Preset
+from liftjax.nn.declaration import Found, Keywords
 from liftjax.nn.variables import Derived
 from liftjax.registry import DETECTORS, LIFTERS, find_preset
 from liftjax.runtime.state import dotted
 from liftjax.skeletons import get_skeleton
 
-_COMMON = ("kind", "name", "skeleton", "num_joints", "image_size")  # of a spec: not sizes
+_NOT_SIZES = ("kind", "name", "skeleton", "num_joints", "image_size")  # in a spec
 
 
 def import_weights(
@@ -76,7 +76,7 @@ def import_weights(
         found = found._replace(skeleton=source_skeleton, why="--source-skeleton")
     if "name" in header and not (skeleton or found.skeleton):
         num_joints = num_joints or found.num_joints  # the network was exported without their names
-    spec = _spec(checkpoint, found, model, given, skeleton, num_joints)
+    spec = network_spec(checkpoint, found, model, given, skeleton, num_joints)
     if spec["kind"] == "detector":
         module, state, notes = fit_head(found, spec)
     else:
@@ -124,7 +124,7 @@ def _described_by_header(checkpoint: str, file: WeightFile, header: dict) -> Fou
             f"{checkpoint} was exported from a network that is not known here. {error} "
             "LIFTJAX_IMPORT=MODULE adds a network of your own."
         )
-    preset = find_preset(name)[1]
+    cls = find_preset(name)[1].cls
     return Found(
         family="liftjax",
         state=dict(file.tree),
@@ -132,15 +132,9 @@ def _described_by_header(checkpoint: str, file: WeightFile, header: dict) -> Fou
         skeleton=skeleton,
         why="the file's header",
         image_size=header.get("image_size"),
-        sizes={key: value for key, value in header.items() if key not in _COMMON},
-        presets=_like(preset),
+        sizes={key: value for key, value in header.items() if key not in _NOT_SIZES},
+        presets={k: v for k, v in (DETECTORS | LIFTERS).items() if v.cls is cls},
     )
-
-
-def _like(preset: Preset) -> dict[str, Preset]:
-    """All presets of the same network."""
-    presets = (DETECTORS | LIFTERS).items()
-    return {name: other for name, other in presets if other.cls is preset.cls}
 
 
 def _recognise(
@@ -159,7 +153,7 @@ def _recognise(
             f"{checkpoint} holds no arrays by name; give a file that holds a state_dict."
         )
     if model is not None:
-        names = _differing_names(state, model, given)
+        names = differing_names(state, model, given)
         raise LiftjaxError(f"{checkpoint} is not {model}: {names}; check --model.KEY=VALUE.")
     shown = ", ".join(list(state)[:4])
     raise LiftjaxError(
@@ -188,88 +182,6 @@ def _header(metadata: dict[str, str], key: str) -> dict[str, Any]:
 def _tuples(spec: dict) -> dict:
     """JSON's lists as the tuples they were."""
     return {key: tuple(v) if isinstance(v, list) else v for key, v in spec.items()}
-
-
-def _name(checkpoint: str, found: Found, model: str | None, given: Keywords) -> str:
-    """The preset: the user's if the file can be it, or else the best."""
-    best = best_preset(found)
-    if model is None:
-        return best
-    preset = find_preset(model)[1]
-    if model not in found.presets:
-        raise LiftjaxError(
-            f"{checkpoint} is not {model} but {found.network.__name__}: "
-            f"{_differing_names(found.state, model)}; use --model {best}."
-        )
-    fixed = {key: value for key, value in found.sizes.items() if key not in given}
-    wrong = differing(preset, fixed)
-    if wrong and not differing(found.presets[best], fixed):
-        shown = ", ".join(f"{key}={value}" for key, value in wrong.items())
-        raise LiftjaxError(f"{checkpoint} is not {model} ({shown}); use --model {best}.")
-    return model
-
-
-def _differing_names(state: dict, model: str, given: Keywords | None = None) -> str:
-    """How the names in `state` differ from those of the preset `model`."""
-    ours = set(state_shapes({"kind": find_preset(model)[0], "name": model, **(given or {})}))
-    missing, unexpected = sorted(ours - set(state)), sorted(set(state) - ours)
-    return (
-        f"{len(missing)} names missing ({', '.join(missing[:3])}, ...), {len(unexpected)} "
-        f"unexpected ({', '.join(unexpected[:3])}, ...)"
-    )
-
-
-def _spec(
-    checkpoint: str,
-    found: Found,
-    model: str | None,
-    given: Keywords,
-    skeleton: str | None,
-    num_joints: int | None,
-) -> dict:
-    """What `checkpoints.build_model` rebuilds the network from."""
-    name = _name(checkpoint, found, model, given)
-    kind, preset = find_preset(name)
-    keywords = differing(preset, found.sizes) | given
-    if kind == "detector":
-        joints = _joints(checkpoint, preset, found, skeleton, num_joints)
-        size = keywords.pop("image_size", found.image_size or preset.default("image_size"))
-        return {"kind": kind, "name": name, **joints, "image_size": size, **keywords}
-    if num_joints is not None:
-        raise LiftjaxError("The joints of a lifter have names; give --skeleton, not --num-joints.")
-    joints, count = skeleton or found.skeleton, found.num_joints
-    if joints is None or count not in (None, get_skeleton(joints).num_joints):
-        raise LiftjaxError(
-            f"{checkpoint} lifts {count} joints, "
-            f"{f'not those of {joints}' if joints else 'no set that liftjax knows'}; a lifter "
-            "cannot be converted to other joints."
-        )
-    frames = keywords.pop("num_frames", found.sizes.get("num_frames", 1))
-    return {"kind": kind, "name": name, "skeleton": joints, "num_frames": frames, **keywords}
-
-
-def _joints(
-    checkpoint: str, preset: Preset, found: Found, skeleton: str | None, num_joints: int | None
-) -> dict:
-    """The joints that the detector shall find: {"skeleton": name} or {"num_joints": K}."""
-    if skeleton is not None and num_joints is not None:
-        raise LiftjaxError("Give --skeleton or --num-joints, not both: a joint set has its count.")
-    count = found.num_joints
-    if count and found.skeleton and get_skeleton(found.skeleton).num_joints != count:
-        raise LiftjaxError(
-            f"{checkpoint} finds {count} joints, {found.skeleton} ({found.why}) has "
-            f"{get_skeleton(found.skeleton).num_joints}; name its own with --source-skeleton."
-        )
-    if num_joints is not None:
-        return {"num_joints": num_joints}
-    if count is None:
-        return {"skeleton": skeleton or preset.skeleton}
-    if found.skeleton is None:
-        raise LiftjaxError(
-            f"The {count} joints of {checkpoint} have no name here ({found.why}); name them with "
-            f"--source-skeleton, or keep them unnamed with --num-joints {count}."
-        )
-    return {"skeleton": skeleton or found.skeleton}
 
 
 def _load(checkpoint: str, module: nnx.Module, state: dict, found: Found) -> list[str]:

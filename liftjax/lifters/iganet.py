@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from liftjax.lifters.published import lifter_files
+from liftjax.lifters.published import published_lifter
 from liftjax.lifters.spec import Lifter, LifterSpec
 from liftjax.nn.attention import Attention
-from liftjax.nn.declaration import Keywords, Preset, Shapes, count_layers
+from liftjax.nn.declaration import count_layers
 from liftjax.nn.initial import fan_in_uniform
 from liftjax.nn.layers import Conv, Dropout, DropPath, LayerNorm, Linear
 from liftjax.nn.variables import Constant, Derived
@@ -213,20 +213,16 @@ class IGANet(Lifter):
         return self.fcn(features)
 
 
-# Declaration: preset and published weights
-
-
-def _sizes(shapes: Shapes) -> Keywords:
-    return {
-        "layers": count_layers(shapes, r"IGANet\.blocks\.(\d+)\."),
-        "channels": shapes["fcn.weight"][1],
-    }
-
-
-_MARK = "IGANet.blocks.0.norm1.weight"
-_WEIGHT_FILES = lifter_files("IGANet", (_MARK,), _sizes, joints=lambda shapes: shapes[_MARK][0])
 PRESETS = {
-    "iganet": Preset(
-        IGANet, paper="Liu et al., ICASSP 2023", licence="MIT", weight_files=_WEIGHT_FILES
+    "iganet": published_lifter(
+        IGANet,
+        "Liu et al., ICASSP 2023",
+        "MIT",
+        mark=("IGANet.blocks.0.norm1.weight",),
+        joints=lambda shapes: shapes["IGANet.blocks.0.norm1.weight"][0],
+        sizes=lambda shapes: {
+            "layers": count_layers(shapes, r"IGANet\.blocks\.(\d+)\."),
+            "channels": shapes["fcn.weight"][1],
+        },
     )
 }

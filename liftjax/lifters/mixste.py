@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from liftjax.lifters.published import lifter_files
+from liftjax.lifters.published import published_lifter
 from liftjax.lifters.spec import Lifter, LifterSpec
 from liftjax.nn.attention import Attention
-from liftjax.nn.declaration import Keywords, Preset, Shapes, count_layers
+from liftjax.nn.declaration import count_layers
 from liftjax.nn.layers import DropPath, LayerNorm, Linear
 
 _EPSILON = 1e-6
@@ -107,25 +107,18 @@ def _over_rows(block: Block, x_BRNC: jax.Array, rngs: nnx.Rngs | None) -> jax.Ar
     return block(x_BRNC.reshape(-1, *x_BRNC.shape[2:]), rngs).reshape(x_BRNC.shape)
 
 
-# Declaration: preset and published weights
-
-
-def _sizes(shapes: Shapes) -> Keywords:
-    width = shapes["Spatial_pos_embed"][2]
-    return {
-        "num_frames": shapes["Temporal_pos_embed"][1],
-        "embed_dim": width,
-        "depth": count_layers(shapes, r"STEblocks\.(\d+)\."),
-        "mlp_ratio": shapes["STEblocks.0.mlp.fc1.weight"][0] / width,
-    }
-
-
-_WEIGHT_FILES = lifter_files(
-    "MixSTE",
-    mark=("Spatial_pos_embed", "TTEblocks.0.attn.qkv.weight"),
-    sizes=_sizes,
-    joints=lambda shapes: shapes["Spatial_pos_embed"][1],
-)
 PRESETS = {
-    "mixste": Preset(MixSTE, paper="Zhang et al., CVPR 2022", weight_files=_WEIGHT_FILES),
+    "mixste": published_lifter(
+        MixSTE,
+        "Zhang et al., CVPR 2022",
+        "none stated",
+        mark=("Spatial_pos_embed", "TTEblocks.0.attn.qkv.weight"),
+        joints=lambda shapes: shapes["Spatial_pos_embed"][1],
+        sizes=lambda shapes: {
+            "num_frames": shapes["Temporal_pos_embed"][1],
+            "embed_dim": shapes["Spatial_pos_embed"][2],
+            "depth": count_layers(shapes, r"STEblocks\.(\d+)\."),
+            "mlp_ratio": shapes["STEblocks.0.mlp.fc1.weight"][0] / shapes["Spatial_pos_embed"][2],
+        },
+    )
 }

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 from liftjax.errors import LiftjaxError
-from liftjax.lifters.published import lifter_files
+from liftjax.lifters.published import published_lifter
 from liftjax.lifters.spec import Lifter, LifterSpec
-from liftjax.nn.declaration import Keywords, Preset, Shapes, count_layers
+from liftjax.nn.declaration import count_layers
 from liftjax.nn.initial import constant, he_normal, ones, zeros
 from liftjax.nn.layers import BatchNorm, Dropout, Linear
 from liftjax.nn.variables import Statistic
@@ -120,28 +120,17 @@ def _standardize(pose_BTKD: jax.Array, mean_KD: jax.Array, std_KD: jax.Array) ->
     return (jnp.asarray(pose_BTKD, dtype) - mean_KD[None, None]) / (std_KD + _EPSILON)[None, None]
 
 
-# Declaration: preset and published weights
-
-
-def _sizes(shapes: Shapes) -> Keywords:
-    return {
-        "linear_size": shapes["w1.weight"][0],
-        "num_stages": count_layers(shapes, r"linear_stages\.(\d+)\."),
-    }
-
-
-_WEIGHT_FILES = lifter_files(
-    "SimpleBaseline",
-    mark=("linear_stages.0.w1.weight", "w1.weight"),
-    sizes=_sizes,
-    joints=lambda shapes: shapes["w1.weight"][1] // 2,
-    rename=lambda key: key.replace("batch_norm", "bn"),  # its PyTorch authors' name
-)
 PRESETS = {
-    "simple_baseline": Preset(
+    "simple_baseline": published_lifter(
         SimpleBaseline,
-        paper="Martinez et al., ICCV 2017",
-        licence="MIT",
-        weight_files=_WEIGHT_FILES,
+        "Martinez et al., ICCV 2017",
+        "MIT",
+        mark=("linear_stages.0.w1.weight", "w1.weight"),
+        joints=lambda shapes: shapes["w1.weight"][1] // 2,
+        sizes=lambda shapes: {
+            "linear_size": shapes["w1.weight"][0],
+            "num_stages": count_layers(shapes, r"linear_stages\.(\d+)\."),
+        },
+        rename=lambda key: key.replace("batch_norm", "bn"),  # its PyTorch authors' name
     )
 }

@@ -11,9 +11,9 @@ import jax
 from flax import nnx
 
 from liftjax.errors import LiftjaxError
-from liftjax.lifters.published import lifter_files
+from liftjax.lifters.published import published_lifter
 from liftjax.lifters.spec import Lifter, LifterSpec
-from liftjax.nn.declaration import Keywords, Preset, Shapes, count_layers
+from liftjax.nn.declaration import Keywords, Shapes, count_layers
 from liftjax.nn.initial import fan_in_uniform
 from liftjax.nn.layers import BatchNorm, Conv, Dropout
 
@@ -153,9 +153,6 @@ class VideoPose3D(Lifter):
             yield slice(start, None, width) if self.strided else slice(start, start - reach or None)
 
 
-# Declaration: preset and published weights
-
-
 def _sizes(shapes: Shapes) -> Keywords:
     convs = count_layers(shapes, r"layers_conv\.(\d+)\.")
     first = shapes["expand_conv.weight"]
@@ -166,17 +163,13 @@ def _sizes(shapes: Shapes) -> Keywords:
     return {"num_frames": field, "channels": first[0], **sizes}
 
 
-_WEIGHT_FILES = lifter_files(
-    "VideoPose3D",
-    mark=("expand_conv.weight", "shrink.weight"),
-    sizes=_sizes,
-    joints=lambda shapes: shapes["expand_conv.weight"][1] // 2,
-)
 PRESETS = {
-    "videopose3d": Preset(
+    "videopose3d": published_lifter(
         VideoPose3D,
-        paper="Pavllo et al., CVPR 2019",
-        licence="CC BY-NC 4.0",
-        weight_files=_WEIGHT_FILES,
+        "Pavllo et al., CVPR 2019",
+        "CC BY-NC 4.0",
+        mark=("expand_conv.weight", "shrink.weight"),
+        joints=lambda shapes: shapes["expand_conv.weight"][1] // 2,
+        sizes=_sizes,
     )
 }

@@ -116,14 +116,3 @@ def count_layers(shapes: Shapes, pattern: str) -> int:
     """How many different numbers stand in the group of `pattern`, matched against all names."""
     matches = (re.match(pattern, key) for key in shapes)
     return len({match[1] for match in matches if match})
-
-
-def drop_arrays(state: State, reasons: Mapping[str, str]) -> tuple[State, list[str]]:
-    """`state` without the names that match a pattern of `reasons`, and a note on each group."""
-    notes = []
-    for pattern, reason in reasons.items():
-        dropped = [key for key in state if re.match(pattern, key)]
-        if dropped:
-            notes.append(f"left {len(dropped)} arrays ({reason})")
-            state = {key: value for key, value in state.items() if key not in dropped}
-    return state, notes

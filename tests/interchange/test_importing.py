@@ -9,7 +9,7 @@ from liftjax.cli import main
 from liftjax.detectors import rtmpose
 from liftjax.errors import LiftjaxError
 from liftjax.interchange.importing import import_weights
-from liftjax.interchange.sizes import best_preset
+from liftjax.interchange.network_spec import best_preset
 from liftjax.nn.declaration import Found
 from liftjax.recipes import load_recipe
 from liftjax.runtime.checkpoints import load_model, load_same_model
