@@ -1,8 +1,8 @@
 """PyTorch state_dicts in and out, strictly, for every network of the package.
 
-A module's attribute path is the upstream state_dict path, so there is no table per network: the
-walk below asks each layer's *type* how PyTorch names and lays out its arrays. PyTorch itself is
-not needed; tensors are read through NumPy.
+A module's attribute path is the upstream state_dict path, so no network needs a table of names.
+The type of a layer tells how PyTorch names and lays out its arrays. PyTorch itself is not needed;
+tensors are read through NumPy.
 """
 
 import fnmatch
@@ -51,13 +51,13 @@ class _Entry(NamedTuple):
     def to_torch(self) -> np.ndarray:
         if self.variable is None:
             return np.zeros((), np.int64)
-        # In NumPy: JAX would compile a transposition for every shape. A copy: contiguous,
-        # writable, and not a window on the module's memory.
+        # In NumPy, because JAX would compile a transposition for every shape. A copy, so that it
+        # is contiguous, writable and apart from the module's memory.
         return np.array(np.asarray(self.variable[...]).transpose(self.axes), order="C")
 
     def set(self, value: np.ndarray) -> None:
         if self.variable is not None:
-            # A copy of our own, made in NumPy: JAX would compile one for every shape.
+            # Copied in NumPy, because JAX would compile a copy for every shape.
             ours = np.array(value.transpose(np.argsort(self.axes)), self.variable.dtype)
             self.variable[...] = jnp.asarray(ours)
 

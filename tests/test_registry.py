@@ -161,7 +161,7 @@ LIFTER_SIZES = {
 
 @pytest.mark.parametrize("name", one_in(4, LIFTERS))
 def test_every_parameter_of_a_lifter_learns_and_so_does_its_input(name):
-    lifter = create_lifter(name, rngs=nnx.Rngs(0), **LIFTER_SIZES[name])
+    lifter = create_lifter(name, rngs=nnx.Rngs(0), **LIFTER_SIZES.get(name, {}))
     poses = jax.random.normal(jax.random.key(1), (4, 1, 17, 2))
     of_params, of_poses = gradients(lifter, poses)
     # One frame's attention over frames is 1 whatever the queries and keys: half of this

@@ -146,16 +146,17 @@ class HRNet(Detector):
     """Top-down heatmap detector.
 
     Args:
-      num_joints: heatmaps to give. skeleton: the joint set they are, if it has a name.
+      num_joints: how many heatmaps to give.
+      skeleton: the name of their joint set, if it has one.
       image_size: (height, width) of the crop, multiples of 32.
       width: channels of the finest branch; each coarser one has twice as many.
       stem_width: channels of the stem and of the first stage's bottlenecks.
       stem_blocks: bottlenecks of the first stage.
       modules: exchanges in stages two, three and four.
       blocks: basic blocks of a branch between two exchanges.
-      sigma: of the target Gaussians, heatmap pixels; by default upstream's 3 at 384x288, in
-        proportion.
-      scan_blocks: run equal blocks in a row as one loop (same numbers, other compilation).
+      sigma: standard deviation of the target Gaussians in heatmap pixels; by default upstream's 3
+        at 384x288, and in proportion at other sizes.
+      scan_blocks: run a row of equal blocks as one loop (the same numbers, compiled differently).
 
     Raises:
       LiftjaxError: the image size is not a multiple of 32.
@@ -208,9 +209,9 @@ class HRNet(Detector):
         )
 
     def __call__(self, images_BHWC: jax.Array, train: bool = False) -> HeatmapOutput:
-        """Heatmaps of normalised images; computed in the images' precision.
+        """Heatmaps of normalised images, computed in the images' precision.
 
-        Training mode normalises with the batch's statistics and moves the running ones.
+        In training mode batch norm uses the batch's statistics and moves the running ones.
         """
         stem = (self.conv1, self.bn1, self.conv2, self.bn2, self.layer1)
         xs = [run_stage(partial(self._stem, train=train), stem, images_BHWC, self.remat)]
@@ -248,8 +249,8 @@ def _stage(modules, channels, blocks, outputs, scan_blocks, *, rngs) -> nnx.List
 def _transition(before, after, *, rngs) -> nnx.List:
     """Layers from the branches of one stage to those of the next, which has one more.
 
-    None where a branch goes on unchanged. The new one halves the last with a row of (here always
-    one) stride-2 convolutions.
+    A layer is None where a branch goes on unchanged. The new branch halves the last one with a list
+    of stride-2 convolutions, which here has one entry.
     """
     layers = [
         None if old == new else _pair(old, new, 3, rngs=rngs)

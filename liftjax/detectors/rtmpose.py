@@ -4,7 +4,7 @@ Jiang et al., "RTMPose: Real-Time Multi-Person Pose Estimation based on MMPose",
 et al., "Effective Whole-body Pose Estimation with Two-stages Distillation", ICCVW 2023) is the same
 network with 133 joints, trained by distillation.
 
-The backbone's feature becomes one small map a joint; the map, flattened, is the joint's token.
+The backbone's feature becomes one small map for each joint; the flattened map is the joint's token.
 A gated attention unit lets the tokens of a pose see each other, and two linear layers classify each
 into half-pixel bins along x and along y.
 
@@ -42,8 +42,8 @@ def _linear(c_in: int, c_out: int, rngs: nnx.Rngs, **options) -> Linear:
     return Linear(c_in, c_out, use_bias=False, kernel_init=normal(0.01), rngs=rngs, **options)
 
 
-class Scale(nnx.Module):
-    """One trained factor a channel."""
+class ChannelScale(nnx.Module):
+    """One trained factor for each channel."""
 
     def __init__(self, channels: int):
         self.scale = nnx.Param(ones(channels))
@@ -66,7 +66,7 @@ class GatedAttentionUnit(nnx.Module):
         self.o = _linear(self.inner, channels, rngs)
         self.uv = _linear(channels, 2 * self.inner + attention_dim, rngs)
         self.ln = ScaleNorm()
-        self.res_scale = Scale(channels)
+        self.res_scale = ChannelScale(channels)
 
     def __call__(self, x_BKC: jax.Array) -> jax.Array:
         mixed = jax.nn.silu(self.uv(self.ln(x_BKC)))
@@ -85,7 +85,8 @@ class RTMCCHead(nnx.Module):
     Args:
       feature_shape: (height, width, channels) of the feature.
       bins: (bins along y, bins along x).
-      channels: of a joint's token. attention_dim: of queries and keys.
+      channels: size of a joint's token.
+      attention_dim: size of queries and keys.
     """
 
     def __init__(
@@ -119,13 +120,16 @@ class RTMPose(Detector):
     """Top-down SimCC detector.
 
     Args:
-      num_joints: joints to find. skeleton: their joint set, if it has a name.
+      num_joints: how many joints to find.
+      skeleton: the name of their joint set, if it has one.
       image_size: (height, width) of the crop, multiples of 32.
-      deepen, widen: factors on the backbone's depth and width.
-      channels, attention_dim: of the head's tokens.
-      sigma: of the target distributions, SimCC bins along (x, y); default: √(size / 8), which
-        gives the published 4.9, 5.66 at 256x192 and 6, 6.93 at 384x288.
-      scan_blocks: run equal blocks in a row as one loop (same numbers, other compilation).
+      deepen: factor on the backbone's depth.
+      widen: factor on the backbone's channels.
+      channels: size of a joint's token in the head.
+      attention_dim: size of the head's queries and keys.
+      sigma: standard deviation of the target distributions, SimCC bins along (x, y); default:
+        √(size / 8), which gives the published 4.9, 5.66 at 256x192 and 6, 6.93 at 384x288.
+      scan_blocks: run a row of equal blocks as one loop (the same numbers, compiled differently).
 
     Raises:
       LiftjaxError: the image size is not a multiple of 32.
@@ -165,9 +169,9 @@ class RTMPose(Detector):
         )
 
     def __call__(self, images_BHWC: jax.Array, train: bool = False) -> SimCCOutput:
-        """Logits of normalised images; computed in the images' precision.
+        """Logits of normalised images, computed in the images' precision.
 
-        Training mode normalises with the batch's statistics and moves the running ones.
+        In training mode batch norm uses the batch's statistics and moves the running ones.
         """
         return self.head(self.backbone(images_BHWC, train))
 

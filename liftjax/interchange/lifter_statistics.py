@@ -1,7 +1,7 @@
-"""The mean and deviation of poses that SimpleBaseline standardises with, from and to files.
+"""The mean and deviation of poses that SimpleBaseline standardises with, in files.
 
-They belong to the training data, so no state_dict has them, and without them the network's numbers
-mean nothing.
+They belong to the training data, so no state_dict has them; without them the network's input and
+output have no scale.
 """
 
 import json
@@ -15,7 +15,7 @@ from liftjax.data.archive import read_archive, read_pickle
 from liftjax.errors import LiftjaxError, first_line
 
 UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001}  # metres
-_LARGEST_DEVIATION_M = 3.0  # no joint strays further from its root
+_LARGEST_DEVIATION_M = 3.0  # no joint moves further from its root
 
 
 class LifterStatistics(NamedTuple):
@@ -35,11 +35,12 @@ def read_statistics(
     Args:
       path: an .npz, .json or .pkl (L2D-Pose's ``h36m_stats.pkl``) with the four arrays, or the
         directory of a data set, whose training split is measured.
-      num_joints: K. unit: of the 3D numbers in the file; see UNITS.
+      num_joints: K.
+      unit: that of the 3D numbers in the file; see UNITS.
       skeleton: the lifter's joint set, which a data set must have; None: any of K joints.
 
     Raises:
-      LiftjaxError: something is missing, misshapen, plainly in another unit or of other joints.
+      LiftjaxError: an array is missing, misshapen, plainly in another unit or of other joints.
     """
     path = Path(path).expanduser()
     if path.is_dir():
@@ -76,7 +77,7 @@ def _check_unit(std_3d: np.ndarray, unit: str, where: str) -> None:
     if largest > _LARGEST_DEVIATION_M:
         likely = "mm" if largest > 100 else "cm"
         raise LiftjaxError(
-            f"std_3d in {where} reaches {largest:.0f}: those are not metres but probably {likely}; "
+            f"std_3d in {where} reaches {largest:.0f}: that is not metres but probably {likely}; "
             f"add --stats-unit {likely}."
         )
     if 0 < largest < 0.01:

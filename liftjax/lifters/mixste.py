@@ -50,9 +50,13 @@ class MixSTE(Lifter):
     """Lifts all frames of a clip of exactly `num_frames` at once.
 
     Args:
+      skeleton: joint set.
+      num_frames: length of clips.
       embed_dim: channels of a token.
       depth: pairs of a spatial (over joints) and a temporal (over frames) block.
-      drop_path: chance that the last block's branches are dropped, growing from 0 at the first.
+      num_heads: heads of each attention.
+      mlp_ratio: width of the MLP's hidden layer, as a multiple of `embed_dim`.
+      drop_path: chance that the last block's branches are dropped; it grows from 0 at the first.
     """
 
     def __init__(

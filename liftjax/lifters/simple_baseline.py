@@ -16,7 +16,7 @@ from liftjax.nn.initial import constant, he_normal, ones, zeros
 from liftjax.nn.layers import BatchNorm, Dropout, Linear
 from liftjax.nn.variables import Statistic
 
-_EPSILON = 1e-8  # the root joint does not vary
+_EPSILON = 1e-8  # for the root joint, whose deviation is 0
 _HE_NORMAL, _ZEROS = he_normal(), constant(0.0)
 
 
@@ -41,14 +41,17 @@ class Stage(nnx.Module):
 
 
 class SimpleBaseline(Lifter):
-    """Lifts every frame alone, from standardised pixels to standardised metres.
+    """Lifts each frame by itself, from standardised pixels to standardised metres.
 
     The mean and deviation of the training set, per joint and axis, are part of the module:
-    (K, 2) in pixels and (K, 3) in metres. They are 0 and 1 until `set_statistics`.
+    (K, 2) in pixels and (K, 3) in metres. They are 0 and 1 until `set_statistics` is called.
 
     Args:
-      skeleton: joint set. num_frames: length of clips, each frame of which is lifted alone.
-      linear_size: width of the layers. num_stages: residual blocks. dropout: rate of it.
+      skeleton: joint set.
+      num_frames: length of clips, in which each frame is lifted by itself.
+      linear_size: width of the layers.
+      num_stages: how many residual blocks.
+      dropout: rate of the dropout.
     """
 
     def __init__(
@@ -105,7 +108,7 @@ class SimpleBaseline(Lifter):
         return self.w2(features).reshape(*features.shape[:2], -1, 3)
 
     def normalize(self, kpts_px_BTK2: jax.Array, image_size_B2: jax.Array) -> jax.Array:
-        """Standardised pixels; the image's size plays no part."""
+        """Standardised pixels; the image's size does not matter."""
         return _standardize(kpts_px_BTK2, self.mean_2d[...], self.std_2d[...])
 
     def to_metres(self, raw_BTK3: jax.Array) -> jax.Array:

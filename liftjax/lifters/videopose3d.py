@@ -24,9 +24,9 @@ def _conv(c_in: int, c_out: int, width: int, rngs: nnx.Rngs, **options) -> Conv:
 
 
 def resolve_widths(num_frames: int, filter_widths: Sequence[int] | None) -> tuple[int, ...]:
-    """The filter widths to build: those given, or else those whose field is `num_frames`.
+    """The filter widths to build: those given, or else widths whose product is `num_frames`.
 
-    The latter are the prime factors in rising order, so 27 is (3, 3, 3); a single frame has the
+    The latter are its prime factors in rising order, so 27 is (3, 3, 3); a single frame has the
     paper's (1, 1, 1).
 
     Raises:
@@ -61,7 +61,7 @@ def _prime_factors(number: int) -> tuple[int, ...]:
 
 
 class VideoPose3D(Lifter):
-    """Lifts each frame from the frames around it; with filter widths 1, from itself alone.
+    """Lifts each frame from the frames around it; with filter widths of 1, each frame by itself.
 
     The convolutions are unpadded, so a clip of T frames gives T - receptive_field + 1 poses.
     Output frame t belongs to input frame t + receptive_field // 2, or, with `causal`, to the last

@@ -9,9 +9,9 @@ import jax
 def multiply_adds(function: Callable, *args, platform: str | None = None) -> int:
     """Multiply-adds in the convolutions and matrix products of ``function(*args)``.
 
-    What papers print as FLOPs of a network. Nothing is computed; `args` may be shapes
-    (`jax.ShapeDtypeStruct`). Of alternatives that of `platform` counts where they have platforms,
-    and otherwise the most laborious.
+    Papers print them as FLOPs of a network. Nothing is computed; `args` may be shapes
+    (`jax.ShapeDtypeStruct`). Of alternatives, the one for `platform` counts if they name platforms,
+    and the most expensive one otherwise.
     """
     return count_multiply_adds(jax.make_jaxpr(function)(*args).jaxpr, platform)
 
@@ -44,7 +44,7 @@ def _count_equation(equation, platform) -> int:
 def collectives(function: Callable, *args) -> Iterator[tuple[str, int, int]]:
     """Every sum or gathering over a mapped axis: (primitive, bytes a device gives, times).
 
-    A loop's run as often as the loop. Nothing is computed; `args` may be shapes.
+    Those in a loop count as often as the loop runs. Nothing is computed; `args` may be shapes.
     """
     yield from _collectives(jax.make_jaxpr(function)(*args).jaxpr, 1)
 

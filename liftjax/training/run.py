@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from liftjax import hosts
 from liftjax.errors import LiftjaxError, unknown_name
-from liftjax.lifters.spec import PRECISIONS
+from liftjax.lifters.spec import LIFTER_PRECISIONS
 from liftjax.runtime import inputs
 from liftjax.runtime.replicas import WAYS
 from liftjax.training import detector_task, distill_task, lifter_task, loop, validation
@@ -77,8 +77,10 @@ def check(config: ConfigDict) -> None:
     for key, known in choices.items():
         if config[key] not in known:
             raise unknown_name(f"config.{key}", config[key], known)
-    if config.loss.lifter_precision not in (None, *PRECISIONS):
-        raise unknown_name("config.loss.lifter_precision", config.loss.lifter_precision, PRECISIONS)
+    if config.loss.lifter_precision not in (None, *LIFTER_PRECISIONS):
+        raise unknown_name(
+            "config.loss.lifter_precision", config.loss.lifter_precision, LIFTER_PRECISIONS
+        )
     size = config.detector.image_size
     if size is not None and not _is_size(size):
         raise LiftjaxError(

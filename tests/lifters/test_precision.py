@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from liftjax.lifters.spec import PRECISIONS
+from liftjax.lifters.spec import LIFTER_PRECISIONS
 from tests.lifters.small import SMALL, build
 from tests.slow import one_in
 
@@ -56,5 +56,5 @@ def test_bfloat16_keeps_the_gradient_far_from_the_truth(graded, kpts_px):
 def test_on_a_cpu_float32_products_are_exact_whatever_is_asked(graded, kpts_px):
     truth = jnp.zeros((CLIPS, 1, 17, 3))
     expected, _ = graded(kpts_px, truth, "highest")
-    for precision in set(PRECISIONS) - {"highest", "bfloat16"}:
+    for precision in set(LIFTER_PRECISIONS) - {"highest", "bfloat16"}:
         assert relative_error(graded(kpts_px, truth, precision)[0], expected) < 1e-6, precision
