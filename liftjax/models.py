@@ -1,5 +1,6 @@
 """`models`: what there is to choose from."""
 
+from liftjax.counting import network_size
 from liftjax.detectors.spec import IMAGENET_MEAN, IMAGENET_STD
 from liftjax.registry import DETECTORS, LIFTERS, Preset
 from liftjax.skeletons import get_skeleton
@@ -18,7 +19,7 @@ liftjax (see python -m liftjax import-weights --help)."""
 def run() -> str:
     """Prints the table of all presets; returns it."""
     detectors = [
-        _row(name, preset, "{} x {}".format(*preset.keywords["image_size"]))
+        _row(name, preset, "{} x {}".format(*preset.default("image_size")))
         for name, preset in DETECTORS.items()
     ]
     lifters = [_row(name, preset, "1 frame") for name, preset in LIFTERS.items()]
@@ -37,14 +38,15 @@ _COLUMNS = (
 
 
 def _row(name: str, preset: Preset, size: str) -> list[str]:
+    counted = network_size(name)
     return [
         name,
         size,
         str(get_skeleton(preset.skeleton).num_joints),
         preset.skeleton,
-        f"{preset.parameters / 1e6:.2f} M",
-        f"{preset.gmacs:.3g}",
-        preset.gives,
+        f"{counted.parameters / 1e6:.2f} M",
+        f"{counted.gmacs:.3g}",
+        counted.output,
         preset.paper,
         preset.licence,
     ]

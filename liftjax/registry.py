@@ -1,116 +1,40 @@
 """Every network by name: one dictionary of detectors, one of lifters.
 
-A preset is a class, the keyword arguments that make it the published size, and what one needs to
-know before using it. Keyword overrides make other sizes.
+Each network's own file declares its presets (see `nn.declaration`); here they are collected.
+Keyword overrides make other sizes.
 
-Networks of your own stand in the same dictionaries: a module of yours adds its presets, and
-LIFTJAX_IMPORT=that_module (several with commas between) has every command import it.
+Your own networks stand in the same dictionaries: a module of yours adds its presets, and with
+LIFTJAX_IMPORT=that_module every command imports it (several modules are separated by commas).
 """
 
-import dataclasses
 import importlib
 import inspect
 import os
-from typing import Any
 
 from flax import nnx
 
-from liftjax.detectors.hrnet import HRNet
-from liftjax.detectors.rtmpose import RTMPose
+from liftjax.detectors import hrnet, rtmpose
 from liftjax.errors import LiftjaxError, unknown_name
-from liftjax.lifters.iganet import IGANet
-from liftjax.lifters.mixste import MixSTE
-from liftjax.lifters.simple_baseline import SimpleBaseline
-from liftjax.lifters.videopose3d import VideoPose3D
+from liftjax.lifters import iganet, mixste, simple_baseline, videopose3d
+from liftjax.nn.declaration import Preset
 from liftjax.skeletons import get_skeleton
 
-
-@dataclasses.dataclass(frozen=True)
-class Preset:
-    """A network of a certain size.
-
-    Attributes:
-      cls: the module. keywords: its constructor's arguments.
-      gives: what comes out of the network, before it is decoded or scaled.
-      paper: where it was published. licence: of the authors' code, under which weights come.
-      skeleton: joint set of the published weights, and the default here.
-      parameters: trained ones, at that joint set and the preset's size.
-      gmacs: 10^9 multiply-adds of one forward pass (papers call them FLOPs), of one crop or frame.
-    """
-
-    cls: type[nnx.Module]
-    keywords: dict[str, Any]
-    gives: str
-    paper: str
-    licence: str
-    skeleton: str
-    parameters: int
-    gmacs: float
-
-
-def _hrnet(parameters: int, gmacs: float, **keywords) -> Preset:
-    keywords = {"image_size": (384, 288), **keywords}
-    paper = "Sun et al., CVPR 2019"
-    return Preset(HRNet, keywords, "heatmaps", paper, "MIT", "coco", parameters, gmacs)
-
-
-def _rtmpose(parameters: int, gmacs: float, deepen: float, widen: float, **keywords) -> Preset:
-    keywords = {"image_size": (256, 192), "deepen": deepen, "widen": widen, **keywords}
-    paper = "Jiang et al., arXiv 2303.07399"
-    return Preset(RTMPose, keywords, "SimCC", paper, "Apache-2.0", "coco", parameters, gmacs)
-
-
-def _dwpose(parameters: int, gmacs: float, deepen: float, widen: float) -> Preset:
-    preset = _rtmpose(parameters, gmacs, deepen, widen)
-    return dataclasses.replace(preset, paper="Yang et al., ICCVW 2023", skeleton="wholebody")
-
-
-def _lifter(cls, gives: str, paper: str, licence: str, parameters: int, gmacs: float) -> Preset:
-    return Preset(cls, {}, gives, paper, licence, "human36m", parameters, gmacs)
-
-
-# hrnet_small, hrnet_tiny and rtmpose_tiny train on a CPU. Per second of training, one block a
-# branch beats two.
-_CPU_HRNET = {"image_size": (128, 96), "stem_blocks": 1, "modules": (1, 1, 1), "blocks": 1}
-
-DETECTORS: dict[str, Preset] = {
-    "hrnet_w32": _hrnet(28_536_113, 17.2, width=32),
-    "hrnet_w48": _hrnet(63_595_745, 35.3, width=48),
-    "hrnet_small": _hrnet(688_913, 0.0551, width=16, stem_width=16, **_CPU_HRNET),
-    "hrnet_tiny": _hrnet(173_201, 0.0142, width=8, stem_width=8, **_CPU_HRNET),
-    "rtmpose_t": _rtmpose(3_337_007, 0.355, 0.167, 0.375),
-    "rtmpose_s": _rtmpose(5_473_251, 0.676, 0.33, 0.5),
-    "rtmpose_m": _rtmpose(13_587_611, 1.92, 0.67, 0.75),
-    "rtmpose_l": _rtmpose(27_660_339, 4.14, 1.0, 1.0),
-    "rtmpose_x": _rtmpose(49_434_283, 17.2, 1.33, 1.25, image_size=(384, 288)),
-    "rtmpose_tiny": _rtmpose(
-        1_317_339, 0.0405, 0.167, 0.25, image_size=(128, 96), channels=64, attention_dim=32
-    ),
-    "dwpose_t": _dwpose(5_519_779, 0.548, 0.167, 0.375),
-    "dwpose_s": _dwpose(8_383_575, 0.905, 0.33, 0.5),
-    "dwpose_m": _dwpose(17_953_039, 2.22, 0.67, 0.75),
-    "dwpose_l": _dwpose(33_480_871, 4.51, 1.0, 1.0),
-}
-
+DETECTORS: dict[str, Preset] = {**hrnet.PRESETS, **rtmpose.PRESETS}
 LIFTERS: dict[str, Preset] = {
-    "simple_baseline": _lifter(
-        SimpleBaseline, "standardised m", "Martinez et al., ICCV 2017", "MIT", 4_296_755, 0.00428
-    ),
-    "videopose3d": _lifter(
-        VideoPose3D, "m", "Pavllo et al., CVPR 2019", "CC BY-NC 4.0", 4_291_635, 0.00428
-    ),
-    "iganet": _lifter(IGANet, "m", "Liu et al., ICASSP 2023", "MIT", 10_623_657, 0.185),
-    "mixste": _lifter(MixSTE, "m", "Zhang et al., CVPR 2022", "none stated", 33_659_907, 0.502),
+    **simple_baseline.PRESETS,
+    **videopose3d.PRESETS,
+    **iganet.PRESETS,
+    **mixste.PRESETS,
 }
 
 
 def list_detectors() -> list[str]:
-    """Names that :func:`create_detector` takes, those of LIFTJAX_IMPORT last."""
+    """The names that :func:`create_detector` takes; those of LIFTJAX_IMPORT come last."""
     return list(DETECTORS)
 
 
 def list_lifters() -> list[str]:
-    """Names that :func:`create_lifter` takes, those of LIFTJAX_IMPORT last."""
+    """The names that :func:`create_lifter` takes; those of LIFTJAX_IMPORT come last."""
     return list(LIFTERS)
 
 
@@ -127,8 +51,8 @@ def create_detector(
 
     Args:
       name: one of :func:`list_detectors`.
-      skeleton: joint set that it finds. num_joints: the number of joints of a set without a name.
-        By default the joint set of the published weights.
+      skeleton: joint set that it finds; default: that of the published weights.
+      num_joints: instead of `skeleton`, the number of joints of a set without a name.
       image_size: (height, width) of the person crop; default: the preset's.
       rngs: random numbers of the initial weights.
       **overrides: sizes that differ from the preset's.
@@ -151,7 +75,7 @@ def create_detector(
 def create_lifter(
     name: str,
     *,
-    skeleton: str = "human36m",
+    skeleton: str | None = None,
     num_frames: int = 1,
     rngs: nnx.Rngs,
     **overrides,
@@ -160,8 +84,8 @@ def create_lifter(
 
     Args:
       name: one of :func:`list_lifters`.
-      skeleton: joint set of input and output.
-      num_frames: T, frames that the lifter sees at once.
+      skeleton: joint set of input and output; default: that of the published weights.
+      num_frames: how many frames the lifter sees at once.
       rngs: random numbers of the initial weights.
       **overrides: sizes that differ from the preset's.
 
@@ -169,6 +93,7 @@ def create_lifter(
       LiftjaxError: unknown name, skeleton or keyword; the message names the nearest.
     """
     preset = get_preset("lifter", name)
+    skeleton = preset.skeleton if skeleton is None else skeleton
     return _create(name, preset, overrides, skeleton=skeleton, num_frames=num_frames, rngs=rngs)
 
 
@@ -179,6 +104,21 @@ def get_preset(kind: str, name: str) -> Preset:
         error = unknown_name(kind, name, presets)
         raise LiftjaxError(f"{error} LIFTJAX_IMPORT=MODULE adds a {kind} of your own.")
     return presets[name]
+
+
+def find_preset(name: str) -> tuple[str, Preset]:
+    """The kind ("detector" or "lifter") and the preset called `name`."""
+    for kind, presets in (("detector", DETECTORS), ("lifter", LIFTERS)):
+        if name in presets:
+            return kind, presets[name]
+    error = unknown_name("model", name, DETECTORS | LIFTERS)
+    raise LiftjaxError(f"{error} LIFTJAX_IMPORT=MODULE adds a network of your own.")
+
+
+def create_network(name: str, **keywords) -> nnx.Module:
+    """The detector or lifter called `name`: :func:`create_detector` or :func:`create_lifter`."""
+    create = {"detector": create_detector, "lifter": create_lifter}
+    return create[find_preset(name)[0]](name, **keywords)
 
 
 def _create(name: str, preset: Preset, overrides: dict, **common) -> nnx.Module:
@@ -196,7 +136,7 @@ def _create(name: str, preset: Preset, overrides: dict, **common) -> nnx.Module:
 
 
 def _import_others(names: str) -> None:
-    """Imports the modules in `names` (commas between), which add presets of their own."""
+    """Imports the modules in `names`, separated by commas, which add presets of their own."""
     for name in filter(None, (name.strip() for name in names.split(","))):
         try:
             importlib.import_module(name)
@@ -204,8 +144,8 @@ def _import_others(names: str) -> None:
             if error.name != name:
                 raise
             raise LiftjaxError(
-                f"LIFTJAX_IMPORT names {name}, and there is no such module; run in its folder "
-                "(python -m liftjax ...), or have that in PYTHONPATH."
+                f"LIFTJAX_IMPORT names {name}, and there is no such module; run python -m liftjax "
+                "in its folder, or add that folder to PYTHONPATH."
             ) from None
 
 

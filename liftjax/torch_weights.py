@@ -1,8 +1,8 @@
 """PyTorch state_dicts in and out, strictly, for every network of the package.
 
-A module's attribute path is the upstream state_dict path, so there is no table per network: the
-walk below asks each layer's *type* how PyTorch names and lays out its arrays. PyTorch itself is
-not needed; tensors are read through NumPy.
+A module's attribute path is the upstream state_dict path, so no network needs a table of names.
+The type of a layer tells how PyTorch names and lays out its arrays. PyTorch itself is not needed;
+tensors are read through NumPy.
 """
 
 import fnmatch
@@ -40,19 +40,24 @@ class _Entry(NamedTuple):
     axes: tuple[int, ...] = ()
 
     @property
+    def optional(self) -> bool:
+        """Whether a state_dict may leave it out."""
+        return self.variable is None or isinstance(self.variable, Derived)
+
+    @property
     def shape(self) -> tuple[int, ...]:
         return () if self.variable is None else tuple(self.variable.shape[a] for a in self.axes)
 
     def to_torch(self) -> np.ndarray:
         if self.variable is None:
             return np.zeros((), np.int64)
-        # In NumPy: JAX would compile a transposition for every shape. A copy: contiguous,
-        # writable, and not a window on the module's memory.
+        # In NumPy, because JAX would compile a transposition for every shape. A copy, so that it
+        # is contiguous, writable and apart from the module's memory.
         return np.array(np.asarray(self.variable[...]).transpose(self.axes), order="C")
 
     def set(self, value: np.ndarray) -> None:
         if self.variable is not None:
-            # A copy of our own, made in NumPy: JAX would compile one for every shape.
+            # Copied in NumPy, because JAX would compile a copy for every shape.
             ours = np.array(value.transpose(np.argsort(self.axes)), self.variable.dtype)
             self.variable[...] = jnp.asarray(ours)
 
@@ -118,13 +123,7 @@ def load(
     def refused(keys):
         return [k for k in keys if not any(fnmatch.fnmatchcase(k, p) for p in patterns)]
 
-    missing = refused(
-        key
-        for key, entry in ours.items()
-        if key not in given
-        and entry.variable is not None
-        and not isinstance(entry.variable, Derived)
-    )
+    missing = refused(k for k, entry in ours.items() if k not in given and not entry.optional)
     unexpected = refused(key for key in given if key not in ours)
     misfit = [
         key for key, entry in ours.items() if key in given and given[key].shape != entry.shape
@@ -160,9 +159,15 @@ def _common_prefix(missing: list[str], unexpected: list[str]) -> str | None:
     return prefix if found else None
 
 
-def shapes(module: nnx.Module) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of upstream's state_dict; `module` may be abstract (nnx.eval_shape)."""
-    return {entry.key: entry.shape for entry in _entries(module)}
+def shapes(module: nnx.Module, optional: bool = True) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of upstream's state_dict.
+
+    Args:
+      module: may be abstract (nnx.eval_shape).
+      optional: also those that a state_dict may leave out.
+    """
+    entries = _entries(module)
+    return {entry.key: entry.shape for entry in entries if optional or not entry.optional}
 
 
 def dump(module: nnx.Module) -> dict[str, np.ndarray]:

@@ -30,8 +30,9 @@ from liftjax.data.records import read_metadata
 from liftjax.errors import LiftjaxError
 from liftjax.inference import coco
 from liftjax.inference.pictures import read_picture
-from liftjax.interchange import files as weight_files
-from liftjax.interchange import statistics
+from liftjax.interchange.files import read_weight_file
+from liftjax.interchange.lifter_statistics import read_statistics
+from liftjax.interchange.recognising import known_networks
 from liftjax.interchange.wrappings import unwrap
 from tests.damage import FEWER, OTHERS, damaged_bytes, damaged_json, damaged_text
 from tests.data.builders import jpeg
@@ -42,6 +43,7 @@ from tests.data_prep.multicam import synthetic_recording as multicam
 from tests.data_prep.panoptic import studio
 from tests.slow import slow
 
+MARKS = [mark for files in known_networks() for mark in files.marks]
 DAMAGES = int(os.environ.get("LIFTJAX_DAMAGES", 1000))
 CAMERAS = multicam.make_cameras()
 STUDIO = {camera_name(0, node) for node in studio.NODES}
@@ -167,7 +169,7 @@ def weights(folder, suffix):
 
 
 def of_weights(found):
-    state, _ = unwrap(found.tree)
+    state, _ = unwrap(found.tree, MARKS)
     return {key: as_bytes(value) for key, value in state.items()}, ()
 
 
@@ -229,7 +231,7 @@ FORMATS = {
         of_bodies,
     ),
     "statistics": Format(
-        stats_npz, lambda p: statistics.read(str(p), 17), damaged_bytes, of_statistics
+        stats_npz, lambda p: read_statistics(str(p), 17), damaged_bytes, of_statistics
     ),
     "videopose3d": Format(positions, lambda p: lifting.plan(p, stride=1), damaged_bytes, of_plan),
     "data set": Format(
@@ -247,10 +249,10 @@ FORMATS = {
         of_units,
     ),
     "pytorch weights": Format(
-        lambda folder: weights(folder, ".pth"), weight_files.read, damaged_bytes, of_weights
+        lambda folder: weights(folder, ".pth"), read_weight_file, damaged_bytes, of_weights
     ),
     "safetensors": Format(
-        lambda folder: weights(folder, ".safetensors"), weight_files.read, damaged_bytes
+        lambda folder: weights(folder, ".safetensors"), read_weight_file, damaged_bytes
     ),
     "picture": Format(picture, read_picture, damaged_bytes),
 }

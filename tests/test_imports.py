@@ -16,7 +16,7 @@ LAYERS = [
     {"nn"},
     {"losses", "metrics", "data"},
     {"detectors", "lifters", "torch_weights"},
-    {"registry"},
+    {"registry", "counting"},
     {"recipes"},
     {"runtime"},
     {"prediction", "visualize", "viewer", "models"},

@@ -13,7 +13,6 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from liftjax.benchmark.operations import collectives, multiply_adds
 from liftjax.benchmark.problem import all_lifters, random_batch
 from liftjax.benchmark.programs import program_bytes
 from liftjax.benchmark.results import report
@@ -21,6 +20,7 @@ from liftjax.detectors.spec import DETECTOR_PRECISIONS
 from liftjax.errors import LiftjaxError, check_name, first_line
 from liftjax.nn.blocks import rematerialise
 from liftjax.nn.layers import synchronize
+from liftjax.nn.operations import collectives, multiply_adds
 from liftjax.registry import create_detector
 from liftjax.runtime.replicas import AXIS, Replicas
 from liftjax.runtime.run_directory import versions

@@ -53,7 +53,7 @@ def time_data(
     """
     if min(batch_size, repeats, samples) < 1 or steps < 0:
         raise LiftjaxError("--batch-size, --repeats and --samples are at least 1, --steps 0.")
-    image_size = get_preset("detector", detector).keywords["image_size"]
+    image_size = get_preset("detector", detector).default("image_size")
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         records = list(frames.whole_frames(data, samples) if data else frames.generated(samples))

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 from jax.experimental.compilation_cache import compilation_cache
 
-from liftjax.benchmark.operations import count_multiply_adds
+from liftjax.nn.operations import count_multiply_adds
 
 
 def compile_program(function: Any, *arguments: Any, again: bool = False) -> tuple[Callable, dict]:

@@ -24,7 +24,7 @@ def add_import(commands) -> None:
     def run(args) -> None:
         from liftjax.interchange import importing
 
-        importing.run(
+        importing.import_weights(
             args.checkpoint,
             args.out,
             model=args.model,

@@ -53,7 +53,7 @@ class ConvModule(nnx.Module):
 
 
 class SeparableConv(nnx.Module):
-    """A 5x5 convolution of every channel alone, then a 1x1 convolution over channels."""
+    """A 5x5 convolution of each channel by itself, then a 1x1 convolution over channels."""
 
     def __init__(self, channels: int, *, rngs: nnx.Rngs):
         self.depthwise_conv = ConvModule(channels, channels, 5, groups=channels, rngs=rngs)
@@ -77,13 +77,14 @@ class CSPNeXtBlock(nnx.Module):
 
 
 class ChannelAttention(nnx.Module):
-    """Each channel times a gate that all channels' means decide."""
+    """Each channel is multiplied by a gate, which the means of all channels decide."""
 
     def __init__(self, channels: int, *, rngs: nnx.Rngs):
         self.fc = _conv(channels, channels, 1, use_bias=True, rngs=rngs)
 
     def __call__(self, x_BHWC: jax.Array) -> jax.Array:
-        mean_B11C = x_BHWC.mean((1, 2), keepdims=True, dtype=_wide(x_BHWC)).astype(x_BHWC.dtype)
+        wide = jnp.promote_types(x_BHWC.dtype, jnp.float32)
+        mean_B11C = x_BHWC.mean((1, 2), keepdims=True, dtype=wide).astype(x_BHWC.dtype)
         return x_BHWC * jax.nn.hard_sigmoid(self.fc(mean_B11C))
 
 
@@ -120,7 +121,7 @@ class SPPBottleneck(nnx.Module):
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         maps = [self.conv1(x, train)]
-        for _ in range(3):  # a window of 5 over one of 5 is one of 9, and so on
+        for _ in range(3):  # two windows of 5 in a row are one of 9, and so on
             maps.append(nnx.max_pool(maps[-1], (5, 5), (1, 1), "SAME"))
         return self.conv2(jnp.concatenate(maps, axis=-1), train)
 
@@ -129,7 +130,8 @@ class CSPNeXt(nnx.Module):
     """The backbone.
 
     Args:
-      deepen, widen: factors on the blocks of a stage and on all channels.
+      deepen: factor on the number of blocks in a stage.
+      widen: factor on all channels.
       scan_blocks: run the blocks of a stage as one loop (same numbers, other compilation).
     """
 
@@ -175,7 +177,3 @@ def _in_a_row(layers: Sequence[nnx.Module], x: jax.Array, train: bool) -> jax.Ar
     for layer in layers:
         x = layer(x, train)
     return x
-
-
-def _wide(x: jax.Array):
-    return jnp.promote_types(x.dtype, jnp.float32)

@@ -1,4 +1,4 @@
-"""How keypoints are read off what a detector gives."""
+"""How keypoints are read off a detector's output."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -24,13 +24,18 @@ class Decoding:
 
     @classmethod
     def of_recipe(cls, recipe: Mapping[str, Any], beta: float | None = None) -> "Decoding":
-        """As `recipe` evaluates; the defaults where it does not say. `beta` takes precedence."""
+        """The soft-argmax of a recipe, with defaults for what it does not say.
+
+        Args:
+          recipe: of the detector's training; may be empty.
+          beta: overrides the recipe's.
+        """
         loss = recipe.get("loss", {})
         beta = float(loss.get("beta", cls.beta) if beta is None else beta)
         if not 0 < beta <= _LARGEST_BETA:
             raise LiftjaxError(
-                f"A beta of {beta:g}; take a number from above 0 to {_LARGEST_BETA:g}, such as "
-                f"{cls.beta:g}."
+                f"A beta of {beta:g} is out of range; take a number above 0 and up to "
+                f"{_LARGEST_BETA:g}, such as {cls.beta:g}."
             )
         return cls(
             beta=beta,
@@ -39,7 +44,7 @@ class Decoding:
         )
 
     def as_recipe(self) -> dict[str, Any]:
-        """The part of a recipe that says this."""
+        """The part of a recipe that says how to decode."""
         return {
             "loss": {
                 "beta": self.beta,
@@ -49,5 +54,5 @@ class Decoding:
         }
 
     def keypoints(self, detector: nnx.Module, out: HeatmapOutput | SimCCOutput) -> jax.Array:
-        """(B, K, 2) pixels of the crop."""
+        """Keypoints (B, K, 2) in pixels of the crop."""
         return detector.decode(out, self.beta, self.normalizer, self.quarter_pixel)

@@ -13,6 +13,7 @@ Legend: B batch, H W height and width, C channels, K joints.
 """
 
 import itertools
+import re
 from collections.abc import Sequence
 from functools import partial
 
@@ -20,9 +21,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from liftjax.detectors import published
 from liftjax.detectors.heatmaps import HeatmapOutput
 from liftjax.detectors.spec import Detector, DetectorSpec, checked_image_size
 from liftjax.nn.blocks import run_blocks, run_stage
+from liftjax.nn.declaration import Found, Preset, Source, State, WeightFiles, count_layers
 from liftjax.nn.initial import normal
 from liftjax.nn.layers import BatchNorm, Conv
 
@@ -143,16 +146,17 @@ class HRNet(Detector):
     """Top-down heatmap detector.
 
     Args:
-      num_joints: heatmaps to give. skeleton: the joint set they are, if it has a name.
+      num_joints: how many heatmaps to give.
+      skeleton: the name of their joint set, if it has one.
       image_size: (height, width) of the crop, multiples of 32.
       width: channels of the finest branch; each coarser one has twice as many.
       stem_width: channels of the stem and of the first stage's bottlenecks.
       stem_blocks: bottlenecks of the first stage.
       modules: exchanges in stages two, three and four.
       blocks: basic blocks of a branch between two exchanges.
-      sigma: of the target Gaussians, heatmap pixels; by default upstream's 3 at 384x288, in
-        proportion.
-      scan_blocks: run equal blocks in a row as one loop (same numbers, other compilation).
+      sigma: standard deviation of the target Gaussians in heatmap pixels; by default upstream's 3
+        at 384x288, and in proportion at other sizes.
+      scan_blocks: run a row of equal blocks as one loop (the same numbers, compiled differently).
 
     Raises:
       LiftjaxError: the image size is not a multiple of 32.
@@ -205,9 +209,9 @@ class HRNet(Detector):
         )
 
     def __call__(self, images_BHWC: jax.Array, train: bool = False) -> HeatmapOutput:
-        """Heatmaps of normalised images; computed in the images' precision.
+        """Heatmaps of normalised images, computed in the images' precision.
 
-        Training mode normalises with the batch's statistics and moves the running ones.
+        In training mode batch norm uses the batch's statistics and moves the running ones.
         """
         stem = (self.conv1, self.bn1, self.conv2, self.bn2, self.layer1)
         xs = [run_stage(partial(self._stem, train=train), stem, images_BHWC, self.remat)]
@@ -245,8 +249,8 @@ def _stage(modules, channels, blocks, outputs, scan_blocks, *, rngs) -> nnx.List
 def _transition(before, after, *, rngs) -> nnx.List:
     """Layers from the branches of one stage to those of the next, which has one more.
 
-    None where a branch goes on unchanged. The new one halves the last with a row of (here always
-    one) stride-2 convolutions.
+    A layer is None where a branch goes on unchanged. The new branch halves the last one with a list
+    of stride-2 convolutions, which here has one entry.
     """
     layers = [
         None if old == new else _pair(old, new, 3, rngs=rngs)
@@ -263,3 +267,79 @@ def _widen(transition, xs: Sequence[jax.Array], train: bool) -> list[jax.Array]:
         for layer, x in zip(transition[:-1], xs, strict=True)
     ]
     return [*kept, jax.nn.relu(_conv_bn(transition[-1][0], xs[-1], train))]
+
+
+_MARK = "stage4.0.branches.0.0.conv1.weight"
+
+
+def _read(state: State, source: Source) -> Found:
+    """A file of HRNet's authors, of L2D-Pose's trainer or of MMPose, with or without a head."""
+    family, notes, warnings = "HRNet's authors", [], ()
+    if source.model.startswith("hrnet_"):
+        family = "L2D-Pose, HRNet"
+    if f"backbone.{_MARK}" in state:
+        family = "MMPose, HRNet"
+        state, notes, warnings = published.without_mmpose_extras(state)
+        state = {re.sub(r"^(backbone|head|keypoint_head)\.", "", k): v for k, v in state.items()}
+        notes.append("renamed backbone.* and head.* to the HRNet authors' names")
+    if "classifier.weight" in state:
+        family = "HRNet's authors, ImageNet classification"
+        state, more = _without_classifier(state)
+        notes += more
+    joints, skeleton, why = None, None, "no head"
+    if "final_layer.weight" in state:
+        joints = state["final_layer.weight"].shape[0]
+        skeleton, why = _skeleton(family, source, joints)
+    size = published.stated_image_size(source)
+    return Found(family, state, joints, skeleton, why, size, tuple(notes), warnings)
+
+
+def _without_classifier(state: State) -> tuple[State, list[str]]:
+    """The trunk of an ImageNet classifier, whose last exchange also feeds the coarse branches."""
+    last = max(int(found[1]) for key in state if (found := re.match(r"stage4\.(\d+)\.", key)))
+    reasons = {
+        r"incre_modules\.|downsamp_modules\.|classifier\.|final_layer\.\d+\.": "the classifier",
+        rf"stage4\.{last}\.fuse_layers\.[123]\.": "branches that only the classifier reads",
+    }
+    return published.drop_arrays(state, reasons)
+
+
+def _skeleton(family: str, source: Source, joints: int) -> tuple[str | None, str]:
+    """The joint set of a file, and how it is known."""
+    if family.startswith("MMPose"):
+        return published.mmpose_skeleton(source.meta, joints)
+    if source.model.startswith("hrnet_"):
+        usual, why = {17: "human36m", 15: "panoptic"}, f"its trainer's name, {source.model}"
+    else:
+        usual = {17: "coco", 16: "mpii"}
+        why = f"the HRNet authors' custom for {joints} joints; no file says"
+    return usual.get(joints), why
+
+
+_WEIGHT_FILES = WeightFiles(
+    marks=((f"backbone.{_MARK}",), (_MARK,)),
+    read=_read,
+    sizes=lambda shapes: {
+        "width": shapes["stage2.0.branches.0.0.conv1.weight"][0],
+        "stem_width": shapes["conv1.weight"][0],
+        "stem_blocks": count_layers(shapes, r"layer1\.(\d+)\."),
+        "modules": tuple(count_layers(shapes, rf"stage{stage}\.(\d+)\.") for stage in (2, 3, 4)),
+        "blocks": count_layers(shapes, r"stage2\.0\.branches\.0\.(\d+)\."),
+    },
+)
+
+# The small ones train on a CPU. For each second of training, one block a branch beats two.
+_SMALL = {"image_size": (128, 96), "stem_blocks": 1, "modules": (1, 1, 1), "blocks": 1}
+
+PRESETS = {
+    name: Preset(
+        HRNet, {"image_size": (384, 288), **sizes}, "Sun et al., CVPR 2019", "MIT", "coco",
+        _WEIGHT_FILES,
+    )
+    for name, sizes in {
+        "hrnet_w32": {"width": 32},
+        "hrnet_w48": {"width": 48},
+        "hrnet_small": {"width": 16, "stem_width": 16, **_SMALL},
+        "hrnet_tiny": {"width": 8, "stem_width": 8, **_SMALL},
+    }.items()
+}  # fmt: skip

@@ -4,7 +4,7 @@ Jiang et al., "RTMPose: Real-Time Multi-Person Pose Estimation based on MMPose",
 et al., "Effective Whole-body Pose Estimation with Two-stages Distillation", ICCVW 2023) is the same
 network with 133 joints, trained by distillation.
 
-The backbone's feature becomes one small map a joint; the map, flattened, is the joint's token.
+The backbone's feature becomes one small map for each joint; the flattened map is the joint's token.
 A gated attention unit lets the tokens of a pose see each other, and two linear layers classify each
 into half-pixel bins along x and along y.
 
@@ -19,9 +19,19 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from liftjax.detectors import cspnext
+from liftjax.detectors import cspnext, published
 from liftjax.detectors.simcc import SimCCOutput
 from liftjax.detectors.spec import Detector, DetectorSpec, checked_image_size
+from liftjax.nn.declaration import (
+    Found,
+    Keywords,
+    Preset,
+    Shapes,
+    Source,
+    State,
+    WeightFiles,
+    count_layers,
+)
 from liftjax.nn.initial import normal, ones, uniform
 from liftjax.nn.layers import Conv, Linear, ScaleNorm
 
@@ -32,8 +42,8 @@ def _linear(c_in: int, c_out: int, rngs: nnx.Rngs, **options) -> Linear:
     return Linear(c_in, c_out, use_bias=False, kernel_init=normal(0.01), rngs=rngs, **options)
 
 
-class Scale(nnx.Module):
-    """One trained factor a channel."""
+class ChannelScale(nnx.Module):
+    """One trained factor for each channel."""
 
     def __init__(self, channels: int):
         self.scale = nnx.Param(ones(channels))
@@ -56,7 +66,7 @@ class GatedAttentionUnit(nnx.Module):
         self.o = _linear(self.inner, channels, rngs)
         self.uv = _linear(channels, 2 * self.inner + attention_dim, rngs)
         self.ln = ScaleNorm()
-        self.res_scale = Scale(channels)
+        self.res_scale = ChannelScale(channels)
 
     def __call__(self, x_BKC: jax.Array) -> jax.Array:
         mixed = jax.nn.silu(self.uv(self.ln(x_BKC)))
@@ -75,7 +85,8 @@ class RTMCCHead(nnx.Module):
     Args:
       feature_shape: (height, width, channels) of the feature.
       bins: (bins along y, bins along x).
-      channels: of a joint's token. attention_dim: of queries and keys.
+      channels: size of a joint's token.
+      attention_dim: size of queries and keys.
     """
 
     def __init__(
@@ -109,13 +120,16 @@ class RTMPose(Detector):
     """Top-down SimCC detector.
 
     Args:
-      num_joints: joints to find. skeleton: their joint set, if it has a name.
+      num_joints: how many joints to find.
+      skeleton: the name of their joint set, if it has one.
       image_size: (height, width) of the crop, multiples of 32.
-      deepen, widen: factors on the backbone's depth and width.
-      channels, attention_dim: of the head's tokens.
-      sigma: of the target distributions, SimCC bins along (x, y); default: √(size / 8), which
-        gives the published 4.9, 5.66 at 256x192 and 6, 6.93 at 384x288.
-      scan_blocks: run equal blocks in a row as one loop (same numbers, other compilation).
+      deepen: factor on the backbone's depth.
+      widen: factor on the backbone's channels.
+      channels: size of a joint's token in the head.
+      attention_dim: size of the head's queries and keys.
+      sigma: standard deviation of the target distributions, SimCC bins along (x, y); default:
+        √(size / 8), which gives the published 4.9, 5.66 at 256x192 and 6, 6.93 at 384x288.
+      scan_blocks: run a row of equal blocks as one loop (the same numbers, compiled differently).
 
     Raises:
       LiftjaxError: the image size is not a multiple of 32.
@@ -155,8 +169,94 @@ class RTMPose(Detector):
         )
 
     def __call__(self, images_BHWC: jax.Array, train: bool = False) -> SimCCOutput:
-        """Logits of normalised images; computed in the images' precision.
+        """Logits of normalised images, computed in the images' precision.
 
-        Training mode normalises with the batch's statistics and moves the running ones.
+        In training mode batch norm uses the batch's statistics and moves the running ones.
         """
         return self.head(self.backbone(images_BHWC, train))
+
+
+_MARK = "backbone.stem.0.conv.weight"
+
+
+def _unpack(state: State) -> tuple[State, list[str]]:
+    """The network that DWPose's distiller trained.
+
+    Stage 1 trains a whole student. Stage 2 trains a new head for a frozen backbone. Its file has
+    the trained head in the student, whose own backbone never saw an image, and the backbone that
+    the head belongs to in the teacher. Teacher and student are then alike; in stage 1 the teacher
+    is the larger one.
+    """
+    student, teacher = _part(state, "student."), _part(state, "teacher.")
+    if _MARK not in student or _MARK not in teacher:
+        return state, []
+    others = len(state) - len(student) - len(teacher)
+    aligned = any(key.startswith("distill_losses.loss_fea") for key in state)
+    alike = {k: v.shape for k, v in student.items()} == {k: v.shape for k, v in teacher.items()}
+    if aligned or not alike:
+        note = f"distiller, stage 1: took the student, left {len(teacher)} arrays of the teacher"
+        return student, [f"{note} and {others} others"]
+    backbone = {k: v for k, v in teacher.items() if k.startswith("backbone.")}
+    head = {k: v for k, v in student.items() if not k.startswith("backbone.")}
+    note = (
+        "distiller, stage 2: took the student's head and the teacher's backbone, which it was "
+        f"trained on; left the teacher's head, the student's untrained backbone and {others} others"
+    )
+    return backbone | head, [note]
+
+
+def _part(state: State, prefix: str) -> State:
+    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+
+
+def _read(state: State, source: Source) -> Found:
+    """A file of MMPose, with or without a head."""
+    state, notes, warnings = published.without_mmpose_extras(state)
+    if "head.cls_x.weight" not in state:
+        family = "MMPose, CSPNeXt backbone"
+        state, more = published.drop_arrays(state, {r"head\.|neck\.": "another network's head"})
+        return Found(family, state, None, None, "no head", None, (*notes, *more), warnings)
+    joints = state["head.final_layer.weight"].shape[0]
+    skeleton, why = published.mmpose_skeleton(source.meta, joints)
+    height, width = (int(state[f"head.cls_{axis}.weight"].shape[0] * BIN) for axis in "yx")
+    family = "MMPose, RTMPose or DWPose"
+    return Found(family, state, joints, skeleton, why, (height, width), tuple(notes), warnings)
+
+
+def _sizes(shapes: Shapes) -> Keywords:
+    sizes = {
+        "widen": shapes["backbone.stem.2.conv.weight"][0] / 64,
+        "deepen": count_layers(shapes, r"backbone\.stage2\.1\.blocks\.(\d+)\.") / 6,
+    }
+    if "head.gau.gamma" in shapes:
+        sizes["channels"] = shapes["head.mlp.1.weight"][0]
+        sizes["attention_dim"] = shapes["head.gau.gamma"][1]
+    return sizes
+
+
+_WEIGHT_FILES = WeightFiles(((_MARK,),), _read, _sizes, _unpack)
+_SCALES = {
+    "t": {"deepen": 0.167, "widen": 0.375},
+    "s": {"deepen": 0.33, "widen": 0.5},
+    "m": {"deepen": 0.67, "widen": 0.75},
+    "l": {"deepen": 1.0, "widen": 1.0},
+}
+_X = {"deepen": 1.33, "widen": 1.25, "image_size": (384, 288)}
+_TINY = {  # trains on a CPU
+    "deepen": 0.167, "widen": 0.25, "image_size": (128, 96), "channels": 64, "attention_dim": 32,
+}  # fmt: skip
+
+
+def _presets(family: str, paper: str, skeleton: str, scales: dict[str, Keywords]):
+    return {
+        f"{family}_{scale}": Preset(
+            RTMPose, {"image_size": (256, 192), **sizes}, paper, "Apache-2.0", skeleton,
+            _WEIGHT_FILES,
+        )
+        for scale, sizes in scales.items()
+    }  # fmt: skip
+
+
+PRESETS = _presets(
+    "rtmpose", "Jiang et al., arXiv 2303.07399", "coco", {**_SCALES, "x": _X, "tiny": _TINY}
+) | _presets("dwpose", "Yang et al., ICCVW 2023", "wholebody", _SCALES)

@@ -55,7 +55,7 @@ class SimCCOutput(NamedTuple):
         return jnp.stack(along, axis=-1) * spec.stride
 
     def scores(self) -> jax.Array:
-        """Confidence of each joint (B, K): the lesser peak of its vectors.
+        """Confidence of each joint (B, K): the lower peak of its two vectors.
 
         Logits have no scale; MMPose takes them as they are.
         """

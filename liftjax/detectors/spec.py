@@ -26,12 +26,13 @@ class DetectorSpec:
     Attributes:
       kind: 'heatmap' (see `heatmaps`) or 'simcc' (see `simcc`).
       num_joints: joints per person.
-      skeleton: name of the joint set they are; None if it has none.
+      skeleton: name of their joint set; None if it has no name.
       image_size: (height, width) of the crop, pixels.
       stride: crop pixels per map pixel or SimCC bin; crop pixel = index x stride.
       sigma: standard deviation of the training target, in map pixels (one number) or SimCC bins
         (one each for x and y).
-      mean, std: of the colours (R, G, B), on a scale of 0 to 1.
+      mean: of the colours (R, G, B), on a scale of 0 to 1.
+      std: standard deviation of the colours, on that scale.
     """
 
     kind: Literal["heatmap", "simcc"]
@@ -63,7 +64,8 @@ class DetectorSpec:
         """The network's input (B, H, W, 3), of zero mean and unit variance, rounded once.
 
         Args:
-          image_u8_BHWC: RGB, 0 to 255. dtype: of the input and so of the activations.
+          image_u8_BHWC: RGB, 0 to 255.
+          dtype: precision of the input, and so of the activations.
         """
         wide = jnp.promote_types(dtype, jnp.float32)
         scale = jnp.asarray([1 / (255 * s) for s in self.std], wide).reshape(1, 1, 1, 3)

@@ -1,7 +1,6 @@
 """Networks to be filled from a file, made in a fraction of the time that fresh weights take.
 
-Drawing the weights of a deep network takes seconds. Of an imported one only the layers that the
-file lacks need to be drawn.
+Drawing the weights of a deep network takes seconds, and a file has nearly all of them.
 """
 
 import jax
@@ -15,10 +14,13 @@ from liftjax.runtime.state import dotted, flat_arrays
 
 
 def blank_model(spec: dict, drawn: tuple[str, ...] = ()) -> nnx.Module:
-    """`checkpoints.build_model` with zeros for all weights but those of the layers `drawn`.
+    """`checkpoints.build_model` with zeros for weights, but for those of the layers `drawn`.
 
-    Constants that follow from the configuration and statistics have their values too. `drawn` are
-    beginnings of dotted paths.
+    Statistics, and constants that follow from the configuration, have their values too.
+
+    Args:
+      spec: what describes the network.
+      drawn: beginnings of the dotted paths of layers that get fresh weights.
 
     Raises:
       LiftjaxError: keywords that the network does not know or cannot use.
@@ -42,8 +44,11 @@ def blank_model(spec: dict, drawn: tuple[str, ...] = ()) -> nnx.Module:
     return module
 
 
-def state_dict_order(spec: dict) -> list[str]:
-    """The names of the network's state_dict as its constructor makes them; nothing is computed."""
-    names = []
-    nnx.eval_shape(lambda: names.extend(torch_weights.shapes(build_model(spec))))
-    return names
+def state_shapes(spec: dict, optional: bool = True) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the network's state_dict in its constructor's order.
+
+    Nothing is computed. Without `optional`, those are left out that a state_dict may leave out.
+    """
+    shapes = {}
+    nnx.eval_shape(lambda: shapes.update(torch_weights.shapes(build_model(spec), optional)))
+    return shapes

@@ -13,13 +13,13 @@ from flax import nnx
 
 from liftjax.detectors.decoding import Decoding
 from liftjax.errors import LiftjaxError, unknown_name
-from liftjax.interchange import programs, sidecar, sizes, stablehlo, weight_files
+from liftjax.interchange import programs, sidecar, stablehlo, weight_files
 from liftjax.interchange.blank import blank_model
 from liftjax.interchange.importing import parse_overrides
 from liftjax.interchange.programs import Program
 from liftjax.interchange.sidecar import Origin
 from liftjax.interchange.writing import beside, local_path, new_files
-from liftjax.registry import DETECTORS, LIFTERS
+from liftjax.registry import find_preset
 from liftjax.runtime.checkpoints import build_model, checkpoint_spec, load_model, read_meta
 
 _INSIDE, _BESIDE = WEIGHTS = ("inside", "beside")
@@ -110,17 +110,15 @@ def _fresh_spec(
 ) -> dict:
     if model is None:
         raise LiftjaxError("Give --model NAME, or --checkpoint RUN_DIRECTORY.")
-    kind = sizes.kind_of(model)
-    if kind is None:
-        raise unknown_name("model", model, DETECTORS | LIFTERS)
+    kind, preset = find_preset(model)
     if kind == "lifter":
         if num_joints is not None:
             raise LiftjaxError("The joints of a lifter have names; give --skeleton.")
-        joints = {"skeleton": skeleton or LIFTERS[model].skeleton}
+        joints = {"skeleton": skeleton or preset.skeleton}
         return {"kind": kind, "name": model, **joints, "num_frames": 1, **keywords}
-    joints = {"skeleton": skeleton or DETECTORS[model].skeleton}
+    joints = {"skeleton": skeleton or preset.skeleton}
     joints = joints if num_joints is None else {"num_joints": num_joints}
-    image_size = {"image_size": DETECTORS[model].keywords["image_size"]}
+    image_size = {"image_size": preset.default("image_size")}
     return {"kind": kind, "name": model, **joints, **image_size, **keywords}
 
 

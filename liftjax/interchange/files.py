@@ -1,8 +1,8 @@
-"""Weight files as plain trees of arrays, whoever wrote them, without running what they carry.
+"""Weight files as plain trees of arrays, whoever wrote them; nothing in them is run.
 
-A pickle is a program. It is read by PyTorch's weights-only reader, which runs none; objects of
-other packages that real checkpoints hold (message hubs, random states, configurations) become
-empty placeholders. NumPy's arrays of plain numbers are made from their bytes, without NumPy's own
+A pickle is a program. PyTorch's weights-only reader reads it without running it. Objects of other
+packages that real checkpoints hold (message hubs, random states, configurations) become empty
+placeholders. NumPy's arrays of plain numbers are made from their bytes, without NumPy's own
 functions for pickles. PyTorch is needed for pickled files only, and imported only then.
 """
 
@@ -40,11 +40,11 @@ class WeightFile(NamedTuple):
     foreign: dict[str, int]
 
 
-def read(path: str | os.PathLike) -> WeightFile:
+def read_weight_file(path: str | os.PathLike) -> WeightFile:
     """Reads a .safetensors file, or one that torch.save wrote (.pth, .pt, .bin, .tar).
 
     Raises:
-      LiftjaxError: no such file, not a weight file, damaged, or one that wants to run a program.
+      LiftjaxError: the file is missing, damaged, not a weight file, or wants to run a program.
     """
     path = Path(path).expanduser()
     if path.is_dir():
@@ -112,7 +112,7 @@ def _import_torch(path: Path):
 
 
 class _Placeholder:
-    """Stands for an object of another package: takes whatever it is built from, keeps nothing."""
+    """Stands for an object of another package; takes any arguments and keeps nothing."""
 
     def __new__(cls, *args, **kwargs):
         return object.__new__(cls)
@@ -125,14 +125,14 @@ class _Placeholder:
 
 
 class _PlaceholderDict(_Placeholder):
-    """Stands for a kind of dictionary: the reader fills plain ones only."""
+    """Stands for a kind of dictionary; becomes a plain one, which the reader can fill."""
 
     def __new__(cls, *args, **kwargs):
         return OrderedDict()
 
 
 class _PlaceholderList(_Placeholder):
-    """Stands for a kind of list, likewise."""
+    """Stands for a kind of list; becomes a plain one."""
 
     def __new__(cls, *args, **kwargs):
         return []
@@ -155,7 +155,7 @@ class _DType(_Placeholder):
 class _Array(_Placeholder):
     """Stands for NumPy's function that makes an empty array, which the reader then fills."""
 
-    array = None  # of other things than plain numbers
+    array = None  # stays so if the entries are not plain numbers
 
     def __setstate__(self, state):
         _, shape, kind, by_columns, data = state
@@ -174,7 +174,7 @@ _NUMPY = [
 
 
 def _with_arrays(tree: Any) -> Any:
-    """`tree` with the arrays, for what stands for them, in its dictionaries and theirs."""
+    """`tree` with arrays in place of `_Array`, in all of its dictionaries."""
     waiting, seen = [tree], set()
     while waiting:
         node = waiting.pop()
@@ -186,7 +186,7 @@ def _with_arrays(tree: Any) -> Any:
 
 
 def _read_pickled(path: Path) -> WeightFile:
-    """Reads until nothing is unknown; each failure names one more class to stand in for."""
+    """Tries until all classes are known; each failure names one more that needs a placeholder."""
     torch = _import_torch(path)
     is_zip = _is_sound_zip(path)
     placeholders: dict[str, type] = {}
@@ -201,7 +201,7 @@ def _read_pickled(path: Path) -> WeightFile:
             if placeholders.get(name, _Placeholder).__base__ is kind:
                 raise LiftjaxError(_unreadable(path, name)) from error
             placeholders[name] = _placeholder(name, kind)
-        except Exception as error:  # the reader meets damage with any kind of exception
+        except Exception as error:  # damage can raise any exception
             raise LiftjaxError(
                 f"{path} cannot be read ({first_line(error)}); it is damaged or cut short: "
                 "download it again."
@@ -238,10 +238,10 @@ def _placeholder(name: str, kind: type) -> type:
 
 
 def _unknown(path: Path, message: str) -> tuple[str, type]:
-    """The name that the weights-only reader stumbled over and what may stand for it."""
+    """The name that the weights-only reader refused, and the placeholder for it."""
     if found := re.search(r"unsupported GLOBAL (\S+) whose module", message):
         raise LiftjaxError(
-            f"{path} would run {found[1]} when unpickled: that is no weight file. Nothing was run."
+            f"{path} would run {found[1]} when unpickled; it is not a weight file. Nothing was run."
         )
     if found := re.search(r"GLOBAL (\S+) was not an allowed global", message):
         name = found[1] if "." in found[1] else f"builtins.{found[1]}"

@@ -12,16 +12,24 @@ from flax import nnx
 from liftjax import torch_weights
 from liftjax.detectors.decoding import Decoding
 from liftjax.errors import LiftjaxError, unknown_name
-from liftjax.interchange import families, files, heads, run_directory, sizes, statistics
 from liftjax.interchange.blank import blank_model
-from liftjax.interchange.families import Found
-from liftjax.interchange.sizes import Keywords
-from liftjax.lifters.iganet import IGANet, skeleton_graph
-from liftjax.registry import DETECTORS, LIFTERS
+from liftjax.interchange.files import WeightFile, read_weight_file
+from liftjax.interchange.heads import fit_head
+from liftjax.interchange.lifter_statistics import read_statistics, statistics_of_arrays
+from liftjax.interchange.network_spec import best_preset, differing_names, network_spec
+from liftjax.interchange.recognising import known_networks, nearest_network, recognise
+from liftjax.interchange.run_directory import check_free, write_run_directory
+from liftjax.interchange.wrappings import dictionaries, unwrap
+from liftjax.nn.declaration import Found, Keywords
+from liftjax.nn.variables import Derived
+from liftjax.registry import DETECTORS, LIFTERS, find_preset
+from liftjax.runtime.state import dotted
 from liftjax.skeletons import get_skeleton
 
+_NOT_SIZES = ("kind", "name", "skeleton", "num_joints", "image_size")  # in a spec
 
-def run(
+
+def import_weights(
     checkpoint: str,
     out: str,
     *,
@@ -41,47 +49,52 @@ def run(
       out: new, or one that an earlier import wrote.
       model: a name in the registry; default: the one that the shapes tell.
       skeleton: joint set that a detector shall find; its last layer is converted by name.
-      source_skeleton: joint set of the file, where it does not tell or tells wrong.
+      source_skeleton: joint set of the file; overrides what the file says.
       num_joints: instead of `skeleton`, the size of a set without a name.
-      stats: SimpleBaseline's statistics (see `statistics.read`). stats_unit: of their 3D numbers.
+      stats: SimpleBaseline's statistics (see `lifter_statistics`).
+      stats_unit: unit of their 3D numbers.
       entry: the dictionary in the file, or what the names of its arrays begin with, that holds the
         network, where there are several.
       overrides: "KEY=VALUE" keywords of the network that leave no trace in the shapes.
 
     Raises:
-      LiftjaxError: a file that is no checkpoint, or none of ours; sizes, joints or statistics
+      LiftjaxError: not a checkpoint, or not one of a known network; sizes, joints or statistics
         that do not fit.
     """
-    run_directory.check_free(out)
-    file = files.read(checkpoint)
-    found, measured, own_name = _recognise(checkpoint, file, entry)
+    check_free(out)
+    given = parse_overrides(overrides)
+    if model is not None:
+        find_preset(model)
+    file = read_weight_file(checkpoint)
+    header = {} if entry else _tuples(_header(file.metadata, "spec"))
+    if "name" in header:
+        found = _described_by_header(checkpoint, file, header)
+        model = model or header["name"]
+    else:
+        found = _recognise(checkpoint, file, entry, model, given)
     if source_skeleton is not None:
         found = found._replace(skeleton=source_skeleton, why="--source-skeleton")
-    if own_name and not (skeleton or found.skeleton):
-        num_joints = num_joints or found.num_joints  # they had no name when we wrote them
-    given = parse_overrides(overrides)
-    name = _name(checkpoint, found, measured, model or own_name, given)
-    spec = _spec(checkpoint, name, found, measured, given, skeleton, num_joints)
-    lines = [f"{checkpoint}: {found.family} -> {_described(spec)}", *found.notes]
-    if file.foreign:
-        packages = ", ".join(sorted(file.foreign))
-        lines.append(f"left objects of {packages}, unread (nothing in the file was run)")
+    if "name" in header and not (skeleton or found.skeleton):
+        num_joints = num_joints or found.num_joints  # the network was exported without their names
+    spec = network_spec(checkpoint, found, model, given, skeleton, num_joints)
     if spec["kind"] == "detector":
-        module = blank_model(spec, drawn=(heads.HEADS[found.network].prefix,))
-        state, notes = heads.with_head(found, module, spec)
+        module, state, notes = fit_head(found, spec)
     else:
         module, state = blank_model(spec), found.state
         notes = [f"joints: {spec['skeleton']} ({found.why})"]
-    lines += notes
-    _load(checkpoint, module, state, found, measured)
-    lines.insert(1, f"took {len(state)} arrays")
+    lines = [f"{checkpoint}: {found.family} -> {_in_words(spec)}", f"took {len(state)} arrays"]
+    lines += found.notes
+    if file.foreign:
+        packages = ", ".join(sorted(file.foreign))
+        lines.append(f"left objects of {packages}, unread (nothing in the file was run)")
+    lines += [*notes, *_load(checkpoint, module, state, found)]
     lines += _set_statistics(module, file.metadata, stats, stats_unit)
     origin = {"file": Path(checkpoint).name, "family": found.family, "report": lines}
     recipe = _recipe(file.metadata)
-    directory = run_directory.write(out, module, spec, origin, recipe)
-    lines += [f"warning: {warning}" for warning in (*found.warnings, *_other_graph(module))]
+    directory = write_run_directory(out, module, spec, origin, recipe)
+    lines += [f"warning: {warning}" for warning in found.warnings]
     print("\n  ".join(lines))
-    key = "detector.checkpoint" if spec["kind"] == "detector" else f"lifters.{name}"
+    key = "detector.checkpoint" if spec["kind"] == "detector" else f"lifters.{spec['name']}"
     print(f"Wrote {out}; use it with --config.{key}={out}")
     return directory
 
@@ -102,36 +115,51 @@ def parse_overrides(overrides: Sequence[str]) -> Keywords:
     return keywords
 
 
+def _described_by_header(checkpoint: str, file: WeightFile, header: dict) -> Found:
+    """The network in a safetensors file that `export` wrote; its header describes it whole."""
+    name, skeleton = header["name"], header.get("skeleton")
+    if name not in DETECTORS | LIFTERS:
+        error = unknown_name("model", name, DETECTORS | LIFTERS)
+        raise LiftjaxError(
+            f"{checkpoint} was exported from a network that is not known here. {error} "
+            "LIFTJAX_IMPORT=MODULE adds a network of your own."
+        )
+    cls = find_preset(name)[1].cls
+    return Found(
+        family="liftjax",
+        state=dict(file.tree),
+        num_joints=get_skeleton(skeleton).num_joints if skeleton else header.get("num_joints"),
+        skeleton=skeleton,
+        why="the file's header",
+        image_size=header.get("image_size"),
+        sizes={key: value for key, value in header.items() if key not in _NOT_SIZES},
+        presets={k: v for k, v in (DETECTORS | LIFTERS).items() if v.cls is cls},
+    )
+
+
 def _recognise(
-    checkpoint: str, file: files.WeightFile, entry: str | None
-) -> tuple[Found, Keywords, str | None]:
-    """The network in the file, its sizes, and its name if we wrote the file."""
+    checkpoint: str, file: WeightFile, entry: str | None, model: str | None, given: Keywords
+) -> Found:
+    networks = known_networks(model, given)
     try:
-        found = families.recognise(file.tree, Path(checkpoint).name, entry)
+        found = recognise(file.tree, Path(checkpoint).name, entry, networks)
     except LiftjaxError as error:
         raise LiftjaxError(f"{checkpoint} {error}") from None
-    if found is None:
-        raise LiftjaxError(_none_of_ours(checkpoint, file.tree, entry))
-    shapes = {key: tuple(value.shape) for key, value in found.state.items()}
-    try:
-        measured = sizes.measure(found.network, shapes)
-    except (KeyError, IndexError) as error:
+    if found is not None:
+        return found
+    state, _ = unwrap(file.tree, (), entry if entry in dictionaries(file.tree) else None)
+    if not state:
         raise LiftjaxError(
-            f"{checkpoint} looks like {found.network.__name__} ({found.family}) but has no "
-            f"{error}; it is another version of that network, or not whole."
-        ) from error
-    spec = _tuples(_header(file.metadata, "spec"))
-    if "name" not in spec:
-        return found, measured, None
-    common = ("kind", "name", "skeleton", "num_joints", "image_size")
-    measured |= {key: value for key, value in spec.items() if key not in common}
-    found = found._replace(
-        family="liftjax",
-        skeleton=spec.get("skeleton"),
-        why="the file's header",
-        image_size=spec.get("image_size"),
+            f"{checkpoint} holds no arrays by name; give a file that holds a state_dict."
+        )
+    if model is not None:
+        names = differing_names(state, model, given)
+        raise LiftjaxError(f"{checkpoint} is not {model}: {names}; check --model.KEY=VALUE.")
+    shown = ", ".join(list(state)[:4])
+    raise LiftjaxError(
+        f"{checkpoint} is none of liftjax's networks: {len(state)} arrays such as {shown}; the "
+        f"nearest is {nearest_network(state)}."
     )
-    return found, measured, spec["name"]
 
 
 def _recipe(metadata: dict[str, str]) -> dict[str, Any]:
@@ -156,125 +184,36 @@ def _tuples(spec: dict) -> dict:
     return {key: tuple(v) if isinstance(v, list) else v for key, v in spec.items()}
 
 
-def _none_of_ours(checkpoint: str, tree: Any, entry: str | None) -> str:
-    state, _ = families.unwrap(tree, entry if entry in families.dictionaries(tree) else None)
-    if not state:
-        return f"{checkpoint} holds no arrays by name; give a file that holds a state_dict."
-    shown = ", ".join(list(state)[:4])
-    return (
-        f"{checkpoint} is none of liftjax's networks: {len(state)} arrays such as {shown}; the "
-        f"nearest is {sizes.nearest(state)}."
-    )
-
-
-def _name(
-    checkpoint: str, found: Found, measured: Keywords, model: str | None, given: Keywords
-) -> str:
-    """The preset: the user's if the file can be it, or else the best."""
-    best = sizes.best_preset(found.network, measured, found.skeleton, found.image_size)
-    if model is None:
-        return best
-    presets = DETECTORS | LIFTERS
-    if model not in presets:
-        raise unknown_name("model", model, presets)
-    if presets[model].cls is not found.network:
-        raise LiftjaxError(_another_network(checkpoint, found, model, best))
-    fixed = {key: value for key, value in measured.items() if key not in given}
-    wrong = sizes.differing(model, fixed)
-    if wrong and not sizes.differing(best, fixed):
-        shown = ", ".join(f"{key}={value}" for key, value in wrong.items())
-        raise LiftjaxError(f"{checkpoint} is not {model} ({shown}); use --model {best}.")
-    return model
-
-
-def _another_network(checkpoint: str, found: Found, model: str, best: str) -> str:
-    theirs = set(found.state)
-    ours = set(sizes.names(model))
-    missing, unexpected = sorted(ours - theirs), sorted(theirs - ours)
-    return (
-        f"{checkpoint} is not {model} but {found.network.__name__}: {len(missing)} names missing "
-        f"({', '.join(missing[:3])}, ...), {len(unexpected)} unexpected "
-        f"({', '.join(unexpected[:3])}, ...); use --model {best}."
-    )
-
-
-def _spec(
-    checkpoint: str,
-    name: str,
-    found: Found,
-    measured: Keywords,
-    given: Keywords,
-    skeleton: str | None,
-    num_joints: int | None,
-) -> dict:
-    """What `checkpoints.build_model` rebuilds the network from."""
-    kind = sizes.kind_of(name)
-    keywords = sizes.differing(name, measured) | given
-    if kind == "detector":
-        joints = _joints(checkpoint, name, found, skeleton, num_joints)
-        preset = DETECTORS[name].keywords["image_size"]
-        size = keywords.pop("image_size", found.image_size or preset)
-        return {"kind": kind, "name": name, **joints, "image_size": size, **keywords}
-    if num_joints is not None:
-        raise LiftjaxError("The joints of a lifter have names; give --skeleton, not --num-joints.")
-    joints = skeleton or found.skeleton
-    if joints is None or get_skeleton(joints).num_joints != found.num_joints:
-        raise LiftjaxError(
-            f"{checkpoint} lifts {found.num_joints} joints, "
-            f"{f'not those of {joints}' if joints else 'no set that liftjax knows'}; a lifter "
-            "cannot be converted to other joints."
-        )
-    frames = keywords.pop("num_frames", measured.get("num_frames", 1))
-    return {"kind": kind, "name": name, "skeleton": joints, "num_frames": frames, **keywords}
-
-
-def _joints(
-    checkpoint: str, name: str, found: Found, skeleton: str | None, num_joints: int | None
-) -> dict:
-    """The joints that the detector shall find: {"skeleton": name} or {"num_joints": K}."""
-    if skeleton is not None and num_joints is not None:
-        raise LiftjaxError("Give --skeleton or --num-joints, not both: a joint set has its count.")
-    count = found.num_joints
-    if count and found.skeleton and get_skeleton(found.skeleton).num_joints != count:
-        raise LiftjaxError(
-            f"{checkpoint} finds {count} joints, {found.skeleton} ({found.why}) has "
-            f"{get_skeleton(found.skeleton).num_joints}; name its own with --source-skeleton."
-        )
-    if num_joints is not None:
-        return {"num_joints": num_joints}
-    if count is None:
-        return {"skeleton": skeleton or DETECTORS[name].skeleton}
-    if found.skeleton is None:
-        raise LiftjaxError(
-            f"The {count} joints of {checkpoint} have no name here ({found.why}); name them with "
-            f"--source-skeleton, or keep them unnamed with --num-joints {count}."
-        )
-    return {"skeleton": skeleton or found.skeleton}
-
-
-def _load(
-    checkpoint: str, module: nnx.Module, state: dict, found: Found, measured: Keywords
-) -> None:
+def _load(checkpoint: str, module: nnx.Module, state: dict, found: Found) -> list[str]:
+    """Loads `state`, and reports on the constants that follow from the joint set."""
     broken = [key for key, value in state.items() if not _finite(value)]
     if broken:
         raise LiftjaxError(
             f"{checkpoint} has numbers that are not finite in {len(broken)} arrays, such as "
             f"{broken[0]}; its training went wrong."
         )
+    before = _derived(module)
     try:
         torch_weights.load(module, state)
     except LiftjaxError as error:
-        best = sizes.best_preset(found.network, measured, found.skeleton, found.image_size)
+        best = best_preset(found)
         raise LiftjaxError(f"{checkpoint}: {error} The nearest model is {best}.") from None
+    lines = []
+    if made := [key for key in before if key not in state]:
+        lines.append(f"made {len(made)} arrays that the file leaves out, such as {made[0]}")
+    after = _derived(module)
+    if changed := [k for k, v in before.items() if not np.allclose(v, after[k], atol=1e-5)]:
+        lines.append(
+            f"warning: the file's {changed[0]} is not that of {module.spec.skeleton}; is it of "
+            "another joint set?"
+        )
+    return lines
 
 
-def _other_graph(module: nnx.Module) -> list[str]:
-    """A warning if IGANet brought a graph that is not that of its joint set."""
-    if not isinstance(module, IGANet):
-        return []
-    if np.allclose(module.A[...], skeleton_graph(module.spec.skeleton), atol=1e-5):
-        return []
-    return [f"the file's skeleton graph is not that of {module.spec.skeleton}; is it another set?"]
+def _derived(module: nnx.Module) -> dict[str, np.ndarray]:
+    """The constants that follow from the configuration, such as a skeleton graph."""
+    constants = nnx.to_flat_state(nnx.state(module, Derived))
+    return {dotted(path): np.array(variable[...]) for path, variable in constants}
 
 
 def _finite(value: Any) -> bool:
@@ -291,10 +230,10 @@ def _set_statistics(
         return []
     stored, joints = _header(metadata, "statistics"), module.spec.num_joints
     if stats:
-        found, where = statistics.read(stats, joints, unit, module.spec.skeleton), stats
+        where, found = stats, read_statistics(stats, joints, unit, module.spec.skeleton)
     elif stored:
         where = "the file's header"
-        found = statistics.from_arrays(stored, joints, "m", where)
+        found = statistics_of_arrays(stored, joints, "m", where)
     else:
         raise LiftjaxError(
             "SimpleBaseline standardises with its training data's mean and deviation, which no "
@@ -304,6 +243,6 @@ def _set_statistics(
     return [f"statistics from {where}"]
 
 
-def _described(spec: dict) -> str:
+def _in_words(spec: dict) -> str:
     keywords = {k: v for k, v in spec.items() if k not in ("kind", "name")}
     return f"{spec['name']} ({', '.join(f'{k}={v}' for k, v in keywords.items())})"

@@ -14,10 +14,10 @@ from liftjax.runtime.checkpoints import FOLDER, Checkpoints, read_meta
 from liftjax.runtime.state import flat_arrays
 from liftjax.writing import could_not_write
 
-_ORIGIN = "origin"  # in the meta of what this file wrote, and in no training run's
+_ORIGIN = "origin"  # a key in meta that no training run has
 
 
-def write(
+def write_run_directory(
     out: str,
     module: nnx.Module,
     spec: dict,
@@ -28,12 +28,15 @@ def write(
     """Writes `module` as step 0 of the run directory `out`, whole or not at all.
 
     Args:
-      spec: what `checkpoints.build_model` rebuilds it from. origin: where it came from.
-      recipe: that it was trained with, as far as it is known.
-      check: looks at the directory before it gets its name; what it raises leaves nothing.
+      out: where to write.
+      module: the network.
+      spec: what `checkpoints.build_model` rebuilds it from.
+      origin: where it came from.
+      recipe: what it was trained with, as far as it is known.
+      check: looks at the directory before it gets its name; if it raises, nothing is left.
 
     Raises:
-      LiftjaxError: `out` holds something else than an earlier import or export.
+      LiftjaxError: `out` holds other things than an earlier import or export.
     """
     target = local_path(out).absolute()
     check_free(target)
@@ -60,7 +63,7 @@ def write(
 
 
 def check_free(out: str | Path) -> None:
-    """Raises unless `out` is new, empty or written by :func:`write`: nothing else is replaced."""
+    """Raises unless `out` is new, empty or from :func:`write_run_directory`."""
     target = local_path(out)
     if target.is_file():
         raise LiftjaxError(f"{target} is a file; choose a directory.")

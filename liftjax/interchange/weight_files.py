@@ -2,7 +2,7 @@
 
 PyTorch files hold the state_dict of the original program, by its names and in its layout, so that
 `load_state_dict(strict=True)` takes it. A safetensors file holds the same and, in its header, what
-rebuilds the network here. All are read back as they will be, and compared.
+rebuilds the network here. Every file is read back and compared.
 """
 
 import json
@@ -16,8 +16,9 @@ import liftjax
 from liftjax import torch_weights
 from liftjax.detectors.decoding import Decoding
 from liftjax.errors import LiftjaxError
-from liftjax.interchange import run_directory, statistics
-from liftjax.interchange.blank import blank_model, state_dict_order
+from liftjax.interchange.blank import blank_model, state_shapes
+from liftjax.interchange.lifter_statistics import statistics_of_module
+from liftjax.interchange.run_directory import write_run_directory
 from liftjax.interchange.sidecar import Origin
 from liftjax.interchange.verify import compare_arrays
 from liftjax.interchange.writing import new_files
@@ -26,17 +27,17 @@ from liftjax.runtime.state import flat_arrays
 
 
 def _state(module: nnx.Module, spec: dict) -> dict[str, np.ndarray]:
-    """Upstream's state_dict in upstream's order, which a blank module has not.
+    """Upstream's state_dict in upstream's order, which a blank module has lost.
 
-    The arrays lie in C order: safetensors takes the memory as it lies and would store a transposed
-    view scrambled.
+    The arrays are in C order: safetensors stores memory as it is, so a transposed view would come
+    out scrambled.
     """
     state = torch_weights.dump(module)
-    return {key: np.asarray(state[key], order="C") for key in state_dict_order(spec)}
+    return {key: np.asarray(state[key], order="C") for key in state_shapes(spec)}
 
 
 def write_torch(out: Path, module: nnx.Module, origin: Origin) -> list[str]:
-    """A state_dict; statistics, which it has no place for, beside it. Returns lines to print."""
+    """Writes a state_dict, and statistics to a file beside it; returns lines to print."""
     try:
         import torch
     except ImportError:
@@ -44,7 +45,7 @@ def write_torch(out: Path, module: nnx.Module, origin: Origin) -> list[str]:
             "--format torch needs PyTorch (pip install torch); --format safetensors does not."
         ) from None
     state = _state(module, origin.spec)
-    found = statistics.of_module(module)
+    found = statistics_of_module(module)
     targets = [out, out.with_suffix(".stats.json")] if found else [out]
     with new_files(*targets) as partials:
         torch.save({key: torch.from_numpy(value) for key, value in state.items()}, partials[0])
@@ -84,7 +85,7 @@ def _in_words(decoding: Decoding) -> str:
 
 
 def write_safetensors(out: Path, module: nnx.Module, origin: Origin) -> list[str]:
-    """The same state_dict, and what rebuilds the network in the header."""
+    """Writes the same state_dict, with what rebuilds the network in the header."""
     from safetensors.numpy import load, save
 
     spec, state = origin.spec, _state(module, origin.spec)
@@ -97,11 +98,11 @@ def write_safetensors(out: Path, module: nnx.Module, origin: Origin) -> list[str
     }
     if spec["kind"] == "detector":
         header["recipe"] = json.dumps(_decoding(origin).as_recipe())
-    found = statistics.of_module(module)
+    found = statistics_of_module(module)
     if found:
         header["statistics"] = json.dumps(found)
     with new_files(out) as (partial,):
-        # Its save_file would make the file readable to its owner alone.
+        # Not save_file: it would make a file that only its owner can read.
         partial.write_bytes(save(state, metadata=header))
         compare_arrays(state, load(partial.read_bytes()), "safetensors")
     inside = ", statistics" if found else ""
@@ -110,7 +111,7 @@ def write_safetensors(out: Path, module: nnx.Module, origin: Origin) -> list[str
 
 
 def write_orbax(out: Path, module: nnx.Module, origin: Origin) -> list[str]:
-    """A run directory."""
+    """Writes a run directory."""
 
     def check(partial: Path) -> None:
         loaded, _ = load_model(partial, origin.spec["kind"], build=blank_model)
@@ -119,7 +120,7 @@ def write_orbax(out: Path, module: nnx.Module, origin: Origin) -> list[str]:
 
     about = {**origin.meta.get("origin", {}), "exported": origin.place}
     recipe = origin.meta.get("recipe", {})
-    run_directory.write(str(out), module, origin.spec, about, recipe, check)
+    write_run_directory(str(out), module, origin.spec, about, recipe, check)
     return [
         "a run directory: name it in recipes as detector.checkpoint or lifters.NAME",
         "read back: equal",

@@ -1,33 +1,23 @@
 """The arrays of one network, out of what training programs save around it and beside it.
 
-A checkpoint is a dictionary that holds the network's under a name of its program's (state_dict,
-ema), and the names of the arrays begin with the modules around the network (module., model.). What
-is a network of ours is told by the names in it. Where a file holds two with different weights, such
-as a network and the average over its training, the user says which.
+A checkpoint is a dictionary that holds the network's state_dict under a name of the training
+program's (state_dict, ema), and the names of the arrays begin with the modules around the network
+(module., model.). The names that networks declare tell which arrays are a network. Where a file
+holds two networks with different weights, such as a network and the average over its training, the
+user says which to take.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from liftjax.errors import LiftjaxError
+from liftjax.nn.declaration import State
 from liftjax.torch_weights import as_numpy
 
-State = dict[str, Any]
-
-# Names that tell a network: all of a line, behind the same beginning.
-_TELLING = (
-    ("backbone.stem.0.conv.weight",),
-    ("backbone.stage4.0.branches.0.0.conv1.weight",),
-    ("stage4.0.branches.0.0.conv1.weight",),
-    ("linear_stages.0.w1.weight", "w1.weight"),
-    ("expand_conv.weight", "shrink.weight"),
-    ("IGANet.blocks.0.norm1.weight",),
-    ("Spatial_pos_embed", "TTEblocks.0.attn.qkv.weight"),
-)
-_TRUNK = "backbone."  # of MMPose's networks, which have their head beside it
+Marks = Sequence[tuple[str, ...]]  # names that only state_dicts of one network have together
 
 # Where training programs keep the network, most telling first; "module" is DeepSpeed's.
 _CONTAINERS = ("state_dict", "model_state_dict", "model_pos", "best_state_dict", "model", "net",
@@ -43,10 +33,12 @@ _INNER_WRAPPERS = re.compile(
 )
 
 
-def unwrap(tree: Any, entry: str | None = None) -> tuple[State, list[str]]:
+def unwrap(tree: Any, marks: Marks, entry: str | None = None) -> tuple[State, list[str]]:
     """The arrays by name, out of the dictionaries and module wrappers around them; and notes.
 
     Args:
+      tree: nested dictionaries of arrays.
+      marks: of the networks to look for.
       entry: the dictionary to take, where several hold a network.
 
     Raises:
@@ -55,7 +47,7 @@ def unwrap(tree: Any, entry: str | None = None) -> tuple[State, list[str]]:
     """
     notes = []
     for _ in range(_DEEPEST):
-        inner = _container(tree) if entry is None else entry
+        inner = _container(tree, marks) if entry is None else entry
         if inner is None:
             break
         notes += _about(tree, inner)
@@ -70,20 +62,24 @@ def dictionaries(tree: Any) -> list[str]:
     return [key for key, value in items if isinstance(key, str) and isinstance(value, Mapping)]
 
 
-def network_alone(state: State, entry: str | None = None) -> tuple[State, str, list[str]]:
+def network_alone(
+    state: State, marks: Marks, entry: str | None = None
+) -> tuple[State, str, list[str]]:
     """The network in `state` by its own names; what stood in front of them; the names left beside.
 
-    Where nothing stands in front, all arrays are taken for it: what it does not know may be a part
-    of another version of it.
+    Where nothing stands in front, all arrays are taken: those that the network does not know may be
+    a part of another version of it.
 
     Args:
+      state: all arrays of the file.
+      marks: of the networks to look for.
       entry: what stands in front of the names of the network to take, where there are several.
 
     Raises:
       LiftjaxError: there are several with different weights, or none of that name. The text goes on
         from the name of the file.
     """
-    parts = _parts(state)
+    parts = _parts(state, marks)
     if entry is None and (not parts or list(parts) == [""]):
         return state, "", []
     if entry is None:
@@ -116,22 +112,23 @@ def _options(names: list[str]) -> str:
     return f"take one with {' or '.join(f'--entry={name}' for name in names)}"
 
 
-def _container(tree: Any) -> str | None:
+def _container(tree: Any, marks: Marks) -> str | None:
     """The name of the dictionary in `tree` that holds the network; None if `tree` is it."""
     inside = dictionaries(tree)
     usual = [key for key in _CONTAINERS if key in inside]
     usual += [key for key in inside if key not in usual and _COPIES.search(key)]
-    networks = [key for key in usual if _holds_network(tree[key])]
-    if not networks and not _parts(_arrays(tree)):
+    networks = [key for key in usual if _holds_network(tree[key], marks)]
+    if not networks and not _parts(_arrays(tree), marks):
         others = [key for key in inside if not _OPTIMIZERS.search(key)]
-        networks = [key for key in others if _holds_network(tree[key])]
+        networks = [key for key in others if _holds_network(tree[key], marks)]
     if not networks:
         return next((key for key in usual if key in _CONTAINERS), None)
-    first = unwrap(tree[networks[0]])[0] if len(networks) > 1 else {}
+    first = unwrap(tree[networks[0]], marks)[0] if len(networks) > 1 else {}
     rivals = [
         key
         for key in networks[1:]
-        if not (key == _RAW and _is_mmengine(tree)) and not _same(first, unwrap(tree[key])[0])
+        if not (key == _RAW and _is_mmengine(tree))
+        and not _same(first, unwrap(tree[key], marks)[0])
     ]
     if rivals:
         raise LiftjaxError(_several([networks[0], *rivals]))
@@ -174,16 +171,17 @@ def _stripped(state: State) -> tuple[State, list[str]]:
     return state, notes
 
 
-def _parts(state: State) -> dict[str, State]:
+def _parts(state: State, marks: Marks) -> dict[str, State]:
     """The networks in `state`, each by its own names, by what stands in front of these."""
     fronts: list[str] = []
-    for first, *others in _TELLING:
-        for key in state:
-            front = key.removesuffix(first)
-            if front == key or front[-1:] not in ("", "."):
-                continue
-            if front.removesuffix(_TRUNK) not in fronts and all(front + o in state for o in others):
+    taken: set[str] = set()  # one network may be a part of another
+    for mark in marks:
+        for key in (key for key in state if key.endswith(mark[0]) and key not in taken):
+            front = key.removesuffix(mark[0])
+            whole = {front + name for name in mark}
+            if front[-1:] in ("", ".") and front not in fronts and whole <= state.keys():
                 fronts.append(front)
+                taken |= whole
     return {
         front.removesuffix("."): {
             key.removeprefix(front): value
@@ -194,11 +192,11 @@ def _parts(state: State) -> dict[str, State]:
     }
 
 
-def _holds_network(tree: Any, depth: int = _DEEPEST) -> bool:
+def _holds_network(tree: Any, marks: Marks, depth: int = _DEEPEST) -> bool:
     if not isinstance(tree, Mapping) or not depth:
         return False
-    return bool(_parts(_stripped(_arrays(tree))[0])) or any(
-        _holds_network(value, depth - 1) for value in tree.values()
+    return bool(_parts(_stripped(_arrays(tree))[0], marks)) or any(
+        _holds_network(value, marks, depth - 1) for value in tree.values()
     )
 
 

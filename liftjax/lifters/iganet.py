@@ -9,15 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from liftjax.lifters.published import published_lifter
 from liftjax.lifters.spec import Lifter, LifterSpec
 from liftjax.nn.attention import Attention
+from liftjax.nn.declaration import count_layers
 from liftjax.nn.initial import fan_in_uniform
 from liftjax.nn.layers import Conv, Dropout, DropPath, LayerNorm, Linear
 from liftjax.nn.variables import Constant, Derived
 from liftjax.skeletons import Skeleton, get_skeleton
 
 _EPSILON = 1e-6
-DROP_PATH = 0.2  # of the last block, growing from 0 at the first
+DROP_PATH = 0.2  # rate of the last block; it grows from 0 at the first
 DROPOUT = {"attention": 0.2, "projection": 0.25, "mlp": 0.2, "exchange": 0.15}
 
 
@@ -111,7 +113,7 @@ class UShapedMlp(nnx.Module):
 
 
 class Block(nnx.Module):
-    """A graph path and an attention path that feed each other, then a U-shaped MLP."""
+    """A graph path and an attention path that exchange features, then a U-shaped MLP."""
 
     def __init__(
         self,
@@ -122,7 +124,7 @@ class Block(nnx.Module):
         dropout: dict[str, float],
         rngs: nnx.Rngs,
     ):
-        self.adj = Derived(jnp.asarray(graph))  # unused: upstream's state_dict has it
+        self.adj = Derived(jnp.asarray(graph))  # not used, but part of upstream's state_dict
         self.s_gcn2attn = Constant(jnp.full(1, 0.5))
         self.s_attn2gcn = Constant(jnp.full(1, 0.8))
         self.norm1 = LayerNorm(graph.shape[-1], epsilon=_EPSILON, rngs=rngs)  # over joints
@@ -170,10 +172,14 @@ class Trunk(nnx.Module):
 
 
 class IGANet(Lifter):
-    """Lifts every frame alone.
+    """Lifts each frame by itself.
 
     Args:
-      layers: blocks. channels: width of a joint's features; the encoder and the MLP scale along.
+      skeleton: joint set.
+      num_frames: length of clips, in which each frame is lifted by itself.
+      layers: how many blocks.
+      channels: width of a joint's features; the encoder and the MLP scale along.
+      num_heads: heads of the attention.
       dropout_scale: factor on upstream's dropout and drop path rates; 0 turns them off.
     """
 
@@ -192,7 +198,7 @@ class IGANet(Lifter):
         graph = skeleton_graph(skeleton)
         dropout = {place: rate * dropout_scale for place, rate in DROPOUT.items()}
         drop_paths = np.linspace(0, DROP_PATH * dropout_scale, layers)
-        self.A = Derived(jnp.asarray(graph))  # unused: upstream's state_dict has it
+        self.A = Derived(jnp.asarray(graph))  # not used, but part of upstream's state_dict
         self.encoder = Encoder(channels, rngs)
         blocks = [
             Block(channels, num_heads, graph, float(rate), dropout, rngs) for rate in drop_paths
@@ -209,3 +215,18 @@ class IGANet(Lifter):
 
     def regress(self, features: jax.Array) -> jax.Array:
         return self.fcn(features)
+
+
+PRESETS = {
+    "iganet": published_lifter(
+        IGANet,
+        "Liu et al., ICASSP 2023",
+        "MIT",
+        mark=("IGANet.blocks.0.norm1.weight",),
+        joints=lambda shapes: shapes["IGANet.blocks.0.norm1.weight"][0],
+        sizes=lambda shapes: {
+            "layers": count_layers(shapes, r"IGANet\.blocks\.(\d+)\."),
+            "channels": shapes["fcn.weight"][1],
+        },
+    )
+}

@@ -1,7 +1,7 @@
-"""Poses as a mirror would show them, for augmentation and for averaging over both at test time.
+"""Mirrored poses, for augmentation and for averaging with the originals at test time.
 
-The mirror stands on the middle of the image as lifters scale it, x / w * 2 - 1: x becomes w - x.
-Left and right joints change places.
+The mirror axis is the middle of the image, where lifters' x / w * 2 - 1 is 0: x becomes w - x. Left
+and right joints change places.
 """
 
 import jax

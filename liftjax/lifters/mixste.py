@@ -9,8 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from liftjax.lifters.published import published_lifter
 from liftjax.lifters.spec import Lifter, LifterSpec
 from liftjax.nn.attention import Attention
+from liftjax.nn.declaration import count_layers
 from liftjax.nn.layers import DropPath, LayerNorm, Linear
 
 _EPSILON = 1e-6
@@ -48,9 +50,13 @@ class MixSTE(Lifter):
     """Lifts all frames of a clip of exactly `num_frames` at once.
 
     Args:
+      skeleton: joint set.
+      num_frames: length of clips.
       embed_dim: channels of a token.
       depth: pairs of a spatial (over joints) and a temporal (over frames) block.
-      drop_path: chance that the last block's branches are dropped, growing from 0 at the first.
+      num_heads: heads of each attention.
+      mlp_ratio: width of the MLP's hidden layer, as a multiple of `embed_dim`.
+      drop_path: chance that the last block's branches are dropped; it grows from 0 at the first.
     """
 
     def __init__(
@@ -103,3 +109,20 @@ class MixSTE(Lifter):
 def _over_rows(block: Block, x_BRNC: jax.Array, rngs: nnx.Rngs | None) -> jax.Array:
     """The block on the N tokens of each row."""
     return block(x_BRNC.reshape(-1, *x_BRNC.shape[2:]), rngs).reshape(x_BRNC.shape)
+
+
+PRESETS = {
+    "mixste": published_lifter(
+        MixSTE,
+        "Zhang et al., CVPR 2022",
+        "none stated",
+        mark=("Spatial_pos_embed", "TTEblocks.0.attn.qkv.weight"),
+        joints=lambda shapes: shapes["Spatial_pos_embed"][1],
+        sizes=lambda shapes: {
+            "num_frames": shapes["Temporal_pos_embed"][1],
+            "embed_dim": shapes["Spatial_pos_embed"][2],
+            "depth": count_layers(shapes, r"STEblocks\.(\d+)\."),
+            "mlp_ratio": shapes["STEblocks.0.mlp.fc1.weight"][0] / shapes["Spatial_pos_embed"][2],
+        },
+    )
+}

@@ -9,12 +9,14 @@ import jax.numpy as jnp
 from flax import nnx
 
 from liftjax.errors import LiftjaxError
+from liftjax.lifters.published import published_lifter
 from liftjax.lifters.spec import Lifter, LifterSpec
+from liftjax.nn.declaration import count_layers
 from liftjax.nn.initial import constant, he_normal, ones, zeros
 from liftjax.nn.layers import BatchNorm, Dropout, Linear
 from liftjax.nn.variables import Statistic
 
-_EPSILON = 1e-8  # the root joint does not vary
+_EPSILON = 1e-8  # for the root joint, whose deviation is 0
 _HE_NORMAL, _ZEROS = he_normal(), constant(0.0)
 
 
@@ -39,14 +41,17 @@ class Stage(nnx.Module):
 
 
 class SimpleBaseline(Lifter):
-    """Lifts every frame alone, from standardised pixels to standardised metres.
+    """Lifts each frame by itself, from standardised pixels to standardised metres.
 
     The mean and deviation of the training set, per joint and axis, are part of the module:
-    (K, 2) in pixels and (K, 3) in metres. They are 0 and 1 until `set_statistics`.
+    (K, 2) in pixels and (K, 3) in metres. They are 0 and 1 until `set_statistics` is called.
 
     Args:
-      skeleton: joint set. num_frames: length of clips, each frame of which is lifted alone.
-      linear_size: width of the layers. num_stages: residual blocks. dropout: rate of it.
+      skeleton: joint set.
+      num_frames: length of clips, in which each frame is lifted by itself.
+      linear_size: width of the layers.
+      num_stages: how many residual blocks.
+      dropout: rate of the dropout.
     """
 
     def __init__(
@@ -103,7 +108,7 @@ class SimpleBaseline(Lifter):
         return self.w2(features).reshape(*features.shape[:2], -1, 3)
 
     def normalize(self, kpts_px_BTK2: jax.Array, image_size_B2: jax.Array) -> jax.Array:
-        """Standardised pixels; the image's size plays no part."""
+        """Standardised pixels; the image's size does not matter."""
         return _standardize(kpts_px_BTK2, self.mean_2d[...], self.std_2d[...])
 
     def to_metres(self, raw_BTK3: jax.Array) -> jax.Array:
@@ -116,3 +121,19 @@ class SimpleBaseline(Lifter):
 def _standardize(pose_BTKD: jax.Array, mean_KD: jax.Array, std_KD: jax.Array) -> jax.Array:
     dtype = jnp.promote_types(jnp.asarray(pose_BTKD).dtype, mean_KD.dtype)
     return (jnp.asarray(pose_BTKD, dtype) - mean_KD[None, None]) / (std_KD + _EPSILON)[None, None]
+
+
+PRESETS = {
+    "simple_baseline": published_lifter(
+        SimpleBaseline,
+        "Martinez et al., ICCV 2017",
+        "MIT",
+        mark=("linear_stages.0.w1.weight", "w1.weight"),
+        joints=lambda shapes: shapes["w1.weight"][1] // 2,
+        sizes=lambda shapes: {
+            "linear_size": shapes["w1.weight"][0],
+            "num_stages": count_layers(shapes, r"linear_stages\.(\d+)\."),
+        },
+        rename=lambda key: key.replace("batch_norm", "bn"),  # its PyTorch authors' name
+    )
+}

@@ -19,10 +19,10 @@ from liftjax.skeletons import check_joints, get_skeleton
 Precision = Literal["highest", "high", "default", "bfloat16"]
 """How features are multiplied between a lifter's first and last layers.
 
-'highest': as float32, which takes accelerators several passes. 'default': as the machine likes
-best (TPU: factors rounded to bfloat16, NVIDIA: to TF32, CPU: float32); what is added stays
-float32. 'bfloat16': features and weights too, on every machine; softmax, normalisations and the
-sums of a product are float32.
+'highest': as float32, which takes accelerators several passes. 'default': as the machine is fastest
+(TPU: factors rounded to bfloat16, NVIDIA: to TF32, CPU: float32), while sums stay float32.
+'bfloat16': features and weights are bfloat16 on every machine, while softmax, normalisations and
+the sums of a product are float32.
 """
 LIFTER_PRECISIONS: tuple[str, ...] = get_args(Precision)
 
@@ -96,8 +96,8 @@ class LifterSpec:
 class Lifter(nnx.Module):
     """A network from 2D to 3D poses.
 
-    Subclasses define its three parts, and, if need be, the scales. `rngs` is None where nothing
-    is to be dropped; features are (B, T, ...).
+    Subclasses define its three parts and, if they differ, the scales. `rngs` is None where nothing
+    shall be dropped; features are (B, T, ...).
     """
 
     def __init__(self, spec: LifterSpec):
@@ -105,7 +105,7 @@ class Lifter(nnx.Module):
 
     @property
     def frames_before(self) -> int:
-        """How many frames of a window stand before the first that it gives a pose for."""
+        """How many frames of a window come before the first one that gets a pose."""
         if self.spec.frames not in ("sliding", "strided"):
             return 0
         field = self.spec.receptive_field
@@ -116,7 +116,7 @@ class Lifter(nnx.Module):
         raise NotImplementedError
 
     def refine(self, features: jax.Array, train: bool, rngs: nnx.Rngs | None) -> jax.Array:
-        """Features of features: nearly all of the arithmetic."""
+        """Features of features; nearly all of the arithmetic is here."""
         raise NotImplementedError
 
     def regress(self, features: jax.Array) -> jax.Array:
@@ -137,9 +137,9 @@ class Lifter(nnx.Module):
 
         Args:
           x_BTK2: in the scale of `spec.input`.
-          train: batch norm uses and updates batch statistics.
-          rngs: in training, random numbers for dropout; nothing is dropped without.
-          precision: of the products of features and of their gradients, see :data:`Precision`.
+          train: batch norm uses the batch's statistics and moves the running ones.
+          rngs: in training, random numbers for dropout; without them nothing is dropped.
+          precision: that of products of features and of their gradients; see :data:`Precision`.
 
         Raises:
           LiftjaxError: wrong number of joints, frames or axes.
@@ -168,10 +168,12 @@ class Lifter(nnx.Module):
         """Pixels of the original image to root-relative metres (B, T', K, 3).
 
         Args:
-          kpts_px_BTK2: (x, y) in pixels. image_size_B2: (width, height) of each clip's image.
-          train, rngs: as for a call.
-          skeleton: joint set of the pixels, where it is known. Others than the lifter's may have
-            as many joints.
+          kpts_px_BTK2: (x, y) in pixels.
+          image_size_B2: (width, height) of each clip's image.
+          train: as for a call.
+          rngs: as for a call.
+          skeleton: joint set of the pixels, where it is known. Another set may have the same number
+            of joints as the lifter's.
           precision: see :data:`Precision`.
 
         Raises:
@@ -187,10 +189,11 @@ class Lifter(nnx.Module):
         return self.to_metres(raw_BTK3)
 
     def normalize(self, kpts_px_BTK2: jax.Array, image_size_B2: jax.Array) -> jax.Array:
-        """Pixels (B, T, K, 2) as the input that the network was made for.
+        """The network's input (B, T, K, 2) for keypoints in pixels.
 
         Args:
-          image_size_B2: (width, height), pixels.
+          kpts_px_BTK2: (x, y) in pixels.
+          image_size_B2: (width, height) in pixels.
         """
         return geometry.normalize_screen(at_least_float32(kpts_px_BTK2), image_size_B2)
 

@@ -11,7 +11,9 @@ import jax
 from flax import nnx
 
 from liftjax.errors import LiftjaxError
+from liftjax.lifters.published import published_lifter
 from liftjax.lifters.spec import Lifter, LifterSpec
+from liftjax.nn.declaration import Keywords, Shapes, count_layers
 from liftjax.nn.initial import fan_in_uniform
 from liftjax.nn.layers import BatchNorm, Conv, Dropout
 
@@ -22,9 +24,9 @@ def _conv(c_in: int, c_out: int, width: int, rngs: nnx.Rngs, **options) -> Conv:
 
 
 def resolve_widths(num_frames: int, filter_widths: Sequence[int] | None) -> tuple[int, ...]:
-    """The filter widths to build: those given, or else those whose field is `num_frames`.
+    """The filter widths to build: those given, or else widths whose product is `num_frames`.
 
-    The latter are the prime factors in rising order, so 27 is (3, 3, 3); a single frame has the
+    The latter are its prime factors in rising order, so 27 is (3, 3, 3); a single frame has the
     paper's (1, 1, 1).
 
     Raises:
@@ -59,7 +61,7 @@ def _prime_factors(number: int) -> tuple[int, ...]:
 
 
 class VideoPose3D(Lifter):
-    """Lifts each frame from the frames around it; with filter widths 1, from itself alone.
+    """Lifts each frame from the frames around it; with filter widths of 1, each frame by itself.
 
     The convolutions are unpadded, so a clip of T frames gives T - receptive_field + 1 poses.
     Output frame t belongs to input frame t + receptive_field // 2, or, with `causal`, to the last
@@ -149,3 +151,25 @@ class VideoPose3D(Lifter):
             reach = (width - 1) * (1 if self.strided else math.prod(self.widths[:i]))
             start = reach if self.causal else reach // 2
             yield slice(start, None, width) if self.strided else slice(start, start - reach or None)
+
+
+def _sizes(shapes: Shapes) -> Keywords:
+    convs = count_layers(shapes, r"layers_conv\.(\d+)\.")
+    first = shapes["expand_conv.weight"]
+    widths = (first[2], *(shapes[f"layers_conv.{i}.weight"][2] for i in range(0, convs, 2)))
+    field = math.prod(widths)
+    usual = all(width % 2 for width in widths) and resolve_widths(field, None) == widths
+    sizes = {} if usual else {"filter_widths": widths}
+    return {"num_frames": field, "channels": first[0], **sizes}
+
+
+PRESETS = {
+    "videopose3d": published_lifter(
+        VideoPose3D,
+        "Pavllo et al., CVPR 2019",
+        "CC BY-NC 4.0",
+        mark=("expand_conv.weight", "shrink.weight"),
+        joints=lambda shapes: shapes["expand_conv.weight"][1] // 2,
+        sizes=_sizes,
+    )
+}

@@ -46,8 +46,10 @@ class Attention(nnx.Module):
         return jnp.einsum("bhnm,bmhc->bnhc", weights, value).reshape(x.shape)
 
     def _value(self, x: jax.Array) -> jax.Array:
-        """The value of each token: all that :meth:`mix` gives of a single one, for the softmax
-        over it is 1 whatever query and key are; they are not computed."""
+        """The value of each token, which is what :meth:`mix` gives for a single token.
+
+        The softmax over one token is 1 whatever its query and key are, so they are not computed.
+        """
         channels = x.shape[-1]
         kernel, bias = self.qkv.kernel[:, -channels:], self.qkv.bias[-channels:]
         value = x.reshape(-1, channels) @ kernel.astype(x.dtype) + bias.astype(x.dtype)[None]

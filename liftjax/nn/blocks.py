@@ -1,4 +1,4 @@
-"""Runs blocks of a network: in a row as one loop, or in stages that forget what they computed."""
+"""Runs blocks of a network: as one loop, or in stages that the backward pass computes again."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -41,10 +41,11 @@ def run_blocks(
 
 
 def rematerialise(module: nnx.Module, on: bool = True) -> None:
-    """The detector `module` trains with less memory: each stage is computed again to go back.
+    """Lets the detector `module` train with less memory.
 
-    Between the passes only the maps between stages are kept, and the statistics of batch norm.
-    Weights, values and gradients are the same; a step does about a third more arithmetic.
+    Each stage is computed again in the backward pass. Until then only the maps between stages and
+    the statistics of batch norm are kept. Weights, values and gradients are the same; a step does
+    about a third more arithmetic.
     """
     for _, part in nnx.iter_modules(module):
         if hasattr(part, "remat"):
@@ -55,8 +56,8 @@ def run_stage(stage: Callable, modules: Sequence[nnx.Module], x: Any, remat: boo
     """``stage(modules, x)``; with `remat`, computed again in the backward pass.
 
     Args:
-      stage: has no other arrays than those of the modules and x, and changes running statistics
-        alone.
+      stage: uses no other arrays than those of the modules and x, and changes nothing but running
+        statistics.
     """
     if not remat:
         return stage(modules, x)

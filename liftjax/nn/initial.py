@@ -1,8 +1,8 @@
-"""Initial values of parameters: the numbers of `jax.random`, a network's worth in a second.
+"""Initial values of parameters: those of `jax.random`, drawn quickly for a whole network.
 
-Each shape that is drawn by itself is a program to compile, and a detector has some forty of them.
-Here numbers are drawn as vectors of 2^n entries, of which a parameter takes the first: JAX's
-generator counts entries in order, so they are those that it gives to the shape itself.
+JAX compiles a program for each shape that it draws, and a detector has some forty shapes. So
+numbers are drawn as vectors of 2^n entries, and a parameter takes the first of them. They are the
+numbers that JAX gives for the parameter's own shape, because its generator counts entries in order.
 """
 
 import math
@@ -19,10 +19,10 @@ _TRUNCATED_DEVIATION = 0.87962566103423978  # of a standard normal cut off at -2
 
 
 class Keys:
-    """Stands in for `rngs`: `params()` gives the same keys, but is quick to trace.
+    """Stands in for `rngs`: `params()` gives the same keys but is quick to trace.
 
     `rngs.params()` compares the sharding of its counter before and after. A traced counter has no
-    sharding, and composing the error message for that took two thirds of the time of building HRNet
+    sharding, and composing the error message for that is two thirds of the time of building HRNet
     under `nnx.eval_shape`.
     """
 
@@ -59,7 +59,7 @@ def uniform(low: float, high: float) -> Initializer:
     """Uniform numbers of [low, high)."""
 
     def random(key, shape, dtype):
-        # The bounds are traced: one program for all of them.
+        # The bounds are traced, so that one program does for all of them.
         return jax.random.uniform(key, shape, dtype, *(jnp.asarray(b, dtype) for b in (low, high)))
 
     return _initializer(random, lambda shape: 1.0)
@@ -89,7 +89,7 @@ def _initializer(random: Callable, scale: Callable[[Sequence[int]], float]) -> I
     def initialize(key, shape, dtype=float):
         count, dtype = math.prod(shape), _canonical(dtype)
         numbers = random(key, (1 << max(count - 1, 0).bit_length(),), dtype)
-        if not isinstance(numbers, jax.core.Tracer):  # a slice, too, would be a program a shape
+        if not isinstance(numbers, jax.core.Tracer):  # JAX would compile a slice for each shape
             numbers = np.asarray(numbers)
         return jnp.asarray(numbers[:count].reshape(shape) * dtype.type(scale(shape)))
 

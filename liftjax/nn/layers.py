@@ -27,7 +27,7 @@ class Linear(nnx.Linear):
     kernel's gradient several times faster from two matrices than from higher ranks.
 
     Args:
-      wide_output: give the sums as they are, float32 or wider, to narrower inputs too.
+      wide_output: return float32 or wider even where the input is narrower.
     """
 
     def __init__(
@@ -54,26 +54,25 @@ class Linear(nnx.Linear):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         rows = x.reshape(-1, x.shape[-1])
-        y = _product(rows, self.kernel[...].astype(x.dtype), self.wide_output)
+        kernel = self.kernel[...].astype(x.dtype)
+        y = wide_product(rows, kernel) if self.wide_output else rows @ kernel
         if self.bias is not None:
             y = y + self.bias[...].astype(y.dtype).reshape(1, -1)
         return y.reshape(*x.shape[:-1], -1)
-
-
-def _product(rows: jax.Array, kernel: jax.Array, wide_output: bool) -> jax.Array:
-    return wide_product(rows, kernel) if wide_output else rows @ kernel
 
 
 class Conv(nnx.Module):
     """Convolution over channels-last input of any number of spatial axes, as torch.nn.ConvNd.
 
     Args:
-      in_features, out_features: channels.
+      in_features: channels in.
+      out_features: channels out.
       kernel_size: spatial size; its length is the number of spatial axes.
-      strides, dilation: one number for every spatial axis, or one each.
-      padding: zeros on both sides of each axis, as PyTorch counts them.
+      strides: one number for all spatial axes, or one for each.
+      dilation: likewise.
+      padding: how many zeros are added on both sides of each axis.
       groups: feature groups; `in_features` groups make a depthwise convolution.
-      wide_output: of a 1x1 convolution, as for :class:`Linear`.
+      wide_output: as for :class:`Linear`; for 1x1 convolutions only.
 
     Computed in the precision of the input.
     """
@@ -120,7 +119,7 @@ class Conv(nnx.Module):
         return y + self.bias[...].astype(y.dtype).reshape((1,) * (y.ndim - 1) + (-1,))
 
     def _is_depthwise(self) -> bool:
-        """One kernel for each channel of a map, at every pixel."""
+        """Whether each channel of a map has a kernel of its own, at stride 1."""
         kernel = self.kernel[...]
         one_each = kernel.shape[-2] == 1 and kernel.shape[-1] == self.groups > 1
         return one_each and kernel.ndim == 4 and {*self.strides, *self.dilation} == {1}
@@ -170,8 +169,8 @@ class BatchNorm(nnx.Module):
         unbiased = var * (count / max(count - 1, 1))
         for running, batch in ((self.mean, mean), (self.var, unbiased)):
             new = (1 - self.momentum) * running[...] + self.momentum * batch
-            # `running[...] = new` asks a traced array for its sharding, whose answer is an error
-            # message that takes a quarter of the time of tracing HRNet.
+            # Not `running[...] = new`: that asks a traced array for its sharding, and composing
+            # the error message takes a quarter of the time of tracing HRNet.
             running.set_raw_value(jax.lax.stop_gradient(new).astype(running[...].dtype))
 
 
@@ -183,7 +182,7 @@ def synchronize(module: nnx.Module, axis_name: str | None) -> None:
 
 
 def unsynchronized(module: nnx.Module) -> frozenset[str]:
-    """The running statistics, by dotted path, of batch norms that see their own replica alone."""
+    """Dotted paths of the running statistics of batch norms that only see their own replica."""
     return frozenset(
         ".".join(map(str, (*path, name)))
         for path, part in nnx.iter_modules(module)
@@ -209,7 +208,7 @@ class LayerNorm(nnx.LayerNorm):
 
 
 class ScaleNorm(nnx.Module):
-    """Divides by the root mean square of the last axis; one trained factor for all of it.
+    """Divides by the root mean square of the last axis, and multiplies by one trained factor.
 
     Nguyen, Salazar, "Transformers without Tears", IWSLT 2019, with MMPose's epsilon.
     """
@@ -220,7 +219,7 @@ class ScaleNorm(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         wide = at_least_float32(x)
-        # The bound stands inside the root, whose slope at zero is infinite.
+        # The bound is inside the root, because the root's slope at zero is infinite.
         power = jnp.maximum(jnp.square(wide).mean(-1, keepdims=True), self.epsilon**2)
         gain = self.g[...].reshape((1,) * x.ndim)
         return (wide * jax.lax.rsqrt(power) * gain).astype(x.dtype)

@@ -103,7 +103,7 @@ def detector_spec(config: ConfigDict, skeleton: str) -> dict:
         "kind": "detector",
         "name": config.detector.name,
         "skeleton": skeleton,
-        "image_size": tuple(config.detector.image_size or preset.keywords["image_size"]),
+        "image_size": tuple(config.detector.image_size or preset.default("image_size")),
         **config.detector.overrides.to_dict(),
     }
 

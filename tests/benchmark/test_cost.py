@@ -12,8 +12,8 @@ from jax.sharding import Mesh, PartitionSpec
 
 from liftjax import registry
 from liftjax.benchmark import cost
-from liftjax.benchmark.operations import collectives, multiply_adds
 from liftjax.cli import main
+from liftjax.nn.operations import collectives, multiply_adds
 from liftjax.registry import create_detector
 from tests.lifters.small import build
 from tests.training.toys import ToySimCC

@@ -10,11 +10,11 @@ from flax import nnx
 
 from liftjax import cli
 from liftjax.benchmark import machine, maps, stages, step, step_tables
-from liftjax.benchmark.operations import multiply_adds
 from liftjax.benchmark.problem import random_batch
 from liftjax.benchmark.timing import LATE, Candidate, Comparison, time_in_turn
 from liftjax.detectors.spec import DETECTOR_PRECISIONS
 from liftjax.errors import LiftjaxError
+from liftjax.nn.operations import multiply_adds
 from liftjax.registry import create_detector
 from tests.documents import ROOT
 from tests.lifters.small import build

@@ -10,7 +10,7 @@ from liftjax.cli import main
 from liftjax.data.records import PoseDataset
 from liftjax.errors import LiftjaxError
 from liftjax.experiments import export_2d
-from liftjax.interchange import run_directory
+from liftjax.interchange.run_directory import write_run_directory
 from liftjax.prediction import predict_2d
 from liftjax.recipes import load_recipe
 from liftjax.runtime.checkpoints import build_model, load_model
@@ -112,7 +112,7 @@ def detected(tmp_path_factory):
     files.save_3d(folder / "data_3d_h36m.npz", positions)
     spec = {"kind": "detector", "name": "toy", "skeleton": "human36m"}
     with toy_detector():
-        run_directory.write(str(folder / "run"), build_model(spec), spec, {})
+        write_run_directory(str(folder / "run"), build_model(spec), spec, {})
         yield folder
 
 

@@ -13,7 +13,7 @@ from liftjax import create_lifter, torch_weights
 from liftjax.cli import main
 from liftjax.detectors.decoding import Decoding
 from liftjax.errors import LiftjaxError
-from liftjax.interchange import exporting, importing, run_directory, weight_files
+from liftjax.interchange import exporting, importing, run_directory
 from liftjax.runtime.checkpoints import build_model, load_model, read_meta
 from tests.interchange.checkpoints import SMALL, assert_same, imported, state_dict
 from tests.slow import slow
@@ -31,7 +31,7 @@ def trained(tmp_path):
     np.savez(tmp_path / "s.npz", **{k: random.uniform(0.1, 1, v) for k, v in shapes.items()})
     save_file(state_dict("simple_baseline"), tmp_path / "sb.safetensors")
     run = str(tmp_path / "trained")
-    importing.run(str(tmp_path / "sb.safetensors"), run, stats=str(tmp_path / "s.npz"))
+    importing.import_weights(str(tmp_path / "sb.safetensors"), run, stats=str(tmp_path / "s.npz"))
     return run, load_model(run, "lifter")[0]
 
 
@@ -53,14 +53,16 @@ def test_import_takes_back_what_export_wrote(tmp_path, name, capsys):
     options = overrides(name) + (["num_heads=4"] if name == "mixste" else [])
     save_file(state_dict(name), tmp_path / "first.safetensors")
     run = str(tmp_path / "run")
-    importing.run(str(tmp_path / "first.safetensors"), run, model=name, overrides=options)
+    importing.import_weights(
+        str(tmp_path / "first.safetensors"), run, model=name, overrides=options
+    )
     state, spec = imported(run)
     exporting.run(str(tmp_path / "orbax"), format="orbax", checkpoint=run)
     assert_same(imported(tmp_path / "orbax")[0], state)
     for format in ("safetensors", "torch"):
         file, back = str(tmp_path / f"a.{format}"), str(tmp_path / f"back_{format}")
         exporting.run(file, format=format, checkpoint=run)
-        importing.run(file, back)
+        importing.import_weights(file, back)
         found, again = imported(back)
         assert_same(found, state)
         if format == "safetensors":
@@ -77,10 +79,10 @@ def test_how_it_was_trained_to_be_read_travels(tmp_path, capsys):
         "kind": "detector", "name": "hrnet_tiny", "skeleton": "coco", "image_size": (64, 64)
     }  # fmt: skip
     recipe = {"loss": {"beta": 30.0, "normalizer": "relu", "quarter_pixel_shift": True}}
-    run_directory.write(trained, build_model(spec), spec, {}, recipe)
+    run_directory.write_run_directory(trained, build_model(spec), spec, {}, recipe)
     exporting.run(str(tmp_path / "orbax"), format="orbax", checkpoint=trained)
     exporting.run(str(tmp_path / "a.safetensors"), format="safetensors", checkpoint=trained)
-    importing.run(str(tmp_path / "a.safetensors"), str(tmp_path / "back"))
+    importing.import_weights(str(tmp_path / "a.safetensors"), str(tmp_path / "back"))
     for run in ("orbax", "back"):
         found = Decoding.of_recipe(read_meta(tmp_path / run)["recipe"])
         assert found == Decoding(30.0, "relu", True), run
@@ -91,7 +93,7 @@ def test_how_it_was_trained_to_be_read_travels(tmp_path, capsys):
 def test_statistics_travel_in_the_header(tmp_path, trained):
     run, module = trained
     exporting.run(str(tmp_path / "a.safetensors"), format="safetensors", checkpoint=run)
-    importing.run(str(tmp_path / "a.safetensors"), str(tmp_path / "back"))
+    importing.import_weights(str(tmp_path / "a.safetensors"), str(tmp_path / "back"))
     assert_same_statistics(load_model(tmp_path / "back", "lifter")[0], module)
 
 
@@ -101,7 +103,7 @@ def test_statistics_travel_beside_a_torch_file(tmp_path, trained, capsys):
     exporting.run(str(tmp_path / "a.pth"), format="torch", checkpoint=run)
     beside = str(tmp_path / "a.stats.json")
     assert f"--stats {beside}" in capsys.readouterr().out
-    importing.run(str(tmp_path / "a.pth"), str(tmp_path / "back"), stats=beside)
+    importing.import_weights(str(tmp_path / "a.pth"), str(tmp_path / "back"), stats=beside)
     assert_same_statistics(load_model(tmp_path / "back", "lifter")[0], module)
 
 
@@ -147,9 +149,9 @@ def test_safetensors_keeps_the_layout_of_transposed_kernels(tmp_path):
 def test_a_head_without_joint_names(tmp_path):
     file, run = str(tmp_path / "a.safetensors"), str(tmp_path / "run")
     save_file(state_dict("hrnet_tiny"), tmp_path / "first.safetensors")
-    importing.run(str(tmp_path / "first.safetensors"), run, num_joints=17)
+    importing.import_weights(str(tmp_path / "first.safetensors"), run, num_joints=17)
     exporting.run(file, format="safetensors", checkpoint=run)
-    importing.run(file, str(tmp_path / "back"))
+    importing.import_weights(file, str(tmp_path / "back"))
     spec = imported(tmp_path / "back")[1]
     assert spec["num_joints"] == 17
     assert "skeleton" not in spec
@@ -205,9 +207,9 @@ def test_weights_that_come_back_changed_are_deleted(tmp_path, monkeypatch, forma
             safetensors.numpy, "save", lambda state, metadata: save_bytes(state | changed, metadata)
         )
     else:
-        flat = weight_files.run_directory.flat_arrays
+        flat = run_directory.flat_arrays
         monkeypatch.setattr(
-            weight_files.run_directory, "flat_arrays",
+            run_directory, "flat_arrays",
             lambda module: {k: v + 1 if k == "fcn.kernel" else v for k, v in flat(module).items()},
         )  # fmt: skip
     with pytest.raises(LiftjaxError, match=r"finds fcn\.\w+ changed by up to .* deleted"):

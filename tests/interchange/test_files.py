@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from liftjax.errors import LiftjaxError
-from liftjax.interchange import files
+from liftjax.interchange.files import read_weight_file
 
 torch = pytest.importorskip("torch")
 
@@ -65,7 +65,7 @@ def test_foreign_objects_are_stood_in_for(tmp_path, foreign, legacy):
     tree = {"meta": foreign, "state_dict": {"w": torch.arange(4.0)}, "hub": [foreign["buffer"]]}
     path = tmp_path / "checkpoint.pth"
     torch.save(tree, path, _use_new_zipfile_serialization=not legacy)
-    file = files.read(path)
+    file = read_weight_file(path)
     np.testing.assert_array_equal(file.tree["state_dict"]["w"], np.arange(4))
     assert {"foreignpackage", "numpy", "argparse", "collections"} <= set(file.foreign)
     assert not isinstance(file.tree["meta"]["buffer"], Buffer)
@@ -84,7 +84,7 @@ def test_numpy_arrays_are_read(tmp_path, legacy):
     }
     tree = {"state_dict": arrays, "w": torch.ones(2), "names": np.array(["a", None], object)}
     torch.save(tree, tmp_path / "n.pth", _use_new_zipfile_serialization=not legacy)
-    file = files.read(tmp_path / "n.pth")
+    file = read_weight_file(tmp_path / "n.pth")
     for name, array in arrays.items():
         found = file.tree["state_dict"][name]
         np.testing.assert_array_equal(found, array)
@@ -115,9 +115,9 @@ def test_nothing_is_executed(tmp_path, function, legacy):
     torch.save(tree, path, _use_new_zipfile_serialization=not legacy)
     if function == "system":
         with pytest.raises(LiftjaxError, match="Nothing was run"):
-            files.read(path)
+            read_weight_file(path)
     else:
-        assert files.read(path).foreign == {"builtins": 1}
+        assert read_weight_file(path).foreign == {"builtins": 1}
     assert not mark.exists()
     assert "this" not in sys.modules
 
@@ -131,7 +131,7 @@ def test_state_of_a_placeholder_is_not_applied(tmp_path):
 
     path = tmp_path / "stateful.pth"
     torch.save({"x": Stateful()}, path)
-    assert not vars(files.read(path).tree["x"])
+    assert not vars(read_weight_file(path).tree["x"])
 
 
 def whole(tmp_path, legacy=False) -> bytes:
@@ -158,7 +158,7 @@ def test_what_is_not_a_weight_file(tmp_path, name):
     content, message = BAD[name]
     (tmp_path / name).write_bytes(content)
     with pytest.raises(LiftjaxError, match=message) as error:
-        files.read(tmp_path / name)
+        read_weight_file(tmp_path / name)
     assert "\n" not in str(error.value)
     assert name in str(error.value)
 
@@ -168,7 +168,7 @@ def test_what_is_not_a_weight_file(tmp_path, name):
 def test_a_file_that_is_cut_short(tmp_path, legacy, kept):
     (tmp_path / "cut.pth").write_bytes(whole(tmp_path, legacy)[:kept])
     with pytest.raises(LiftjaxError, match="damaged or cut short") as error:
-        files.read(tmp_path / "cut.pth")
+        read_weight_file(tmp_path / "cut.pth")
     assert "\n" not in str(error.value)
 
 
@@ -177,27 +177,27 @@ def test_a_zip_file_that_claims_to_have_further_parts(tmp_path):
     assert content.count(b"PK\x06\x07\0") == 1  # where the number of this part stands
     (tmp_path / "part.pth").write_bytes(content.replace(b"PK\x06\x07\0", b"PK\x06\x07\1"))
     with pytest.raises(LiftjaxError, match=r"part\.pth is damaged or cut short"):
-        files.read(tmp_path / "part.pth")
+        read_weight_file(tmp_path / "part.pth")
 
 
 def test_paths_that_are_no_file(tmp_path):
     with pytest.raises(LiftjaxError, match="is a directory"):
-        files.read(tmp_path)
+        read_weight_file(tmp_path)
     with pytest.raises(LiftjaxError, match="There is no file"):
-        files.read(tmp_path / "none.pth")
+        read_weight_file(tmp_path / "none.pth")
 
 
 def test_a_pickle_does_not_pass_as_safetensors(tmp_path):
     (tmp_path / "odd.safetensors").write_bytes(whole(tmp_path))
     with pytest.raises(LiftjaxError, match="wrong name"):
-        files.read(tmp_path / "odd.safetensors")
+        read_weight_file(tmp_path / "odd.safetensors")
 
 
 def test_bfloat16_safetensors(tmp_path):
     from safetensors.torch import save_file
 
     save_file({"w": torch.arange(3).bfloat16()}, tmp_path / "half.safetensors")
-    assert files.read(tmp_path / "half.safetensors").tree["w"].dtype == torch.bfloat16
+    assert read_weight_file(tmp_path / "half.safetensors").tree["w"].dtype == torch.bfloat16
 
 
 def test_without_pytorch(tmp_path, monkeypatch):
@@ -205,4 +205,4 @@ def test_without_pytorch(tmp_path, monkeypatch):
     path.write_bytes(whole(tmp_path))
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(LiftjaxError, match="pip install torch"):
-        files.read(path)
+        read_weight_file(path)

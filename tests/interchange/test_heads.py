@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from liftjax.interchange import heads
+from liftjax.interchange.heads import convert_rows, plan_rows
 from liftjax.skeletons import get_skeleton
 
 
 def test_coco_to_human36m():
-    matrix, rows = heads.plan("coco", "human36m")
+    matrix, rows = plan_rows("coco", "human36m")
     assert rows.drawn == ("head_top",)
     assert rows.averaged == ("hip", "spine", "thorax")
     assert len(rows.copied) == 13
@@ -23,13 +23,13 @@ def test_coco_to_human36m():
     [("wholebody", ("head_top",)), ("mpii", ("nose",)), ("halpe26", ()), ("human36m", ())],
 )
 def test_what_is_drawn_for_human36m(source, drawn):
-    assert heads.plan(source, "human36m")[1].drawn == drawn
+    assert plan_rows(source, "human36m")[1].drawn == drawn
 
 
 def test_no_row_is_extrapolated_and_none_is_counted_twice():
     for source in ("coco", "wholebody", "mpii", "halpe26", "body25", "body25b", "panoptic"):
         for target in ("human36m", "panoptic", "coco"):
-            matrix, rows = heads.plan(source, target)
+            matrix, rows = plan_rows(source, target)
             assert (matrix >= 0).all()
             named = [*rows.copied, *rows.averaged, *rows.drawn]
             assert sorted(named) == sorted(get_skeleton(target).joints)
@@ -42,8 +42,8 @@ def test_rows_are_copied_bit_for_bit_averaged_and_drawn(shape):
     random = np.random.default_rng(0)
     given = random.normal(size=(17, *shape)).astype(np.float32)
     drawn = random.normal(size=(17, *shape)).astype(np.float32)
-    matrix, _ = heads.plan("coco", "human36m")
-    result = heads.convert(given, drawn, matrix)
+    matrix, _ = plan_rows("coco", "human36m")
+    result = convert_rows(given, drawn, matrix)
     ours, theirs = get_skeleton("human36m"), get_skeleton("coco")
     np.testing.assert_array_equal(result[ours.index("left_knee")], given[theirs.index("left_knee")])
     np.testing.assert_array_equal(result[ours.index("head_top")], drawn[ours.index("head_top")])
@@ -52,6 +52,6 @@ def test_rows_are_copied_bit_for_bit_averaged_and_drawn(shape):
 
 
 def test_the_report_names_the_joints():
-    text = str(heads.plan("mpii", "human36m")[1])
+    text = str(plan_rows("mpii", "human36m")[1])
     assert text.endswith("averaged 1 (spine); drawn 1 (nose)")
     assert text.startswith("copied 15 (hip, right_hip,")

@@ -6,10 +6,12 @@ from safetensors.numpy import save_file
 
 from data_prep.building import write_dataset
 from liftjax.cli import main
+from liftjax.detectors import rtmpose
 from liftjax.errors import LiftjaxError
-from liftjax.interchange import importing
+from liftjax.interchange.importing import import_weights
+from liftjax.interchange.network_spec import best_preset
+from liftjax.nn.declaration import Found
 from liftjax.recipes import load_recipe
-from liftjax.registry import DETECTORS
 from liftjax.runtime.checkpoints import load_model, load_same_model
 from liftjax.skeletons import get_skeleton
 from liftjax.training.detector_task import detector_spec
@@ -48,13 +50,13 @@ def test_every_network_is_told_by_its_shapes(tmp_path, name, stats):
     state = state_dict(name)
     path = safetensors(tmp_path / "w.safetensors", state)
     extra = {"stats": stats} if name == "simple_baseline" else {}
-    importing.run(path, str(tmp_path / "run"), **extra)
+    import_weights(path, str(tmp_path / "run"), **extra)
     found, spec = imported(tmp_path / "run")
     assert_same(found, state)
     assert spec["name"] == name
     assert SMALL[name].items() <= spec.items()
     before = (tmp_path / "run").stat().st_ino
-    importing.run(path, str(tmp_path / "run"), model=name, **extra)
+    import_weights(path, str(tmp_path / "run"), model=name, **extra)
     assert_same(imported(tmp_path / "run")[0], state)
     assert (tmp_path / "run").stat().st_ino != before
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
@@ -64,10 +66,10 @@ def test_a_recipe_takes_what_was_imported(tmp_path):
     """The spec that is stored is the one that the recipe asks for."""
     config = load_recipe("ft2d", ["detector.name=hrnet_tiny"])
     path = safetensors(tmp_path / "d.safetensors", state_dict("hrnet_tiny"))
-    importing.run(path, str(tmp_path / "detector"), skeleton="human36m")
+    import_weights(path, str(tmp_path / "detector"), skeleton="human36m")
     assert imported(tmp_path / "detector")[1] == detector_spec(config, "human36m")
     path = safetensors(tmp_path / "l.safetensors", state_dict("mixste"))
-    importing.run(path, str(tmp_path / "lifter"))
+    import_weights(path, str(tmp_path / "lifter"))
     load_same_model(tmp_path / "lifter", imported(tmp_path / "lifter")[1])
     assert load_model(tmp_path / "lifter", "lifter")[0].spec.skeleton == "human36m"
 
@@ -77,7 +79,7 @@ def test_a_head_for_other_joints(tmp_path, name, capsys):
     layer = "final_layer" if name == "hrnet_tiny" else "head.final_layer"
     state = state_dict(name)
     path = safetensors(tmp_path / "w.safetensors", state)
-    importing.run(path, str(tmp_path / "run"), skeleton="human36m")
+    import_weights(path, str(tmp_path / "run"), skeleton="human36m")
     found, spec = imported(tmp_path / "run")
     assert spec["skeleton"] == "human36m"
     ours, theirs = get_skeleton("human36m"), get_skeleton("coco")
@@ -98,10 +100,10 @@ def test_joints_of_equal_count_are_never_taken_by_luck(tmp_path, capsys):
     """COCO and Human3.6M have 17 joints each: the name decides, and the report says whence."""
     state = state_dict("hrnet_tiny")
     path = safetensors(tmp_path / "w.safetensors", state)
-    importing.run(path, str(tmp_path / "coco"))
+    import_weights(path, str(tmp_path / "coco"))
     assert imported(tmp_path / "coco")[1]["skeleton"] == "coco"
     assert "joints: coco (the HRNet authors' custom for 17 joints" in capsys.readouterr().out
-    importing.run(path, str(tmp_path / "h36m"), source_skeleton="human36m")
+    import_weights(path, str(tmp_path / "h36m"), source_skeleton="human36m")
     found, spec = imported(tmp_path / "h36m")
     assert spec["skeleton"] == "human36m"
     assert_same(found, state)
@@ -113,12 +115,12 @@ def test_joints_without_a_name(tmp_path):
         state[f"final_layer.{leaf}"] = state[f"final_layer.{leaf}"][:14]
     path = safetensors(tmp_path / "w.safetensors", state)
     with pytest.raises(LiftjaxError, match=r"14 joints .* have no name .* --num-joints 14"):
-        importing.run(path, str(tmp_path / "run"))
-    importing.run(path, str(tmp_path / "run"), num_joints=14)
+        import_weights(path, str(tmp_path / "run"))
+    import_weights(path, str(tmp_path / "run"), num_joints=14)
     found, spec = imported(tmp_path / "run")
     assert spec["num_joints"] == 14
     assert_same(found, state)
-    importing.run(path, str(tmp_path / "run"), num_joints=5)
+    import_weights(path, str(tmp_path / "run"), num_joints=5)
     assert imported(tmp_path / "run")[0]["final_layer.weight"].shape[0] == 5
 
 
@@ -126,7 +128,7 @@ def test_a_trunk_gets_a_fresh_head(tmp_path, capsys):
     state = state_dict("hrnet_tiny")
     trunk = {key: value for key, value in state.items() if not key.startswith("final_layer")}
     path = safetensors(tmp_path / "w.safetensors", trunk)
-    importing.run(path, str(tmp_path / "run"), skeleton="human36m")
+    import_weights(path, str(tmp_path / "run"), skeleton="human36m")
     found, _ = imported(tmp_path / "run")
     assert_same({key: found[key] for key in trunk}, trunk)
     assert found["final_layer.weight"].std() > 0
@@ -139,7 +141,7 @@ def test_pickled_checkpoint_of_mmpose(tmp_path, capsys):
     tree = {"meta": {"dataset_meta": {"dataset_name": "coco"}, "cfg": "input_size=(64, 128)"}}
     tree |= {"state_dict": mmpose_hrnet(state), "message_hub": {"lr": np.float64(1)}}
     path = save(tmp_path / "a.pth", tree, legacy=True)
-    importing.run(path, str(tmp_path / "run"))
+    import_weights(path, str(tmp_path / "run"))
     found, spec = imported(tmp_path / "run")
     assert_same(found, state)
     assert spec["image_size"] == (128, 64)
@@ -154,7 +156,7 @@ def test_of_a_network_and_its_average_one_is_named(tmp_path, capsys):
     other = {key: value + 1 for key, value in state.items()}
     path = save(tmp_path / "t.pth.tar", {"state_dict": other, "state_dict_ema": state})
     with pytest.raises(LiftjaxError, match=r"t.pth.tar holds 2 .* or --entry=state_dict_ema\.$"):
-        importing.run(path, str(tmp_path / "run"))
+        import_weights(path, str(tmp_path / "run"))
     arguments = ["import-weights", path, "--out", str(tmp_path / "run")]
     assert main([*arguments, "--entry", "state_dict_ema"]) == 0
     assert_same(imported(tmp_path / "run")[0], state)
@@ -165,7 +167,7 @@ def test_numpy_arrays_that_torch_saved(tmp_path):
     torch = pytest.importorskip("torch")
     state = state_dict("videopose3d")
     torch.save({key: np.array(value) for key, value in state.items()}, tmp_path / "n.pth")
-    importing.run(str(tmp_path / "n.pth"), str(tmp_path / "run"))
+    import_weights(str(tmp_path / "n.pth"), str(tmp_path / "run"))
     assert_same(imported(tmp_path / "run")[0], state)
 
 
@@ -181,7 +183,7 @@ def test_statistics_of_a_data_set(tmp_path, capsys):
     others = [make_record(9, False, joints_px=joints + 99, has_3d=True)]
     write_dataset(tmp_path / "set", "toy", {"train": records, "test": others}, {})
     path = safetensors(tmp_path / "w.safetensors", state_dict("simple_baseline"))
-    importing.run(path, str(tmp_path / "run"), stats=str(tmp_path / "set"))
+    import_weights(path, str(tmp_path / "run"), stats=str(tmp_path / "set"))
     lifter, _ = load_model(tmp_path / "run", "lifter")
     np.testing.assert_allclose(lifter.mean_2d[...], joints + 1.5, rtol=1e-6)
     np.testing.assert_allclose(lifter.std_2d[...], np.full((17, 2), 1.25**0.5), rtol=1e-5)
@@ -200,13 +202,13 @@ def test_statistics_of_a_data_set_of_other_joints_or_without_3d(tmp_path):
         records = [make_record(i, False, **changes) for i in range(2)]
         write_dataset(tmp_path / name, "toy", {"train": records}, {})
         with pytest.raises(LiftjaxError, match=match):
-            importing.run(path, str(tmp_path / "run"), stats=str(tmp_path / name))
+            import_weights(path, str(tmp_path / "run"), stats=str(tmp_path / name))
 
 
 def test_half_precision_weights_become_float32(tmp_path):
     state = {k: v.astype(np.float16) if v.dtype == np.float32 else v
              for k, v in state_dict("mixste").items()}  # fmt: skip
-    importing.run(safetensors(tmp_path / "w.safetensors", state), str(tmp_path / "run"))
+    import_weights(safetensors(tmp_path / "w.safetensors", state), str(tmp_path / "run"))
     found, _ = imported(tmp_path / "run")
     assert {value.dtype for value in found.values()} == {np.dtype(np.float32)}
     assert_same(found, state)
@@ -217,13 +219,13 @@ def test_the_header_of_another_program_says_nothing(tmp_path):
     for header in ("hello", "[1]", '"text"', '{"loss": 3}'):
         path = tmp_path / "w.safetensors"
         save_file(state, path, {"spec": header, "recipe": header, "statistics": header})
-        importing.run(str(path), str(tmp_path / "run"))
+        import_weights(str(path), str(tmp_path / "run"))
         assert_same(imported(tmp_path / "run")[0], state)
 
 
 def test_overrides_set_what_leaves_no_trace(tmp_path):
     path = safetensors(tmp_path / "w.safetensors", state_dict("mixste"))
-    importing.run(path, str(tmp_path / "run"), overrides=["num_heads=4", "drop_path=0"])
+    import_weights(path, str(tmp_path / "run"), overrides=["num_heads=4", "drop_path=0"])
     module, _ = load_model(tmp_path / "run", "lifter")
     assert module.STEblocks[0].attn.num_heads == 4
     bad = {
@@ -234,19 +236,19 @@ def test_overrides_set_what_leaves_no_trace(tmp_path):
     }
     for override, message in bad.items():
         with pytest.raises(LiftjaxError, match=message):
-            importing.run(path, str(tmp_path / "other"), overrides=[override])
+            import_weights(path, str(tmp_path / "other"), overrides=[override])
 
 
 def test_the_graph_of_another_joint_set_is_noticed(tmp_path, capsys):
     state = state_dict("iganet")
-    importing.run(safetensors(tmp_path / "w.safetensors", state), str(tmp_path / "run"))
-    assert "warning: the file's skeleton graph is not that of human36m" in capsys.readouterr().out
+    import_weights(safetensors(tmp_path / "w.safetensors", state), str(tmp_path / "run"))
+    assert "warning: the file's A is not that of human36m" in capsys.readouterr().out
     graph = [key for key in state if key == "A" or key.endswith("adj")]
     less = {key: value for key, value in state.items() if key not in graph}
-    importing.run(safetensors(tmp_path / "w2.safetensors", less), str(tmp_path / "run"))
+    import_weights(safetensors(tmp_path / "w2.safetensors", less), str(tmp_path / "run"))
     out = capsys.readouterr().out
     assert "warning" not in out
-    assert "made the skeleton graph" in out
+    assert "made 4 arrays that the file leaves out, such as A" in out
 
 
 class TestRefused:
@@ -255,7 +257,7 @@ class TestRefused:
     def refused(self, tmp_path, state, match, **kw):
         path = safetensors(tmp_path / "w.safetensors", state)
         with pytest.raises(LiftjaxError, match=match) as error:
-            importing.run(path, str(tmp_path / "run"), **kw)
+            import_weights(path, str(tmp_path / "run"), **kw)
         assert "\n" not in str(error.value)
         assert not (tmp_path / "run").exists()
 
@@ -270,7 +272,7 @@ class TestRefused:
     def test_another_machine(self, tmp_path):
         path = safetensors(tmp_path / "w.safetensors", state_dict("mixste"))
         with pytest.raises(LiftjaxError, match="gs://bucket/run: write to a path of this machine"):
-            importing.run(path, "gs://bucket/run")
+            import_weights(path, "gs://bucket/run")
 
     def test_unknown_names(self, tmp_path):
         state = state_dict("hrnet_tiny")
@@ -313,19 +315,21 @@ class TestRefused:
         (tmp_path / "full").mkdir()
         (tmp_path / "full" / "notes.txt").write_text("mine")
         with pytest.raises(LiftjaxError, match="holds other files"):
-            importing.run(path, str(tmp_path / "full"))
+            import_weights(path, str(tmp_path / "full"))
         with pytest.raises(LiftjaxError, match="is a file"):
-            importing.run(path, str(tmp_path / "w.safetensors"))
+            import_weights(path, str(tmp_path / "w.safetensors"))
         assert (tmp_path / "full" / "notes.txt").read_text() == "mine"
 
 
 def test_names_prefer_the_preset_of_the_same_joints():
     """The networks called rtmpose and dwpose are one; 133 joints are what tells them apart."""
-    from liftjax.interchange.sizes import best_preset
 
-    cls = DETECTORS["dwpose_m"].cls
+    def best(skeleton, image_size, **sizes):
+        found = Found("", {}, None, skeleton, "", image_size, sizes=sizes, presets=rtmpose.PRESETS)
+        return best_preset(found)
+
     sizes = {"widen": 0.75, "deepen": 4 / 6, "channels": 256, "attention_dim": 128}
-    assert best_preset(cls, sizes, "wholebody", (256, 192)) == "dwpose_m"
-    assert best_preset(cls, sizes, "coco", (256, 192)) == "rtmpose_m"
+    assert best("wholebody", (256, 192), **sizes) == "dwpose_m"
+    assert best("coco", (256, 192), **sizes) == "rtmpose_m"
     extra = sizes | {"widen": 1.25, "deepen": 8 / 6}
-    assert best_preset(cls, extra, "wholebody", (384, 288)) == "rtmpose_x"
+    assert best("wholebody", (384, 288), **extra) == "rtmpose_x"

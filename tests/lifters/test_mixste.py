@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from liftjax.benchmark.operations import multiply_adds
 from liftjax.errors import LiftjaxError
 from liftjax.nn.attention import Attention
+from liftjax.nn.operations import multiply_adds
 from tests.lifters.small import build, forward
 
 

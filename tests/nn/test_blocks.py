@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from liftjax.benchmark.operations import collectives
 from liftjax.nn.blocks import rematerialise
 from liftjax.nn.layers import synchronize
+from liftjax.nn.operations import collectives
 from liftjax.registry import create_detector
 from liftjax.runtime.state import PureModule
 from tests.slow import one_in

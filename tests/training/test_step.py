@@ -6,10 +6,10 @@ import pytest
 from flax import nnx
 
 from liftjax import geometry, losses
-from liftjax.benchmark.operations import multiply_adds
 from liftjax.detectors.heatmaps import HeatmapOutput
 from liftjax.detectors.spec import Detector, DetectorSpec
 from liftjax.nn.layers import BatchNorm, Conv
+from liftjax.nn.operations import multiply_adds
 from liftjax.registry import create_detector, create_lifter
 from liftjax.runtime.replicas import Replicas
 from liftjax.runtime.state import PureModule

@@ -16,6 +16,7 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from liftjax import registry
+from liftjax.counting import network_size
 from liftjax.recipes import complete, load_recipe, set_value
 from liftjax.runtime.checkpoints import build_model
 
@@ -198,13 +199,14 @@ def _gmacs(kind: str, recipe: Mapping[str, Any]) -> float:
     """10^9 multiply-adds of one forward pass."""
     section = recipe["lifter" if kind == "lifter" else "detector"]
     preset = registry.get_preset(kind, section["name"])
+    size = network_size(section["name"])
     if kind == "lifter":
         spec = {"name": section["name"], "skeleton": preset.skeleton, **section["overrides"]}
         parameters = _count(kind, tuple(spec.items()))
-        return preset.gmacs * section["num_frames"] * parameters / preset.parameters
-    height, width = section["image_size"] or preset.keywords["image_size"]
-    usual = preset.keywords["image_size"]
-    return preset.gmacs * height * width / (usual[0] * usual[1])
+        return size.gmacs * section["num_frames"] * parameters / size.parameters
+    height, width = section["image_size"] or preset.default("image_size")
+    usual = preset.default("image_size")
+    return size.gmacs * height * width / (usual[0] * usual[1])
 
 
 def digest(content: Any) -> str:

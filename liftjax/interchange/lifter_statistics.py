@@ -1,7 +1,7 @@
-"""The mean and deviation of poses that SimpleBaseline standardises with, from and to files.
+"""The mean and deviation of poses that SimpleBaseline standardises with, in files.
 
-They belong to the training data, so no state_dict has them, and without them the network's numbers
-mean nothing.
+They belong to the training data, so no state_dict has them; without them the network's input and
+output have no scale.
 """
 
 import json
@@ -15,10 +15,10 @@ from liftjax.data.archive import read_archive, read_pickle
 from liftjax.errors import LiftjaxError, first_line
 
 UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001}  # metres
-_LARGEST_DEVIATION_M = 3.0  # no joint strays further from its root
+_LARGEST_DEVIATION_M = 3.0  # no joint moves further from its root
 
 
-class Statistics(NamedTuple):
+class LifterStatistics(NamedTuple):
     """Per joint and axis: (K, 2) in pixels and (K, 3) in metres relative to the root joint."""
 
     mean_2d: np.ndarray
@@ -27,35 +27,38 @@ class Statistics(NamedTuple):
     std_3d: np.ndarray
 
 
-def read(path: str, num_joints: int, unit: str = "m", skeleton: str | None = None) -> Statistics:
+def read_statistics(
+    path: str, num_joints: int, unit: str = "m", skeleton: str | None = None
+) -> LifterStatistics:
     """Statistics from a file or a data set.
 
     Args:
       path: an .npz, .json or .pkl (L2D-Pose's ``h36m_stats.pkl``) with the four arrays, or the
         directory of a data set, whose training split is measured.
-      num_joints: K. unit: of the 3D numbers in the file; see UNITS.
+      num_joints: K.
+      unit: that of the 3D numbers in the file; see UNITS.
       skeleton: the lifter's joint set, which a data set must have; None: any of K joints.
 
     Raises:
-      LiftjaxError: something is missing, misshapen, plainly in another unit or of other joints.
+      LiftjaxError: an array is missing, misshapen, plainly in another unit or of other joints.
     """
     path = Path(path).expanduser()
     if path.is_dir():
         return _of_dataset(path, num_joints, skeleton)
     if not path.is_file():
         raise LiftjaxError(f"There is no statistics file {path}.")
-    return from_arrays(_arrays(path), num_joints, unit, str(path))
+    return statistics_of_arrays(_arrays(path), num_joints, unit, str(path))
 
 
-def from_arrays(arrays: Any, num_joints: int, unit: str, where: str) -> Statistics:
+def statistics_of_arrays(arrays: Any, num_joints: int, unit: str, where: str) -> LifterStatistics:
     """Checked statistics from a mapping of names to numbers."""
-    missing = [name for name in Statistics._fields if name not in arrays]
+    missing = [name for name in LifterStatistics._fields if name not in arrays]
     if missing:
         raise LiftjaxError(
             f"{where} has no {', '.join(missing)}; it needs mean_2d, std_2d (pixels), mean_3d, "
             "std_3d (metres)."
         )
-    found = {name: _numbers(arrays[name], name, where) for name in Statistics._fields}
+    found = {name: _numbers(arrays[name], name, where) for name in LifterStatistics._fields}
     for name, value in found.items():
         shape = (num_joints, int(name[-2]))
         if value.size != shape[0] * shape[1]:
@@ -66,7 +69,7 @@ def from_arrays(arrays: Any, num_joints: int, unit: str, where: str) -> Statisti
             raise LiftjaxError(f"{name} in {where} has numbers that are negative or not finite.")
         found[name] = value.reshape(shape) * (UNITS[unit] if name.endswith("3d") else 1)
     _check_unit(found["std_3d"], unit, where)
-    return Statistics(**found)
+    return LifterStatistics(**found)
 
 
 def _check_unit(std_3d: np.ndarray, unit: str, where: str) -> None:
@@ -74,7 +77,7 @@ def _check_unit(std_3d: np.ndarray, unit: str, where: str) -> None:
     if largest > _LARGEST_DEVIATION_M:
         likely = "mm" if largest > 100 else "cm"
         raise LiftjaxError(
-            f"std_3d in {where} reaches {largest:.0f}: those are not metres but probably {likely}; "
+            f"std_3d in {where} reaches {largest:.0f}: that is not metres but probably {likely}; "
             f"add --stats-unit {likely}."
         )
     if 0 < largest < 0.01:
@@ -107,7 +110,7 @@ def _read_json(path: Path) -> Any:
         raise LiftjaxError(f"{path} cannot be read: {first_line(error)}") from error
 
 
-def _of_dataset(path: Path, num_joints: int, skeleton: str | None) -> Statistics:
+def _of_dataset(path: Path, num_joints: int, skeleton: str | None) -> LifterStatistics:
     from liftjax.data.records import PoseDataset
 
     dataset = PoseDataset.open(str(path), "train")
@@ -120,11 +123,13 @@ def _of_dataset(path: Path, num_joints: int, skeleton: str | None) -> Statistics
         raise LiftjaxError(f"{path}: split train has no 3D poses, so no statistics of them.")
     measured = dataset.statistics()._asdict()  # mean_2d_px, ..., std_3d_m
     arrays = {name.rpartition("_")[0]: value for name, value in measured.items()}
-    return from_arrays(arrays, num_joints, "m", str(path))
+    return statistics_of_arrays(arrays, num_joints, "m", str(path))
 
 
-def of_module(module: nnx.Module) -> dict[str, list] | None:
+def statistics_of_module(module: nnx.Module) -> dict[str, list] | None:
     """The statistics in `module` as JSON values; None if it has none."""
     if not hasattr(module, "set_statistics"):
         return None
-    return {name: np.asarray(getattr(module, name)[...]).tolist() for name in Statistics._fields}
+    return {
+        name: np.asarray(getattr(module, name)[...]).tolist() for name in LifterStatistics._fields
+    }

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from liftjax.errors import LiftjaxError
-from liftjax.interchange import statistics
+from liftjax.interchange.lifter_statistics import UNITS, read_statistics
 
 GOOD = {
     "mean_2d": np.arange(34.0).reshape(17, 2),
@@ -30,8 +30,8 @@ def write(path, arrays) -> str:
 @pytest.mark.parametrize("suffix", [".npz", ".json", ".pkl"])
 @pytest.mark.parametrize("unit", ["m", "cm", "mm"])
 def test_every_format_and_unit(tmp_path, suffix, unit):
-    scaled = {k: v / statistics.UNITS[unit] if "3d" in k else v for k, v in GOOD.items()}
-    found = statistics.read(write(tmp_path / f"s{suffix}", scaled), 17, unit)
+    scaled = {k: v / UNITS[unit] if "3d" in k else v for k, v in GOOD.items()}
+    found = read_statistics(write(tmp_path / f"s{suffix}", scaled), 17, unit)
     for name, value in GOOD.items():
         np.testing.assert_allclose(getattr(found, name), value, rtol=1e-12)
 
@@ -39,19 +39,19 @@ def test_every_format_and_unit(tmp_path, suffix, unit):
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_every_protocol_of_pickle(tmp_path, protocol):
     (tmp_path / "s.pkl").write_bytes(pickle.dumps(GOOD, protocol))
-    found = statistics.read(str(tmp_path / "s.pkl"), 17, "m")
+    found = read_statistics(str(tmp_path / "s.pkl"), 17, "m")
     np.testing.assert_array_equal(found.std_2d, GOOD["std_2d"])
 
 
 def test_flat_arrays_are_joints_by_axes(tmp_path):
     flat = {key: value.reshape(-1) for key, value in GOOD.items()}
-    found = statistics.read(write(tmp_path / "s.npz", flat), 17)
+    found = read_statistics(write(tmp_path / "s.npz", flat), 17)
     np.testing.assert_array_equal(found.mean_3d, GOOD["mean_3d"])
 
 
 def refused(path, match, unit="m"):
     with pytest.raises(LiftjaxError, match=match) as error:
-        statistics.read(str(path), 17, unit)
+        read_statistics(str(path), 17, unit)
     assert "\n" not in str(error.value)
 
 

@@ -44,7 +44,7 @@ def _count_equation(equation, platform) -> int:
 def collectives(function: Callable, *args) -> Iterator[tuple[str, int, int]]:
     """Every sum or gathering over a mapped axis: (primitive, bytes a device gives, times).
 
-    Those in a loop count as often as it runs. Nothing is computed; `args` may be shapes.
+    Those in a loop count as often as the loop runs. Nothing is computed; `args` may be shapes.
     """
     yield from _collectives(jax.make_jaxpr(function)(*args).jaxpr, 1)
 

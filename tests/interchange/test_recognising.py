@@ -8,13 +8,17 @@ import pytest
 from liftjax.detectors.hrnet import HRNet
 from liftjax.detectors.rtmpose import RTMPose
 from liftjax.errors import LiftjaxError
-from liftjax.interchange.families import recognise, unwrap
+from liftjax.interchange.recognising import known_networks, recognise
+from liftjax.interchange.wrappings import unwrap
 from tests.interchange.checkpoints import assert_same, mmpose_hrnet, prefixed, state_dict
 
 COLOURS = {
     "data_preprocessor.mean": np.array([123.675, 116.28, 103.53]).reshape(3, 1, 1),
     "data_preprocessor.std": np.array([58.395, 57.12, 57.375]).reshape(3, 1, 1),
 }
+
+
+MARKS = [mark for files in known_networks() for mark in files.marks]
 
 
 def meta(dataset: str, config: str = "") -> dict:
@@ -24,10 +28,10 @@ def meta(dataset: str, config: str = "") -> dict:
 def test_every_container_and_wrapper_comes_off():
     state = state_dict("mixste")
     for container in ("state_dict", "model_state_dict", "model_pos", "best_state_dict", "model"):
-        found, notes = unwrap({"epoch": 3, container: prefixed("module.", state)})
+        found, notes = unwrap({"epoch": 3, container: prefixed("module.", state)}, MARKS)
         assert_same(found, state)
         assert notes == [f"took {container}, left epoch", "stripped the prefix module."]
-    nested, _ = unwrap({"model": {"state_dict": prefixed("model.module.", state)}})
+    nested, _ = unwrap({"model": {"state_dict": prefixed("model.module.", state)}}, MARKS)
     assert_same(nested, state)
 
 
