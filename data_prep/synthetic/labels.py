@@ -1,9 +1,8 @@
-"""Which pose and camera each record has, and its labels: all of it without a picture.
+"""Which pose and camera each record has, and its labels without the picture.
 
 A record is a function of (seed, split, index), so a data set has no end and any part of it can be
-made again. Counting up the index goes round the cameras first, then actions, then subjects, so
-that every beginning of a split is balanced. In a data set of clips it is clips that are counted so;
-the frames of one follow each other.
+made again. With the index the camera changes first, then the action, then the subject, so that
+every beginning of a split is balanced. In a data set of clips the same order holds for clips.
 """
 
 import dataclasses
@@ -13,7 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data_prep.synthetic.cameras import CAMERAS, Camera
+from data_prep.cameras import CalibratedCamera
+from data_prep.synthetic.cameras import CAMERAS
 from data_prep.synthetic.motions import ACTIONS, Chair, Motion, Poses, sample_motion, sample_poses
 from data_prep.synthetic.subjects import SUBJECTS, TEST_SUBJECTS, TRAIN_SUBJECTS, Subject
 from liftjax import geometry
@@ -38,12 +38,13 @@ class Moment:
 
     Attributes:
       number: counts the poses, or the clips, of (subject, action).
-      frame: of the clip. clip_frames: its length; 1: a pose by itself.
+      frame: number in the clip.
+      clip_frames: length of the clip; 1 for a pose by itself.
     """
 
     subject: Subject
     action: str
-    camera: Camera
+    camera: CalibratedCamera
     number: int
     frame: int = 0
     clip_frames: int = 1
@@ -55,7 +56,7 @@ class Moment:
 
 
 def generator(seed: int, *names: str | int) -> np.random.Generator:
-    """A random generator for the thing with these names."""
+    """A random generator that depends on the seed and these names alone."""
     words = [n if isinstance(n, int) else zlib.crc32(n.encode()) for n in names]
     return np.random.default_rng([seed, *words])
 
@@ -104,11 +105,11 @@ def label(
       points_m: (B, P, 3) world points, of which the first 17 are the labelled joints.
       crop_size: (height, width) of the stored picture.
     """
-    cameras = [m.camera for m in moments]
-    K, R, t, distortion = (
-        np.stack([getattr(c, name) for c in cameras]) for name in ("K", "R", "t", "distortion")
+    cameras = [m.camera.record_fields() for m in moments]
+    sizes, K, R, t, distortion = (
+        np.stack([camera[key] for camera in cameras])
+        for key in ("image_size", "camera_K", "camera_R", "camera_t", "camera_distortion")
     )
-    sizes = np.array([c.image_size for c in cameras])
     cam = geometry.world_to_camera(points_m[:, : HUMAN36M.num_joints], R, t)
     px = geometry.project(cam, K, distortion)
     visible = geometry.inside_image(px, sizes)
@@ -120,24 +121,18 @@ def label(
         Record(
             image=b"",
             stored_to_image=stored_to_image[i],
-            image_size=sizes[i],
             box_xyxy=boxes[i],
             joints_px=px[i],
             joint_visible=visible[i],
             pose_m=cam[i] - root[i],
             root_m=root[i],
             has_3d=True,
-            camera_K=K[i],
-            camera_R=R[i],
-            camera_t=t[i],
-            camera_distortion=distortion[i],
-            distortion_model="opencv",
             skeleton=HUMAN36M.name,
             subject=m.subject.name,
             action=m.action,
-            camera=m.camera.name,
             trial=m.number + 1 if m.clip_frames > 1 else 1,
             frame=m.frame if m.clip_frames > 1 else m.number,
+            **cameras[i],
         )
         for i, m in enumerate(moments)
     ]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from data_prep.__main__ import main
-from data_prep.building import Problem, build
+from data_prep.building import Problem, build_dataset
 from data_prep.panoptic.build import CAMERAS, plan
 from data_prep.panoptic.poses import read_bodies
 from liftjax import geometry
@@ -514,7 +514,7 @@ def test_a_calibration_in_another_unit_is_refused(own):
 
 def test_one_body_in_another_unit_is_left_out(own, tmp_path):
     studio.write_bodies(own, TRAIN, 23, [studio.body(23) * (0.01, 0.01, 0.01, 1)])
-    build(plan(own, sequences=[TRAIN], cameras=["00_03"]), tmp_path / "out")
+    build_dataset(plan(own, sequences=[TRAIN], cameras=["00_03"]), tmp_path / "out")
     assert PoseDataset.open(tmp_path / "out", "train").labels["frame"].tolist() == [8, 38]
     counts = read_metadata(tmp_path / "out")["problems"]
     assert counts["limbs of no human length"] == {"problems": 1, "dropped": 1}
