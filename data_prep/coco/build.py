@@ -76,10 +76,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_command(args: argparse.Namespace) -> None:
-    build_from_args(plan(**plan_options(args)), args)
+    build_from_args(plan_coco(**plan_options(args)), args)
 
 
-def plan(
+def plan_coco(
     source,
     *,
     splits: Sequence[str] = tuple(SPLITS),

@@ -71,10 +71,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_command(args: argparse.Namespace) -> None:
-    build_from_args(plan(**plan_options(args)), args)
+    build_from_args(plan_panoptic(**plan_options(args)), args)
 
 
-def plan(
+def plan_panoptic(
     source,
     *,
     sequences: Sequence[str] | None = None,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.cameras import CalibratedCamera
+from data_prep.cameras import Camera, check_camera
 from data_prep.problems import why_unreadable
 from liftjax.errors import LiftjaxError
 from liftjax.numbers import as_numbers
@@ -16,7 +16,6 @@ METRES = 0.01  # the studio's files are in centimetres
 # The files' y axis points down. A row x y z times this matrix is x z -y: the third axis points up.
 # A camera's rotation times the matrix takes turned points to the same place as before.
 TURN = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
-_ROTATION_TOLERANCE = 1e-3
 _DISTANCE_M = (0.3, 15.0)  # from the origin; the dome has a radius of 2.7
 
 
@@ -25,7 +24,7 @@ def camera_name(panel: int, node: int) -> str:
     return f"{panel:02d}_{node:02d}"
 
 
-def read_cameras(path: Path, wanted: Collection[str]) -> dict[str, CalibratedCamera]:
+def read_cameras(path: Path, wanted: Collection[str]) -> dict[str, Camera]:
     """The cameras with these names that the file has, in metres and turned axes.
 
     Raises:
@@ -48,28 +47,21 @@ def read_cameras(path: Path, wanted: Collection[str]) -> dict[str, CalibratedCam
 
 
 @np.errstate(over="ignore", invalid="ignore")  # huge numbers are refused below
-def _camera(name: str, entry: dict, path: Path) -> CalibratedCamera:
+def _camera(name: str, entry: dict, path: Path) -> Camera:
     try:
-        camera = CalibratedCamera(
+        camera = Camera(
             name=name,
-            image_size=tuple(int(side) for side in as_numbers(entry["resolution"]).reshape(2)),
             K=as_numbers(entry["K"]).reshape(3, 3),
             distortion=as_numbers(entry["distCoef"]).reshape(5),
             R=as_numbers(entry["R"]).reshape(3, 3) @ TURN,
             t=as_numbers(entry["t"]).reshape(3) * METRES,
+            image_size=tuple(int(side) for side in as_numbers(entry["resolution"]).reshape(2)),
         )
+        check_camera(camera)
     except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise LiftjaxError(
             f"{path}: camera {name} is malformed ({why_unreadable(error)}); download it again."
         ) from error
-    arrays = (camera.K, camera.distortion, camera.R, camera.t)
-    if not all(np.isfinite(array).all() for array in arrays):
-        raise LiftjaxError(f"{path}: camera {name} holds NaN; download the file again.")
-    rotated = camera.R @ camera.R.T
-    if not np.abs(rotated - np.eye(3)).max() <= _ROTATION_TOLERANCE or np.linalg.det(camera.R) < 0:
-        raise LiftjaxError(
-            f"{path}: R of camera {name} is not a rotation; download the file again."
-        )
     low, high = _DISTANCE_M
     if not low <= np.linalg.norm(camera.t) <= high:
         raise LiftjaxError(

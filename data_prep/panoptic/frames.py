@@ -6,9 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep import pictures
 from data_prep.building import Problem, Unit
-from data_prep.cameras import CalibratedCamera
+from data_prep.cameras import Camera, make_record
 from data_prep.panoptic.footage import Footage
 from data_prep.panoptic.poses import FOLDER, PoseFile, read_bodies
 from data_prep.problems import Unusable
@@ -34,7 +33,7 @@ class CameraFrames(Unit):
     source: str
     sequence: str
     calibration: str
-    camera: CalibratedCamera
+    camera: Camera
     poses: tuple[PoseFile | None, ...]
     footage: Footage
     full_frames: bool
@@ -72,23 +71,17 @@ class CameraFrames(Unit):
             return Problem(fault.kind, file.name, number, f"{detail}camera {self.camera.name}")
 
     def _record(self, number: int, label: "_Label", picture: np.ndarray) -> Record:
-        box = geometry.box_from_joints(label.joints_px, np.array(self.camera.image_size))
-        image, stored_to_image = pictures.store(picture, box, full_frame=self.full_frames)
-        root = label.points_m[PANOPTIC.root_index]
-        return Record(
-            image=image,
-            stored_to_image=stored_to_image,
-            box_xyxy=box,
-            joints_px=label.joints_px,
-            joint_visible=label.visible,
-            pose_m=label.points_m - root,
-            root_m=root,
-            has_3d=True,
+        return make_record(
+            self.camera,
+            label.points_m,
+            label.joints_px,
+            label.visible,
             skeleton=PANOPTIC.name,
             subject=self.sequence,
             action=self.sequence,
             frame=number,
-            **self.camera.record_fields(),
+            picture=picture,
+            full_frame=self.full_frames,
         )
 
 
@@ -101,7 +94,7 @@ class _Label:
     visible: np.ndarray
 
 
-def _label(file: PoseFile, camera: CalibratedCamera) -> _Label:
+def _label(file: PoseFile, camera: Camera) -> _Label:
     """The only body of a frame, with the joints of the joint set `panoptic`.
 
     A joint counts as visible if it was found with some confidence and lies in the picture, even if
@@ -118,10 +111,10 @@ def _label(file: PoseFile, camera: CalibratedCamera) -> _Label:
     lost = (joints[:, 3] < 0) | (joints[:, :3] == 0).all(axis=1)
     if lost.any():
         raise Unusable("joints without 3D", ", ".join(np.array(PANOPTIC.joints)[lost]))
-    points = geometry.world_to_camera(joints[:, :3], camera.R, camera.t)
+    points = camera.to_camera(joints[:, :3])
     if (points[:, 2] <= 0).any():
         raise Unusable("joints behind the camera")
-    joints_px = geometry.project(points, camera.K, camera.distortion)
+    joints_px = camera.project(points)
     confident = joints[:, 3] > MIN_CONFIDENCE
     inside = geometry.inside_image(joints_px, camera.image_size)
     root = PANOPTIC.root_index

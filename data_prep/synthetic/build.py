@@ -112,7 +112,7 @@ def room_of(settings: PeopleSettings, split: str, index: int, at: Moment) -> Set
     """
     rng = labels.generator(settings.seed, split, "setting", index // settings.clip_frames)
     points_m, chair = labels.pose_of(settings.seed, split, at.first)
-    position = at.camera.position
+    position = -at.camera.R.T @ at.camera.t
     return random_setting(rng, at.subject, points_m, chair, position, settings.difficulty)
 
 
@@ -150,7 +150,7 @@ def _with_pictures(labelled: list[Record], drawn: jax.Array) -> Iterator[Record]
         yield dataclasses.replace(record, image=image)
 
 
-def plan(
+def plan_synthetic_people(
     *,
     num_train: int = NUM_TRAIN,
     num_test: int = NUM_TEST,
@@ -199,9 +199,9 @@ def build_synthetic_people(out, *, processes: int | None = None, **settings) -> 
     Args:
       out: directory of the data set.
       processes: number of workers; None takes :func:`usual_processes`.
-      **settings: see :func:`plan`.
+      **settings: see :func:`plan_synthetic_people`.
     """
-    made = plan(**settings)
+    made = plan_synthetic_people(**settings)
     processes = usual_processes(made) if processes is None else processes
     build_dataset(made, out, processes=processes)
 
@@ -238,7 +238,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_command(args: argparse.Namespace) -> None:
     given = plan_options(args)
-    made = plan(
+    made = plan_synthetic_people(
         **{f"num_{split}": given.pop(split) for split in ("train", "test", "poses")},
         crop_size=(given.pop("height"), given.pop("width")),
         difficulty=Difficulty(given.pop("occluded"), given.pop("camouflage")),

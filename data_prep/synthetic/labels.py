@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data_prep.cameras import CalibratedCamera
+from data_prep.cameras import Camera, make_record
 from data_prep.synthetic.cameras import CAMERAS
 from data_prep.synthetic.motions import ACTIONS, Chair, Motion, Poses, sample_motion, sample_poses
 from data_prep.synthetic.subjects import SUBJECTS, TEST_SUBJECTS, TRAIN_SUBJECTS, Subject
@@ -44,7 +44,7 @@ class Moment:
 
     subject: Subject
     action: str
-    camera: CalibratedCamera
+    camera: Camera
     number: int
     frame: int = 0
     clip_frames: int = 1
@@ -90,10 +90,10 @@ def pose_of(seed: int, split: str, at: Moment) -> tuple[np.ndarray, Chair | None
     """World points (P, 3) of a moment, and the chair."""
     if at.clip_frames > 1:
         motion = _motion(seed, split, at.subject.name, at.action, at.number, at.clip_frames)
-        return motion.points_m[at.frame], motion.prop
+        return motion.points_m[at.frame], motion.chair
     block, row = divmod(at.number, _POSES_AT_ONCE)
     poses = _poses(seed, split, at.subject.name, at.action, block)
-    return poses.points_m[row], poses.props[row]
+    return poses.points_m[row], poses.chairs[row]
 
 
 def label(
@@ -105,36 +105,34 @@ def label(
       points_m: (B, P, 3) world points, of which the first 17 are the labelled joints.
       crop_size: (height, width) of the stored picture.
     """
-    cameras = [m.camera.record_fields() for m in moments]
-    sizes, K, R, t, distortion = (
-        np.stack([camera[key] for camera in cameras])
-        for key in ("image_size", "camera_K", "camera_R", "camera_t", "camera_distortion")
+    K, R, t, distortion, sizes = (
+        np.stack([getattr(m.camera, name) for m in moments])
+        for name in ("K", "R", "t", "distortion", "image_size")
     )
     cam = geometry.world_to_camera(points_m[:, : HUMAN36M.num_joints], R, t)
     px = geometry.project(cam, K, distortion)
     visible = geometry.inside_image(px, sizes)
-    root = cam[:, HUMAN36M.root_index]
     boxes = geometry.box_from_joints(px, sizes)
     centers, regions = geometry.crop_region(boxes, crop_size[1] / crop_size[0], STORED_SCALE)
     stored_to_image = _stored_affines(centers, regions[:, 0], crop_size)
-    return [
-        Record(
-            image=b"",
-            stored_to_image=stored_to_image[i],
-            box_xyxy=boxes[i],
-            joints_px=px[i],
-            joint_visible=visible[i],
-            pose_m=cam[i] - root[i],
-            root_m=root[i],
-            has_3d=True,
+    records = [
+        make_record(
+            m.camera,
+            cam[i],
+            px[i],
+            visible[i],
             skeleton=HUMAN36M.name,
             subject=m.subject.name,
             action=m.action,
-            trial=m.number + 1 if m.clip_frames > 1 else 1,
             frame=m.frame if m.clip_frames > 1 else m.number,
-            **cameras[i],
+            trial=m.number + 1 if m.clip_frames > 1 else 1,
+            box_xyxy=boxes[i],
         )
         for i, m in enumerate(moments)
+    ]
+    return [
+        dataclasses.replace(record, stored_to_image=affine)
+        for record, affine in zip(records, stored_to_image, strict=True)
     ]
 
 

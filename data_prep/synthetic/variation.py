@@ -7,6 +7,11 @@ stays together. Arrays have axes (M, F): motions, frames.
 
 import numpy as np
 
+from data_prep.synthetic.subjects import Subject
+
+_EPISODE_S = 4.0
+_PASSAGE = 0.4  # the last share of an episode, which leads over to the next one
+
 
 def smooth(x: np.ndarray) -> np.ndarray:
     """Rises from 0 at x = 0 to 1 at x = 1 with level ends."""
@@ -20,18 +25,15 @@ class Variation:
     Args:
       rng: where the randomness comes from.
       times: (M, F) seconds, the frames at which every draw is wanted.
-      hold: length of an episode (s). The last `passage` of it leads over to the next.
     """
 
-    passage = 0.4
-
-    def __init__(self, rng: np.random.Generator, times: np.ndarray, hold: float = 4.0):
+    def __init__(self, rng: np.random.Generator, times: np.ndarray):
         self.rng, self.times = rng, times
         self.num_motions, self.num_frames = times.shape
-        position = (times - times.min()) / hold + rng.uniform(size=(self.num_motions, 1))
+        position = (times - times.min()) / _EPISODE_S + rng.uniform(size=(self.num_motions, 1))
         self.episode = np.floor(position).astype(int)
         self.num_episodes = int(self.episode.max()) + 2
-        self._progress = (position - self.episode - (1 - self.passage)) / self.passage
+        self._progress = (position - self.episode - (1 - _PASSAGE)) / _PASSAGE
         self._motion = np.arange(self.num_motions)[:, None]
 
     def blend(self, knots: np.ndarray, start: float = 0.0, end: float = 1.0):
@@ -81,3 +83,17 @@ class Variation:
         cycle = self.phase(low, high) % 1.0
         ramp = 0.3 * min(share, 1 - share)
         return smooth((cycle - ramp) / (2 * ramp)) * smooth((share + 3 * ramp - cycle) / (2 * ramp))
+
+
+class Actor(Variation):
+    """A subject who moves at random.
+
+    Args:
+      subject: the body.
+      half_size: the pelvis stays within this distance (m) of the room's middle, along x and y.
+      rng, times: see :class:`Variation`.
+    """
+
+    def __init__(self, subject: Subject, half_size: float, rng: np.random.Generator, times):
+        super().__init__(rng, times)
+        self.subject, self.half_size = subject, half_size

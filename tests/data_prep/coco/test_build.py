@@ -10,7 +10,7 @@ import pytest
 from data_prep.__main__ import main
 from data_prep.building import Problem
 from data_prep.coco import build
-from data_prep.coco.build import plan
+from data_prep.coco.build import plan_coco
 from liftjax import geometry
 from liftjax.data.records import PoseDataset, decode_jpeg
 from liftjax.data.schema import Record
@@ -28,7 +28,7 @@ def source(tmp_path):
 
 
 def items(root, split="train", **options):
-    planned = plan(root, **options)
+    planned = plan_coco(root, **options)
     made = [item for (unit,) in planned.parts[split] for item in unit.records()]
     return [*planned.problems, *made]
 
@@ -169,7 +169,7 @@ def test_a_person_none_of_whose_joints_is_wanted(source):
 
 def test_parts_keep_images_together_and_are_small(source, monkeypatch):
     monkeypatch.setattr(build, "_PEOPLE_A_PART", 1)
-    parts = plan(source).parts["train"]
+    parts = plan_coco(source).parts["train"]
     assert [[p.annotation for p in unit.people] for (unit,) in parts] == [[398], [77, 412]]
     ((unit,), _) = parts
     assert len(pickle.dumps(unit)) < 2000
@@ -178,9 +178,9 @@ def test_parts_keep_images_together_and_are_small(source, monkeypatch):
 
 def test_one_split_needs_one_subset(source):
     photographs.annotation_file(source, "train2017").unlink()
-    assert list(plan(source, splits=["test"]).parts) == ["test"]
+    assert list(plan_coco(source, splits=["test"]).parts) == ["test"]
     with pytest.raises(LiftjaxError, match=r"missing: expected .*person_keypoints_train2017"):
-        plan(source)
+        plan_coco(source)
 
 
 # Files of labelling tools
@@ -593,6 +593,6 @@ REFUSED = [
 def test_refused_in_one_line(source, spoil):
     options, message = spoil(source)
     with pytest.raises(LiftjaxError) as error:
-        plan(source, **options)
+        plan_coco(source, **options)
     assert re.search(message, str(error.value))
     assert "\n" not in str(error.value)

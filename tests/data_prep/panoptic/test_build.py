@@ -11,7 +11,7 @@ import pytest
 
 from data_prep.__main__ import main
 from data_prep.building import Problem, build_dataset
-from data_prep.panoptic.build import CAMERAS, plan
+from data_prep.panoptic.build import CAMERAS, plan_panoptic
 from data_prep.panoptic.poses import read_bodies
 from liftjax import geometry
 from liftjax.data.records import PoseDataset, decode_jpeg, read_metadata
@@ -53,7 +53,7 @@ def own(with_pictures, tmp_path):
 
 def items(root, split="train", **options):
     """Records and problems of a plan, those of planning first."""
-    planned = plan(root, **({"sequences": [TRAIN]} | options))
+    planned = plan_panoptic(root, **({"sequences": [TRAIN]} | options))
     made = [item for (unit,) in planned.parts[split] for item in unit.records()]
     return [*planned.problems, *made]
 
@@ -188,7 +188,7 @@ def test_video_serves_where_pictures_are_not_all_there(own):
 
 
 def test_units_are_small_and_name_their_files(with_pictures):
-    (unit,) = plan(with_pictures, sequences=[TRAIN]).parts["train"][0]
+    (unit,) = plan_panoptic(with_pictures, sequences=[TRAIN]).parts["train"][0]
     assert len(pickle.dumps(unit)) < 4000
     names = [file.removeprefix(f"{with_pictures}/{TRAIN}/") for file in unit.inputs]
     assert names[0] == "hdPose3d_stage1_coco19/body3DScene_00000008.json"
@@ -403,12 +403,12 @@ def four_distortions(root):
 
 def scaled_rotation(root):
     _edit_calibration(root, lambda cs: [c | {"R": (2 * np.array(c["R"])).tolist()} for c in cs])
-    return {}, r"R of camera 00_03 is no rotation"
+    return {}, r"camera 00_03 is malformed \(the rotation is not a rotation matrix"
 
 
 def nan_translation(root):
     _edit_calibration(root, lambda cs: [c | {"t": [np.nan, 0, 0]} for c in cs])
-    return {}, r"camera 00_03 holds NaN"
+    return {}, r"camera 00_03 is malformed \(t holds NaN"
 
 
 def missing_defaults(root):
@@ -446,14 +446,14 @@ def thinned_poses(root):
     for frame in range(studio.FIRST, studio.LAST + 1):
         if (frame - studio.FIRST) % 10:
             studio.pose_file(root, TRAIN, frame).unlink()
-    return {}, r"one frame in 10 only, from 8 on, and so not frame 23; ask for --stride 30"
+    return {}, r"only one frame in 10 from 8 on, and so not frame 23; ask for --stride 30"
 
 
 def thinned_pictures(root):
     for frame in range(studio.LAST + 1):
         if frame % 2:
             studio.picture_file(root, TRAIN, 3, frame).unlink()
-    return {}, r"00_03 holds one frame in 2 only, from 0 on, and so not frame 23; ask for"
+    return {}, r"00_03 holds only one frame in 2 from 0 on, and so not frame 23; ask for"
 
 
 def zero_stride(root):
@@ -466,7 +466,7 @@ def test_a_number_of_400_digits_is_none(own):
         read_bodies(json.dumps(bodies).encode())
     _edit_calibration(own, lambda cameras: [c | {"t": [10**400] * 3} for c in cameras])
     with pytest.raises(LiftjaxError, match="camera 00_03 is malformed"):
-        plan(own, sequences=[TRAIN], cameras=["00_03"])
+        plan_panoptic(own, sequences=[TRAIN], cameras=["00_03"])
 
 
 REFUSED = [
@@ -481,14 +481,14 @@ REFUSED = [
 def test_refused_in_one_line(own, spoil):
     options, message = spoil(own)
     with pytest.raises(LiftjaxError) as error:
-        plan(own, **({"sequences": [TRAIN], "cameras": ["00_03"]} | options))
+        plan_panoptic(own, **({"sequences": [TRAIN], "cameras": ["00_03"]} | options))
     assert re.search(message, str(error.value))
     assert "\n" not in str(error.value)
 
 
 def test_directory_of_one_sequence_is_refused(own):
     with pytest.raises(LiftjaxError, match="give the directory above"):
-        plan(own / TRAIN)
+        plan_panoptic(own / TRAIN)
 
 
 def test_poses_in_another_unit_are_refused(own, tmp_path, capsys):
@@ -509,12 +509,12 @@ def test_a_calibration_in_another_unit_is_refused(own):
         camera["t"] = [[value / 100] for (value,) in camera["t"]]
     file.write_text(json.dumps(calibration))
     with pytest.raises(LiftjaxError, match=r"calibration_.*camera 00_03 would stand 0\.0"):
-        plan(own, sequences=[TRAIN], cameras=["00_03"])
+        plan_panoptic(own, sequences=[TRAIN], cameras=["00_03"])
 
 
 def test_one_body_in_another_unit_is_left_out(own, tmp_path):
     studio.write_bodies(own, TRAIN, 23, [studio.body(23) * (0.01, 0.01, 0.01, 1)])
-    build_dataset(plan(own, sequences=[TRAIN], cameras=["00_03"]), tmp_path / "out")
+    build_dataset(plan_panoptic(own, sequences=[TRAIN], cameras=["00_03"]), tmp_path / "out")
     assert PoseDataset.open(tmp_path / "out", "train").labels["frame"].tolist() == [8, 38]
     counts = read_metadata(tmp_path / "out")["problems"]
     assert counts["limbs of no human length"] == {"problems": 1, "dropped": 1}
