@@ -137,11 +137,7 @@ def _stack(trees):
 
 
 def _view(record: Record) -> View:
-    arrays = (
-        record.camera_K, record.camera_R, record.camera_t, record.camera_distortion,
-        record.image_size, record.stored_to_image,
-    )  # fmt: skip
-    return View(*(np.asarray(a, np.float32) for a in arrays))
+    return View(*(np.asarray(getattr(record, name), np.float32) for name in View._fields))
 
 
 def _with_pictures(labelled: list[Record], drawn: jax.Array) -> Iterator[Record]:

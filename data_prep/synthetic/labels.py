@@ -22,10 +22,10 @@ from liftjax.errors import unknown_name
 from liftjax.skeletons import HUMAN36M
 
 SPLITS = {"train": TRAIN_SUBJECTS, "test": TEST_SUBJECTS, "poses": TRAIN_SUBJECTS}
-"""Subjects of each split. "poses" are labels without pictures, for training lifters."""
+"""Subjects of each split; "poses" has labels without pictures, for training lifters."""
 
 STORED_SCALE = 1.25 * 1.1
-"""Side of the stored region over the box's: a detector's usual context, and a margin."""
+"""Side of the stored region relative to the box: a detector's usual context, and a margin."""
 
 _FLOOR_HALF_SIZE_M = 1.1  # keeps people inside all four pictures
 _POSES_AT_ONCE = 64
@@ -102,7 +102,8 @@ def label(
     """Records, as yet without pictures, of B moments.
 
     Args:
-      points_m: (B, P, 3) world points, of which the first 17 are the labelled joints.
+      moments: what the records show.
+      points_m: (B, P, 3) world points; the first 17 are the labelled joints.
       crop_size: (height, width) of the stored picture.
     """
     K, R, t, distortion, sizes = (
@@ -137,8 +138,7 @@ def label(
 
 
 def _stored_affines(centers: np.ndarray, widths: np.ndarray, crop_size) -> np.ndarray:
-    """(B, 2, 3) from stored to original pixels: the middle of the stored picture, at
-    ((width - 1) / 2, (height - 1) / 2), is the region's centre."""
+    """(B, 2, 3) from stored to original pixels; the middle of the picture is the centre."""
     height, width = crop_size
     scale = widths / width
     offset = centers - scale[:, None] * (np.array([width, height]) - 1) / 2

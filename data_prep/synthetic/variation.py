@@ -1,8 +1,8 @@
 """Random numbers that vary smoothly in time, for many motions at once.
 
-A motion is a sequence of episodes of a few seconds. What is drawn holds for one episode and
-passes smoothly to the next; all draws of a motion change in step, so that what belongs together
-stays together. Arrays have axes (M, F): motions, frames.
+A motion is a sequence of episodes of a few seconds. A draw holds for one episode and changes
+smoothly to the next one. All draws of a motion change at the same time. Arrays have axes (M, F):
+motions and frames.
 """
 
 import numpy as np
@@ -37,8 +37,11 @@ class Variation:
         self._motion = np.arange(self.num_motions)[:, None]
 
     def blend(self, knots: np.ndarray, start: float = 0.0, end: float = 1.0):
-        """Values (M, E, ...) of the episodes as (M, F, ...); the change takes place between
-        `start` and `end`, shares of the passage. Returns also the share done (M, F)."""
+        """Values (M, F, ...) at all frames, of the values `knots` (M, E, ...) of episodes.
+
+        The change takes place between `start` and `end`, which are shares of the passage. The
+        second result is the share of the change that is done (M, F).
+        """
         done = smooth((self._progress - start) / (end - start))
         w = done.reshape(done.shape + (1,) * (knots.ndim - 2))
         before, after = (knots[self._motion, self.episode + i] for i in (0, 1))
@@ -53,7 +56,7 @@ class Variation:
         return self.blend(self.knots(low, high, *shape))[0]
 
     def choice(self, *weights: float) -> np.ndarray:
-        """(M, F, V) shares of V options with these odds: one is 1, the others 0, in an episode."""
+        """(M, F, V) shares of V options with these odds; in an episode one is 1, the others 0."""
         edges = np.cumsum(weights) / np.sum(weights)
         picked = (self.knots(0, 1)[..., None] > edges[:-1]).sum(axis=-1)
         return self.blend(np.eye(len(weights))[picked])[0]
@@ -79,7 +82,7 @@ class Variation:
         return self.fixed(low, high) * self.times + self.fixed(0, 1)
 
     def pulse(self, low: float, high: float, share: float = 0.5) -> np.ndarray:
-        """(M, F) smooth returning rise to 1 and fall to 0, `share` of the time up; rate in Hz."""
+        """(M, F) smooth pulses from 0 to 1 that are up for a `share` of the time; rate in Hz."""
         cycle = self.phase(low, high) % 1.0
         ramp = 0.3 * min(share, 1 - share)
         return smooth((cycle - ramp) / (2 * ramp)) * smooth((share + 3 * ramp - cycle) / (2 * ramp))
