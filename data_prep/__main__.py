@@ -9,42 +9,42 @@ from liftjax import xla_flags
 from liftjax.errors import LiftjaxError
 from liftjax.names import check_utf8, escape_on_terminals
 
-# command: module with add_arguments(parser) and run_command(args), description, example
+# command: module with add_arguments(parser) and run_command(args), description, example arguments
 COMMANDS = {
     "human36m": (
         "data_prep.human36m.build",
         "Read Human3.6M: the official archive or the layout of h36m-fetch or MMPose.",
-        "python -m data_prep human36m --source Human3.6M --out data/human36m",
+        "--source Human3.6M --out data/human36m",
     ),
     "synthetic": (
         "data_prep.synthetic.build",
         "Render synthetic people in known poses, seen by known cameras.",
-        "python -m data_prep synthetic --out data/synthetic",
+        "--out data/synthetic",
     ),
     "multicam": (
         "data_prep.multicam.build",
         "Triangulate a person filmed by several calibrated cameras.",
-        "python -m data_prep multicam --source footage --out data/footage",
+        "--source footage --out data/footage",
     ),
     "lifting": (
         "data_prep.lifting.build",
         "Read the poses of VideoPose3D's Human3.6M files, without pictures, for lifters.",
-        "python -m data_prep lifting --source data_3d_h36m.npz --out data/human36m_poses",
+        "--source data_3d_h36m.npz --out data/human36m_poses",
     ),
     "panoptic": (
         "data_prep.panoptic.build",
         "Read HD recordings of the CMU Panoptic Studio: one person, five cameras.",
-        "python -m data_prep panoptic --source panoptic --out data/panoptic",
+        "--source panoptic --out data/panoptic",
     ),
     "coco": (
         "data_prep.coco.build",
         "Read the people of COCO, who have 2D labels only.",
-        "python -m data_prep coco --source coco --out data/coco",
+        "--source coco --out data/coco",
     ),
     "merge": (
         "data_prep.merge",
         "Join the parts that the shards of a build (--shard I/N) have written.",
-        "python -m data_prep merge --out data/human36m",
+        "--out data/human36m",
     ),
 }
 
@@ -79,7 +79,7 @@ def _parser(chosen: Sequence[str]) -> argparse.ArgumentParser:
             name,
             help=text,
             description=text,
-            epilog=f"example:\n  {example}",
+            epilog=f"example:\n  python -m data_prep {name} {example}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         if name in chosen:

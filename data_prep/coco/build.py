@@ -13,20 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep import pictures
-from data_prep.building import (
-    DatasetPlan,
-    Problem,
-    Unit,
-    add_build_arguments,
-    build_from_args,
-    plan_options,
-)
+from data_prep import building, pictures
+from data_prep.building import DatasetPlan, Problem, Unit
 from data_prep.coco.annotations import Person, Selection, by_image, read_people
 from liftjax import geometry
 from liftjax.data.schema import Record
 from liftjax.errors import LiftjaxError
-from liftjax.skeletons import COCO, convert, convert_confidence, get_skeleton
+from liftjax.skeletons import COCO, convert, convert_confidence
 
 SPLITS = {"train": "train2017", "test": "val2017"}
 SKELETONS = ("human36m", "coco", "panoptic")
@@ -72,11 +65,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="least width and height of the box of a person; default: %(default)s",
     )
     pictures.add_picture_arguments(parser)
-    add_build_arguments(parser)
+    building.add_build_arguments(parser)
 
 
 def run_command(args: argparse.Namespace) -> None:
-    build_from_args(plan_coco(**plan_options(args)), args)
+    building.build_from_args(plan_coco(**building.plan_options(args)), args)
 
 
 def plan_coco(
@@ -204,9 +197,8 @@ class People(Unit):
             file = str(path.relative_to(self.source) if inside else path)
             yield Problem(kind, file, first.image, detail, len(people))
         else:
-            for person, joints_px, visible in zip(
-                people, *joints_of(people, self.skeleton), strict=True
-            ):
+            joints = zip(people, *joints_of(people, self.skeleton), strict=True)
+            for person, joints_px, visible in joints:
                 yield self._record(person, joints_px, visible, picture)
 
     def _record(self, person: Person, joints_px, visible, picture: np.ndarray) -> Record:
@@ -219,7 +211,7 @@ class People(Unit):
             box_xyxy=box,
             joints_px=joints_px,
             joint_visible=visible,
-            pose_m=np.zeros((get_skeleton(self.skeleton).num_joints, 3)),
+            pose_m=np.zeros((len(joints_px), 3)),
             root_m=np.zeros(3),
             has_3d=False,
             camera_K=np.eye(3),

@@ -10,14 +10,8 @@ import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from data_prep import pictures
-from data_prep.building import (
-    DatasetPlan,
-    Problem,
-    add_build_arguments,
-    build_from_args,
-    plan_options,
-)
+from data_prep import building, pictures
+from data_prep.building import DatasetPlan, Problem
 from data_prep.panoptic.calibration import read_cameras
 from data_prep.panoptic.footage import check_thinned, find_footage, picture_files
 from data_prep.panoptic.frames import MIN_CONFIDENCE, CameraFrames, relative
@@ -67,11 +61,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="take every N-th frame, from a sequence's first pose on; default: %(default)s",
     )
     pictures.add_picture_arguments(parser)
-    add_build_arguments(parser)
+    building.add_build_arguments(parser)
 
 
 def run_command(args: argparse.Namespace) -> None:
-    build_from_args(plan_panoptic(**plan_options(args)), args)
+    building.build_from_args(plan_panoptic(**building.plan_options(args)), args)
 
 
 def plan_panoptic(

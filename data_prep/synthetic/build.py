@@ -12,14 +12,8 @@ import cv2
 import jax
 import numpy as np
 
-from data_prep.building import (
-    DatasetPlan,
-    Unit,
-    add_build_arguments,
-    build_dataset,
-    build_from_args,
-    plan_options,
-)
+from data_prep import building
+from data_prep.building import DatasetPlan, Unit
 from data_prep.pictures import JPEG_QUALITY, encode_jpeg
 from data_prep.synthetic import body, labels
 from data_prep.synthetic.labels import Moment
@@ -199,7 +193,7 @@ def build_synthetic_people(out, *, processes: int | None = None, **settings) -> 
     """
     made = plan_synthetic_people(**settings)
     processes = usual_processes(made) if processes is None else processes
-    build_dataset(made, out, processes=processes)
+    building.build_dataset(made, out, processes=processes)
 
 
 def usual_processes(made: DatasetPlan) -> int:
@@ -228,12 +222,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ):
         text = f"{text}; default: %(default)s"
         parser.add_argument(f"--{name}", default=default, help=text, **kind)
-    add_build_arguments(parser)
+    building.add_build_arguments(parser)
     parser.set_defaults(processes=None)  # see usual_processes
 
 
 def run_command(args: argparse.Namespace) -> None:
-    given = plan_options(args)
+    given = building.plan_options(args)
     made = plan_synthetic_people(
         **{f"num_{split}": given.pop(split) for split in ("train", "test", "poses")},
         crop_size=(given.pop("height"), given.pop("width")),
@@ -242,4 +236,4 @@ def run_command(args: argparse.Namespace) -> None:
     )
     if args.processes is None:
         args.processes = usual_processes(made)
-    build_from_args(made, args)
+    building.build_from_args(made, args)
