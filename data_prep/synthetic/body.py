@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from data_prep.synthetic.motions import POINTS
+from data_prep.synthetic.kinematics import POINTS, unit
 from data_prep.synthetic.solids import RoundCones
 from data_prep.synthetic.subjects import HEAD_TILT, Subject
 
@@ -50,10 +50,6 @@ class Body:
     cone_folds: np.ndarray
 
 
-def _unit(v):
-    return v / np.maximum(np.linalg.norm(v, axis=-1, keepdims=True), 1e-9)
-
-
 def _lerp(a, b, share):
     return a + (b - a) * np.reshape(share, (-1, 1) if np.ndim(share) else ())
 
@@ -84,7 +80,7 @@ class _Tailor:
         length = np.linalg.norm(axis, axis=-1)
         z = axis / np.maximum(length, 1e-9)[:, None]
         x = _any_side(z) if side is None else side - (side * z).sum(-1, keepdims=True) * z
-        x = _unit(x)
+        x = unit(x)
         size = np.tile(np.asarray(squash, float), (count, 1))
         rows = np.stack([x, np.cross(z, x), z], axis=1) / size[:, :, None]
         offset = -np.einsum("bij,bj->bi", rows, start)
@@ -111,12 +107,12 @@ class _Frame:
     def __init__(self, points_m):
         self.points = {name: points_m[:, i] for i, name in enumerate(POINTS)}
         p = self.points
-        self.hips_left = _unit(p["left_hip"] - p["right_hip"])
-        self.shoulders_left = _unit(p["left_shoulder"] - p["right_shoulder"])
-        self.hips_front = _unit(np.cross(self.hips_left, p["spine"] - p["hip"]))
-        self.chest_front = _unit(np.cross(self.shoulders_left, p["thorax"] - p["spine"]))
-        crown = _unit(p["head_top"] - p["nose"])
-        self.head_left = _unit(np.cross(crown, p["face"] - p["nose"]))
+        self.hips_left = unit(p["left_hip"] - p["right_hip"])
+        self.shoulders_left = unit(p["left_shoulder"] - p["right_shoulder"])
+        self.hips_front = unit(np.cross(self.hips_left, p["spine"] - p["hip"]))
+        self.chest_front = unit(np.cross(self.shoulders_left, p["thorax"] - p["spine"]))
+        crown = unit(p["head_top"] - p["nose"])
+        self.head_left = unit(np.cross(crown, p["face"] - p["nose"]))
         ahead = np.cross(self.head_left, crown)
         # At rest the bone to the crown leans back, the head itself is upright.
         cos, sin = math.cos(HEAD_TILT), math.sin(HEAD_TILT)
@@ -146,7 +142,7 @@ def dress(points_m: np.ndarray, subjects: list[Subject], outfits: list[Outfit]) 
 def _add_trunk(tailor, frame, w, k):
     add, p, front, chest_front = tailor.add, frame.points, frame.hips_front, frame.chest_front
     hip, spine, thorax = p["hip"], p["spine"], p["thorax"]
-    scale, up, across = w[:, None], _unit(spine - hip), frame.shoulders_left
+    scale, up, across = w[:, None], unit(spine - hip), frame.shoulders_left
     for side, sign in (("left", 1), ("right", -1)):
         joint = p[f"{side}_hip"]
         half, middle = hip + 0.015 * scale * up, _lerp(hip, joint, 0.5)
@@ -201,9 +197,9 @@ def _add_arm(tailor, frame, side, w, sleeves):
     end = _lerp(elbow, wrist, lower)
     add("shirt", elbow, end, 0.052, 0.052 - 0.013 * lower, w, hidden=lower < 0.1)
     # Broad sides of the hand face left and right of the arm's bend; thumbs point ahead.
-    axis = _unit(tip - wrist)
-    ahead = frame.chest_front + 0.45 * _unit(p["thorax"] - p["spine"])
-    ahead = _unit(ahead - (ahead * axis).sum(-1, keepdims=True) * axis)
+    axis = unit(tip - wrist)
+    ahead = frame.chest_front + 0.45 * unit(p["thorax"] - p["spine"])
+    ahead = unit(ahead - (ahead * axis).sum(-1, keepdims=True) * axis)
     length = np.linalg.norm(tip - wrist, axis=-1)
     heel, palm, knuckles = (_lerp(wrist, tip, share) for share in (0.12, 0.42, 0.88))
     add("skin", heel, palm, 0.8, 1, w, side=ahead, squash=(0.043, 0.020, 0.035))
@@ -223,9 +219,9 @@ def _add_leg(tailor, frame, side, w, trouser_legs):
     add("trousers", hip, _lerp(hip, knee, upper), 0.094, 0.094 - 0.031 * upper, w)
     end = _lerp(knee, ankle, lower)
     add("trousers", knee, end, 0.063, 0.063 - 0.012 * lower, w, hidden=lower < 0.1)
-    sole = _unit(toe - heel)
+    sole = unit(toe - heel)
     up = ankle - heel
-    up = _unit(up - (up * sole).sum(-1, keepdims=True) * sole)
+    up = unit(up - (up * sole).sum(-1, keepdims=True) * sole)
     calf = _lerp(knee, ankle, 0.3) - 0.016 * scale * sole
     end = _lerp(knee, ankle, 0.42) - 0.014 * scale * sole
     add("skin", calf, end, 0.052, 0.047, w, hidden=lower > 0.1)

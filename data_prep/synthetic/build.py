@@ -19,7 +19,6 @@ from data_prep.synthetic import body, labels
 from data_prep.synthetic.labels import Moment
 from data_prep.synthetic.render import Scene, View, render_batch
 from data_prep.synthetic.scene import Difficulty, Setting, random_setting
-from data_prep.synthetic.solids import Boxes
 from liftjax.data.schema import Record
 from liftjax.data.workers import available_cores
 from liftjax.errors import LiftjaxError
@@ -113,13 +112,8 @@ def room_of(settings: PeopleSettings, split: str, index: int, at: Moment) -> Set
 def _draw(labelled, moments, points_m, rooms: Sequence[Setting], crop_size, batch) -> jax.Array:
     """Pictures (batch, H, W, 3), computed in the background; the last ones fill up the batch."""
     dressed = body.dress(points_m, [m.subject for m in moments], [room.outfit for room in rooms])
-    shared = ("box_size", "box_looks", "room_to_local", "room_size", "room_looks", "light", "film")
-    scenes = Scene(
-        **vars(dressed),
-        boxes=Boxes(np.stack([room.box_to_local for room in rooms])),
-        view=_stack([_view(record) for record in labelled]),
-        **{name: _stack([getattr(room, name) for room in rooms]) for name in shared},
-    )
+    view = _stack([_view(record) for record in labelled])
+    scenes = Scene(**vars(dressed), **_stack([room.scene for room in rooms]), view=view)
     missing = batch - len(labelled)
     scenes = jax.tree.map(lambda a: np.concatenate([a, np.repeat(a[-1:], missing, axis=0)]), scenes)
     together = None if jax.default_backend() == "cpu" else batch

@@ -152,7 +152,8 @@ def pair_to_local(matrix: np.ndarray, pair: np.ndarray) -> np.ndarray:
     return (pair @ matrix) * MIRROR
 
 
-def _unit(vector: np.ndarray) -> np.ndarray:
+def unit(vector: np.ndarray) -> np.ndarray:
+    """Vectors (..., 3) scaled to length 1."""
     return vector / np.maximum(np.linalg.norm(vector, axis=-1, keepdims=True), 1e-12)
 
 
@@ -223,8 +224,8 @@ def _reach(limb: Limb, lengths: tuple[float, float], target: np.ndarray, hint: n
     cos_hinge = ((target**2).sum(axis=-1) - upper**2 - lower**2) / (2 * upper * lower)
     hinge = np.clip(np.arccos(np.clip(cos_hinge, -1, 1)), *limb.hinge)
     distance = np.sqrt(upper**2 + lower**2 + 2 * upper * lower * np.cos(hinge))
-    ahead = _unit(target)
-    aside = _unit(hint - (hint * ahead).sum(axis=-1, keepdims=True) * ahead)
+    ahead = unit(target)
+    aside = unit(hint - (hint * ahead).sum(axis=-1, keepdims=True) * ahead)
     cos_root = (upper + lower * np.cos(hinge)) / distance
     sin_root = lower * np.sin(hinge) / distance
     upper_dir = cos_root[..., None] * ahead + sin_root[..., None] * aside
@@ -283,30 +284,30 @@ def _solve_arms(subject: Subject, posture: Posture, trunk: Trunk):
     # A hand that would be below the floor lies flat on it.
     lowest = np.clip((0.015 - wrist[..., 2]) / subject.hand, -0.999, 0.999)
     rise = np.maximum(hand[..., 2], lowest)
-    flat = _unit(hand[..., :2] + 1e-9) * np.sqrt(1 - rise**2)[..., None]
+    flat = unit(hand[..., :2] + 1e-9) * np.sqrt(1 - rise**2)[..., None]
     hand = np.concatenate([flat, rise[..., None]], axis=-1)
     return elbow, wrist, wrist + subject.hand * hand
 
 
 def _solve_feet(subject: Subject, posture: Posture, knee: np.ndarray, ankle: np.ndarray, trunk):
     """Heels and toes (..., 2, 3). The foot turns about the ankle within its limits."""
-    shin_up = _unit(knee - ankle)
+    shin_up = unit(knee - ankle)
     free = posture.foot_free[..., None]
     thigh = trunk.hips_m - knee
     forward = trunk.pelvis[..., None, :, 0]
     # Seen along the shin, a hanging foot points away from the thigh, as the knee does.
-    knee_front = _unit(-(thigh - (thigh * shin_up).sum(-1, keepdims=True) * shin_up))
-    hanging = _unit(knee_front + 0.1 * forward - 0.35 * shin_up)
+    knee_front = unit(-(thigh - (thigh * shin_up).sum(-1, keepdims=True) * shin_up))
+    hanging = unit(knee_front + 0.1 * forward - 0.35 * shin_up)
     yaw, pitch = posture.foot_yaw, posture.foot_pitch
     flat = np.cos(pitch)
     wanted = np.stack([flat * np.cos(yaw), flat * np.sin(yaw), np.sin(pitch)], axis=-1)
-    toes = _unit(free * hanging + (1 - free) * wanted)
+    toes = unit(free * hanging + (1 - free) * wanted)
     along = (toes * shin_up).sum(axis=-1, keepdims=True)
-    side = _unit(toes - along * shin_up)
+    side = unit(toes - along * shin_up)
     along = np.clip(along, -math.sin(PLANTAR_FLEXION), math.sin(DORSAL_FLEXION))
     toes = along * shin_up + np.sqrt(1 - along**2) * side
-    up = _unit(free * shin_up + (1 - free) * np.array([0.0, 0.0, 1.0]) + 1e-6 * shin_up)
-    up = _unit(up - (up * toes).sum(axis=-1, keepdims=True) * toes)
+    up = unit(free * shin_up + (1 - free) * np.array([0.0, 0.0, 1.0]) + 1e-6 * shin_up)
+    up = unit(up - (up * toes).sum(axis=-1, keepdims=True) * toes)
     sole = ankle - subject.ankle * up
     return sole - subject.heel * toes, sole + subject.toe * toes
 

@@ -11,6 +11,7 @@ import numpy as np
 from data_prep.synthetic.body import Outfit
 from data_prep.synthetic.motions import Chair
 from data_prep.synthetic.render import Film, Light
+from data_prep.synthetic.solids import Boxes
 from data_prep.synthetic.subjects import Subject
 from data_prep.synthetic.textures import LOOK_SIZE, Pattern, look
 
@@ -26,6 +27,7 @@ _PATTERN_SCALE_M = {
     Pattern.CHECKER: (0.2, 0.6), Pattern.PLANKS: (0.1, 0.25), Pattern.BRICKS: (0.2, 0.4),
     Pattern.MOTTLED: (0.03, 0.25), Pattern.PICTURE: (1, 1), Pattern.BOOKS: (0.03, 0.06),
 }  # fmt: skip
+
 # Share of pictures in which subjects wear their own colours. Without other colours a detector would
 # learn to look for a few clothes.
 _OWN_CLOTHES = 0.5
@@ -46,20 +48,15 @@ class Difficulty:
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """What surrounds one person: the arrays of render.Scene except the body's, unbatched.
+    """What surrounds one person in one picture.
 
     Attributes:
+      scene: the fields of render.Scene without those of the person and the camera; unbatched.
+      outfit: what the person wears.
       occluded, camouflage: how the picture is made difficult, see :class:`Difficulty`.
     """
 
-    room_to_local: np.ndarray
-    room_size: np.ndarray
-    room_looks: np.ndarray
-    box_to_local: np.ndarray
-    box_size: np.ndarray
-    box_looks: np.ndarray
-    light: Light
-    film: Film
+    scene: dict
     outfit: Outfit
     occluded: bool
     camouflage: bool
@@ -82,7 +79,10 @@ def _random_look(rng, patterns, color):
 
 
 class _Furniture:
-    """Collects boxes; `finish` adds boxes under the floor to make NUM_BOXES."""
+    """Collects boxes.
+
+    `finish` adds boxes under the floor to make NUM_BOXES, and gives fields of render.Scene.
+    """
 
     def __init__(self):
         self.maps, self.sizes, self.looks = [], [], []
@@ -108,7 +108,10 @@ class _Furniture:
             raise ValueError(f"{len(self.maps)} boxes in a room for {NUM_BOXES}.")
         while len(self.maps) < NUM_BOXES:
             self.box((0, 0, -50), (0.01, 0.01, 0.01), np.zeros(LOOK_SIZE, np.float32))
-        return (np.stack(a).astype(np.float32) for a in (self.maps, self.sizes, self.looks))
+        maps, sizes, looks = (
+            np.stack(a).astype(np.float32) for a in (self.maps, self.sizes, self.looks)
+        )
+        return {"boxes": Boxes(maps), "box_size": sizes, "box_looks": looks}
 
 
 def _legs(half_x, half_y, height, thickness=0.022):
@@ -277,22 +280,16 @@ def random_setting(
         _occlude(furniture, rng, person, reach, camera)
     _decorate_walls(furniture, rng, room_half)
     _stand_clutter(furniture, rng, person, reach, camera, room_half)
-    maps, sizes, looks = furniture.finish()
-
+    scene = furniture.finish() | {
+        "room_to_local": room_to_local.astype(np.float32),
+        "room_size": room_half.astype(np.float32),
+        "room_looks": np.stack([*walls, floor, ceiling]),
+        "light": _random_light(rng, room_half),
+        "film": _random_film(rng),
+    }
     behind = walls[_wall_behind(person, camera, room_half)]
-    return Setting(
-        room_to_local=room_to_local.astype(np.float32),
-        room_size=room_half.astype(np.float32),
-        room_looks=np.stack([*walls, floor, ceiling]),
-        box_to_local=maps,
-        box_size=sizes,
-        box_looks=looks,
-        light=_random_light(rng, room_half),
-        film=_random_film(rng),
-        outfit=_dress(rng, subject, behind if camouflage else None),
-        occluded=bool(occluded),
-        camouflage=bool(camouflage),
-    )
+    outfit = _dress(rng, subject, behind if camouflage else None)
+    return Setting(scene, outfit, bool(occluded), bool(camouflage))
 
 
 def _random_light(rng, room_half) -> Light:

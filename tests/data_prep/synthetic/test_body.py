@@ -55,11 +55,11 @@ def test_troubles_come_at_their_rates():
 
 def test_camouflage_takes_a_wall_s_colours():
     for setting in _settings(40, Difficulty(camouflage=1))[2]:
-        shirt, walls = setting.outfit.shirt, setting.room_looks[:4]
+        shirt, walls = setting.outfit.shirt, setting.scene["room_looks"][:4]
         assert (np.abs(walls[:, 3:6] - shirt[3:6]).max(axis=1) < 0.05).any()
         assert (walls[:, 0] == shirt[0]).any()
 
 
 def test_rooms_have_one_shape():
-    shapes = {s.box_to_local.shape for s in _settings(40)[2]}
+    shapes = {s.scene["boxes"].to_local.shape for s in _settings(40)[2]}
     assert shapes == {(NUM_BOXES, 3, 4)}
