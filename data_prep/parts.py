@@ -209,8 +209,8 @@ def _checked(record: Record, skeleton: str) -> Record:
     record = record.validate()
     if record.skeleton != skeleton:
         raise LiftjaxError(
-            f"{record.name} has the joint set {record.skeleton}, the data set has {skeleton}; "
-            "convert all records to one with liftjax.skeletons.convert."
+            f"{record.name}: joint set {record.skeleton}, but the data set has {skeleton}; convert "
+            "all records to one with liftjax.skeletons.convert."
         )
     if record.image and not record.image.startswith(b"\xff\xd8"):
         raise LiftjaxError(f"{record.name}: the image is not a JPEG; encode it as one.")

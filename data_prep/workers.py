@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 import functools
+import itertools
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -40,12 +41,10 @@ def write_missing_parts(jobs: Sequence[Job], processes: int, name: str, unit: st
 
 
 def _write_here(jobs: Sequence[Job], bar: tqdm) -> None:
-    records = 0
+    counter = itertools.count(1)
 
     def count_record() -> None:
-        nonlocal records
-        records += 1
-        if records % 64 == 0:
+        if (records := next(counter)) % 64 == 0:
             bar.set_postfix_str(f"{records} records", refresh=False)
             bar.update(0)
 

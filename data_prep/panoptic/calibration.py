@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.cameras import Camera, check_camera
+from data_prep.cameras import CalibratedCamera, check_camera
 from data_prep.problems import why_unreadable
 from liftjax.errors import LiftjaxError
 from liftjax.numbers import as_numbers
@@ -24,7 +24,7 @@ def camera_name(panel: int, node: int) -> str:
     return f"{panel:02d}_{node:02d}"
 
 
-def read_cameras(path: Path, wanted: Collection[str]) -> dict[str, Camera]:
+def read_cameras(path: Path, wanted: Collection[str]) -> dict[str, CalibratedCamera]:
     """The cameras with these names that the file has, in metres and turned axes.
 
     Raises:
@@ -47,9 +47,9 @@ def read_cameras(path: Path, wanted: Collection[str]) -> dict[str, Camera]:
 
 
 @np.errstate(over="ignore", invalid="ignore")  # huge numbers are refused below
-def _camera(name: str, entry: dict, path: Path) -> Camera:
+def _camera(name: str, entry: dict, path: Path) -> CalibratedCamera:
     try:
-        camera = Camera(
+        camera = CalibratedCamera(
             name=name,
             K=as_numbers(entry["K"]).reshape(3, 3),
             distortion=as_numbers(entry["distCoef"]).reshape(5),

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.building import Problem, Unit
-from data_prep.cameras import Camera, make_record
+from data_prep.cameras import CalibratedCamera, make_record
 from data_prep.panoptic.footage import Footage
 from data_prep.panoptic.poses import FOLDER, PoseFile, read_bodies
 from data_prep.problems import Unusable
@@ -33,7 +33,7 @@ class CameraFrames(Unit):
     source: str
     sequence: str
     calibration: str
-    camera: Camera
+    camera: CalibratedCamera
     poses: tuple[PoseFile | None, ...]
     footage: Footage
     full_frames: bool
@@ -94,7 +94,7 @@ class _Label:
     visible: np.ndarray
 
 
-def _label(file: PoseFile, camera: Camera) -> _Label:
+def _label(file: PoseFile, camera: CalibratedCamera) -> _Label:
     """The only body of a frame, with the joints of the joint set `panoptic`.
 
     A joint counts as visible if it was found with some confidence and lies in the picture, even if

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.checks import LEG_BONE_M
+from data_prep.checks import LEG_BONE_M, leg_length
 from data_prep.panoptic.calibration import METRES, TURN
 from liftjax.errors import LiftjaxError
 from liftjax.numbers import as_numbers, usable
+from liftjax.skeletons import PANOPTIC
 
 FOLDER = "hdPose3d_stage1_coco19"
 _SAMPLED = 20  # files that are read to check the unit of length before the build
@@ -108,7 +109,11 @@ def check_unit(files: Mapping[int, PoseFile]) -> None:
             bodies = read_bodies(file.read())
         except (OSError, ValueError):  # reported when the frame is read
             continue
-        lengths += [leg for body in bodies if (leg := _leg_m(body)) is not None]
+        for body in bodies:
+            joints = body[: PANOPTIC.num_joints]
+            found = np.isfinite(joints).all(axis=1) & (joints[:, 3] > 0)
+            lengths.append(leg_length(joints[:, :3], PANOPTIC.name, found))
+    lengths = [length for length in lengths if length is not None]
     low, high = LEG_BONE_M
     if lengths and not low <= np.median(lengths) <= high:
         raise LiftjaxError(
@@ -116,14 +121,6 @@ def check_unit(files: Mapping[int, PoseFile]) -> None:
             f"of the sequence), people's are {low} to {high} m; the files must be in centimetres, "
             "as the studio writes them."
         )
-
-
-def _leg_m(body: np.ndarray) -> float | None:
-    """Median length of the thighs and shins that were found."""
-    bones = [(6, 7), (7, 8), (12, 13), (13, 14)]
-    found = [b for b in bones if np.isfinite(body[list(b)]).all() and (body[list(b), 3] > 0).all()]
-    lengths = [np.linalg.norm(body[a, :3] - body[b, :3]) for a, b in found]
-    return float(np.median(lengths)) if lengths else None
 
 
 def _turned(joints: np.ndarray) -> np.ndarray:

@@ -105,7 +105,7 @@ def room_of(settings: PeopleSettings, split: str, index: int, at: Moment) -> Set
     """
     rng = labels.generator(settings.seed, split, "setting", index // settings.clip_frames)
     points_m, chair = labels.pose_of(settings.seed, split, at.first)
-    position = -at.camera.R.T @ at.camera.t
+    position = at.camera.position
     return random_setting(rng, at.subject, points_m, chair, position, settings.difficulty)
 
 

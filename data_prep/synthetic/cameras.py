@@ -5,7 +5,7 @@ World axes: metres, z up, the floor at z = 0, the room's centre above the origin
 
 import numpy as np
 
-from data_prep.cameras import Camera
+from data_prep.cameras import CalibratedCamera
 
 
 def look_at(position, target) -> tuple[np.ndarray, np.ndarray]:
@@ -18,10 +18,10 @@ def look_at(position, target) -> tuple[np.ndarray, np.ndarray]:
     return R, -R @ position
 
 
-def _camera(name, position, target, focal, center, distortion, image_size) -> Camera:
+def _camera(name, position, target, focal, center, distortion, image_size) -> CalibratedCamera:
     R, t = look_at(position, target)
     K = np.array([[focal[0], 0, center[0]], [0, focal[1], center[1]], [0, 0, 1]], float)
-    return Camera(name, K, np.asarray(distortion, float), R, t, image_size)
+    return CalibratedCamera(name, image_size, K, np.asarray(distortion, float), R, t)
 
 
 CAMERAS = {

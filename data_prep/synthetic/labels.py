@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data_prep.cameras import Camera, make_record
+from data_prep.cameras import CalibratedCamera, make_record
 from data_prep.synthetic.cameras import CAMERAS
 from data_prep.synthetic.motions import ACTIONS, Chair, Motion, Poses, sample_motion, sample_poses
 from data_prep.synthetic.subjects import SUBJECTS, TEST_SUBJECTS, TRAIN_SUBJECTS, Subject
@@ -44,7 +44,7 @@ class Moment:
 
     subject: Subject
     action: str
-    camera: Camera
+    camera: CalibratedCamera
     number: int
     frame: int = 0
     clip_frames: int = 1

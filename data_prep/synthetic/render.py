@@ -158,12 +158,8 @@ def trace(scene: Scene, o: Vector, d: Vector) -> Hit:
         for axis, n in enumerate(normal)
     )
     t = jnp.minimum(jnp.minimum(cone_t, box_t), room_t)
-    row = jnp.where(
-        cone_t <= t,
-        cone,
-        jnp.where(box_t <= t, num_cones + box, num_cones + num_boxes + face),
-    )
-    return Hit(t, row)
+    row = jnp.where(box_t <= t, num_cones + box, num_cones + num_boxes + face)
+    return Hit(t, jnp.where(cone_t <= t, cone, row))
 
 
 def _surface_table(scene: Scene) -> jax.Array:
@@ -172,31 +168,20 @@ def _surface_table(scene: Scene) -> jax.Array:
     The columns are the map (12), height, r0, r1, size (3), kind and look (9). The kind is 0 for
     smooth cones, 1 for cones of cloth, 2 for boxes, 3 for faces of the room.
     """
-    cones, boxes = scene.cones, scene.boxes
-    m = scene.box_looks.shape[0]
+    cones, m = scene.cones, scene.box_looks.shape[0]
 
     def block(to_local, shape, size, kind, looks):
         return jnp.concatenate([to_local.reshape(-1, 12), shape, size, kind, looks], axis=1)
 
-    return jnp.concatenate(
-        [
-            block(
-                cones.to_local,
-                jnp.stack([cones.height, cones.r0, cones.r1], axis=1),
-                scene.cone_size,
-                scene.cone_folds[:, None],
-                scene.cone_looks,
-            ),
-            block(
-                boxes.to_local, jnp.ones((m, 3)), scene.box_size, jnp.full((m, 1), 2.0),
-                scene.box_looks,
-            ),
-            block(
-                jnp.tile(scene.room_to_local[None], (6, 1, 1)), jnp.ones((6, 3)),
-                jnp.tile(scene.room_size[None], (6, 1)), jnp.full((6, 1), 3.0), scene.room_looks,
-            ),
-        ]
-    )  # fmt: skip
+    shape, folds = jnp.stack([cones.height, cones.r0, cones.r1], axis=1), scene.cone_folds[:, None]
+    room, size = jnp.tile(scene.room_to_local[None], (6, 1, 1)), jnp.tile(scene.room_size, (6, 1))
+    boxes = scene.boxes.to_local, jnp.ones((m, 3)), scene.box_size, jnp.full((m, 1), 2.0)
+    rows = [
+        block(cones.to_local, shape, scene.cone_size, folds, scene.cone_looks),
+        block(*boxes, scene.box_looks),
+        block(room, jnp.ones((6, 3)), size, jnp.full((6, 1), 3.0), scene.room_looks),
+    ]
+    return jnp.concatenate(rows)
 
 
 class Surface(NamedTuple):
