@@ -27,8 +27,6 @@ from liftjax.errors import LiftjaxError, first_line
 _SHARDS_PATIENCE_S = 10  # how long a shard waits for another one that starts over
 _FRAME = ("out", "processes", "shard", "run")  # arguments that no source has of its own
 
-__all__ = ["DatasetPlan", "Problem", "Unit", "add_build_arguments", "build_dataset"]
-
 
 @dataclasses.dataclass(frozen=True)
 class DatasetPlan:

@@ -18,8 +18,8 @@ from tqdm import tqdm
 from data_prep.checks import self_check
 from data_prep.contact_sheet import contact_sheet
 from data_prep.parts import (
+    DatasetPart,
     Note,
-    Part,
     building_directory,
     checksum,
     new_file,
@@ -58,10 +58,10 @@ class Header:
     fingerprint: str
     sheet: bool
 
-    def parts_in(self, out: Path) -> list[Part]:
+    def parts_in(self, out: Path) -> list[DatasetPart]:
         """All parts of the data set `out`, in order."""
         return [
-            Part(out, self.name, split, number)
+            DatasetPart(out, self.name, split, number)
             for split, count in self.parts.items()
             for number in range(count)
         ]
@@ -159,7 +159,9 @@ def _check_complete(out: Path, header: Header) -> None:
         )
 
 
-def _check_not_empty(header: Header, notes: Mapping[Part, Note], problems: list[Problem]) -> None:
+def _check_not_empty(
+    header: Header, notes: Mapping[DatasetPart, Note], problems: list[Problem]
+) -> None:
     for split in header.parts:
         if not sum(note.records for part, note in notes.items() if part.split == split):
             counts = count_problems(problems)
@@ -169,7 +171,7 @@ def _check_not_empty(header: Header, notes: Mapping[Part, Note], problems: list[
             )
 
 
-def _checked_files(notes: Mapping[Part, Note]) -> dict[str, dict]:
+def _checked_files(notes: Mapping[DatasetPart, Note]) -> dict[str, dict]:
     """Checksum and size by record file; raises if a file is not as it was written."""
     found = {}
     for part, note in tqdm(notes.items(), desc="checking", unit="files", delay=2):
@@ -180,7 +182,7 @@ def _checked_files(notes: Mapping[Part, Note]) -> dict[str, dict]:
     return found
 
 
-def _write_info(directory: Path, header: Header, notes: Mapping[Part, Note]) -> None:
+def _write_info(directory: Path, header: Header, notes: Mapping[DatasetPart, Note]) -> None:
     """Writes what TFDS needs: the features, the splits and the lengths of their files."""
     identity = tfds.core.dataset_info.DatasetIdentity(
         name=header.name,
@@ -215,7 +217,7 @@ def _write_info(directory: Path, header: Header, notes: Mapping[Part, Note]) -> 
     info.write_to_directory(str(directory))
 
 
-def _join_labels(parts: Iterable[Part]) -> dict[str, np.ndarray]:
+def _join_labels(parts: Iterable[DatasetPart]) -> dict[str, np.ndarray]:
     columns = collections.defaultdict(list)
     for part in parts:
         with np.load(part.labels_file) as archive:

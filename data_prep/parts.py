@@ -80,7 +80,7 @@ class Note:
 
 
 @dataclasses.dataclass(frozen=True)
-class Part:
+class DatasetPart:
     """The place of a part: data set `name` in directory `out`, split and number of the part."""
 
     out: Path
@@ -114,7 +114,7 @@ class Part:
 class Job:
     """A part to write, and the units that go in."""
 
-    part: Part
+    part: DatasetPart
     skeleton: str
     units: Sequence[Unit]
     check_scale: bool = True

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import itertools
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -301,11 +302,11 @@ def _numbers(annotation: dict, key: str, count: int) -> np.ndarray:
 
 def by_image(people: Sequence[Person], at_least: int) -> Iterator[tuple[Person, ...]]:
     """Groups of at least so many people; all people of an image are in one group."""
-    group: list[Person] = []
-    for person in people:
-        if len(group) >= at_least and person.image != group[-1].image:
-            yield tuple(group)
-            group = []
-        group.append(person)
+    group: tuple[Person, ...] = ()
+    for _, of_image in itertools.groupby(people, lambda person: person.image):
+        group += tuple(of_image)
+        if len(group) >= at_least:
+            yield group
+            group = ()
     if group:
-        yield tuple(group)
+        yield group

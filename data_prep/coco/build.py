@@ -105,7 +105,7 @@ def plan_coco(
             raise LiftjaxError(f"{annotations} holds nobody to train on ({kinds}).")
         where = str(source), str(folder), str(annotations), subset
         parts[split] = [
-            (People(*where, group, skeleton, full_frames),)
+            (CocoPeople(*where, group, skeleton, full_frames),)
             for group in by_image(people, _PEOPLE_A_PART)
         ]
     return DatasetPlan(
@@ -163,7 +163,7 @@ def joints_of(people: Sequence[Person], skeleton: str) -> tuple[np.ndarray, np.n
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class People(Unit):
+class CocoPeople(Unit):
     """Some people; all people of an image are in one unit."""
 
     source: str

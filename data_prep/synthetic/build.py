@@ -17,7 +17,7 @@ from data_prep.building import DatasetPlan, Unit
 from data_prep.pictures import JPEG_QUALITY, encode_jpeg
 from data_prep.synthetic import body, labels
 from data_prep.synthetic.labels import Moment
-from data_prep.synthetic.render import Scene, View, render_batch
+from data_prep.synthetic.render import CameraView, Scene, render_batch
 from data_prep.synthetic.scene import Difficulty, Setting, random_setting
 from liftjax.data.schema import Record
 from liftjax.data.workers import available_cores
@@ -124,8 +124,9 @@ def _stack(trees):
     return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
 
 
-def _view(record: Record) -> View:
-    return View(*(np.asarray(getattr(record, name), np.float32) for name in View._fields))
+def _view(record: Record) -> CameraView:
+    names = CameraView._fields
+    return CameraView(*(np.asarray(getattr(record, name), np.float32) for name in names))
 
 
 def _with_pictures(labelled: list[Record], drawn: jax.Array) -> Iterator[Record]:

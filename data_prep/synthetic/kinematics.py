@@ -115,7 +115,7 @@ class Posture:
 
 
 @dataclasses.dataclass(frozen=True)
-class Trunk:
+class BodyTrunk:
     """The solved trunk: rotations (..., 3, 3) local to world, joints (..., 3) in world metres."""
 
     pelvis: np.ndarray
@@ -166,7 +166,7 @@ def _tilted(angle: float) -> np.ndarray:
     return np.array([math.sin(angle), 0.0, math.cos(angle)])
 
 
-def solve_trunk(subject: Subject, posture: Posture) -> Trunk:
+def solve_trunk(subject: Subject, posture: Posture) -> BodyTrunk:
     """Places pelvis, spine, shoulders and head; both ends of the neck rotate by half its angle."""
     s = subject
     pelvis = rotation(posture.pelvis)
@@ -184,7 +184,7 @@ def solve_trunk(subject: Subject, posture: Posture) -> Trunk:
     drop = np.clip(posture.shrug, -0.15, 0.6) - CLAVICLE_DROP
     clavicle = np.stack([0 * drop, np.cos(drop), np.sin(drop)], axis=-1) * s.clavicle
     hips = np.broadcast_to([0.0, s.pelvis, 0.0], clavicle.shape)
-    return Trunk(
+    return BodyTrunk(
         pelvis=pelvis,
         chest=chest,
         head=head,
@@ -259,7 +259,7 @@ def _limb_points(limb: Limb, lengths, frame, root, target, hint, end=None):
     return middle, tip, pair_to_world(frame, _swung(hand, swing) @ limb.axes)
 
 
-def _clear_of_body(subject: Subject, trunk: Trunk, wrists: np.ndarray) -> np.ndarray:
+def _clear_of_body(subject: Subject, trunk: BodyTrunk, wrists: np.ndarray) -> np.ndarray:
     """Wrists (..., 2, 3) moved out of the torso, an elliptic column here, and off the floor."""
     local = pair_to_local(trunk.chest, wrists - trunk.points["thorax"][..., None, :])
     radii = _TORSO_RADII * subject.torso_build
@@ -272,7 +272,7 @@ def _clear_of_body(subject: Subject, trunk: Trunk, wrists: np.ndarray) -> np.nda
     return moved
 
 
-def _solve_arms(subject: Subject, posture: Posture, trunk: Trunk):
+def _solve_arms(subject: Subject, posture: Posture, trunk: BodyTrunk):
     """Elbows, wrists and fingertips (..., 2, 3), with the hands kept out of torso and floor."""
     lengths = (subject.upper_arm, subject.forearm)
     root, frame = trunk.shoulders_m, trunk.chest

@@ -14,7 +14,7 @@ import numpy as np
 
 from data_prep.cameras import CalibratedCamera, make_record
 from data_prep.synthetic.cameras import CAMERAS
-from data_prep.synthetic.motions import ACTIONS, Chair, Motion, Poses, sample_motion, sample_poses
+from data_prep.synthetic.motions import ACTIONS, Chair, sample_motion, sample_poses
 from data_prep.synthetic.subjects import SUBJECTS, TEST_SUBJECTS, TRAIN_SUBJECTS, Subject
 from liftjax import geometry
 from liftjax.data.schema import Record
@@ -75,13 +75,13 @@ def moment(split: str, index: int, clip_frames: int = 1) -> Moment:
 
 
 @functools.lru_cache(maxsize=128)
-def _poses(seed: int, split: str, subject: str, action: str, block: int) -> Poses:
+def _poses(seed: int, split: str, subject: str, action: str, block: int):
     rng = generator(seed, split, subject, action, block)
     return sample_poses(SUBJECTS[subject], action, rng, _POSES_AT_ONCE, _FLOOR_HALF_SIZE_M)
 
 
 @functools.lru_cache(maxsize=64)
-def _motion(seed: int, split: str, subject: str, action: str, number: int, frames: int) -> Motion:
+def _motion(seed: int, split: str, subject: str, action: str, number: int, frames: int):
     rng = generator(seed, split, "clip", subject, action, number)
     return sample_motion(SUBJECTS[subject], action, rng, frames, FPS, _FLOOR_HALF_SIZE_M)
 

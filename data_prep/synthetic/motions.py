@@ -10,12 +10,10 @@ from typing import NamedTuple
 import numpy as np
 
 from data_prep.synthetic.actions import ACTION_FUNCTIONS
-from data_prep.synthetic.kinematics import POINTS, solve
+from data_prep.synthetic.kinematics import solve
 from data_prep.synthetic.subjects import Subject
 from data_prep.synthetic.variation import Actor
 from liftjax.errors import LiftjaxError, unknown_name
-
-__all__ = ["ACTIONS", "POINTS", "Chair", "Motion", "Poses", "sample_motion", "sample_poses"]
 
 ACTIONS = tuple(ACTION_FUNCTIONS)
 _SPAN_S = 20.0  # single poses are drawn from motions this long
@@ -37,14 +35,14 @@ class Chair:
     seat_height: float
 
 
-class Motion(NamedTuple):
+class SampledMotion(NamedTuple):
     """Points (F, P, 3) of one motion, float64 world, and the chair if one is used."""
 
     points_m: np.ndarray
     chair: Chair | None
 
 
-class Poses(NamedTuple):
+class SampledPoses(NamedTuple):
     """Points (N, P, 3) of independent poses, float64 world, and their N chairs or None."""
 
     points_m: np.ndarray
@@ -77,7 +75,7 @@ def sample_motion(
     num_frames: int,
     fps: float = 50.0,
     floor_half_size: float = 1.5,
-) -> Motion:
+) -> SampledMotion:
     """One smooth motion of `num_frames` frames.
 
     Args:
@@ -89,7 +87,7 @@ def sample_motion(
     """
     times = np.arange(num_frames)[None] / fps
     points_m, chairs = _act(subject, action, rng, times, floor_half_size)
-    return Motion(points_m[0], chairs[0])
+    return SampledMotion(points_m[0], chairs[0])
 
 
 def sample_poses(
@@ -98,8 +96,8 @@ def sample_poses(
     rng: np.random.Generator,
     count: int,
     floor_half_size: float = 1.5,
-) -> Poses:
+) -> SampledPoses:
     """`count` independent poses, each a random moment of a random motion."""
     times = rng.uniform(0, _SPAN_S, (count, 1))
     points_m, chairs = _act(subject, action, rng, times, floor_half_size)
-    return Poses(points_m[:, 0], chairs)
+    return SampledPoses(points_m[:, 0], chairs)

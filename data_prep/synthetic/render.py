@@ -26,7 +26,7 @@ _KEY_DISTANCE_M = 3.0  # at which a light has its nominal strength
 _CORNER_REACH_M = 0.35  # how far the corners of the room darken
 
 
-class View(NamedTuple):
+class CameraView(NamedTuple):
     """A camera and the part of its picture that is stored, named as in data.schema.Record."""
 
     camera_K: jax.Array
@@ -54,7 +54,7 @@ class Light(NamedTuple):
     bounce: jax.Array
 
 
-class Film(NamedTuple):
+class CameraFilm(NamedTuple):
     """What the camera does to light.
 
     Attributes:
@@ -96,9 +96,9 @@ class Scene(NamedTuple):
     room_to_local: jax.Array
     room_size: jax.Array
     room_looks: jax.Array
-    view: View
+    view: CameraView
     light: Light
-    film: Film
+    film: CameraFilm
 
 
 class Hit(NamedTuple):
@@ -119,14 +119,14 @@ def _once(scene: Scene, stage):
     return jax.lax.fori_loop(0, turns, lambda _, arrays: jax.tree.map(jnp.negative, arrays), stage)
 
 
-def stored_pixels(view: View, crop_size: tuple[int, int]) -> jax.Array:
+def stored_pixels(view: CameraView, crop_size: tuple[int, int]) -> jax.Array:
     """The places (H, W, 2) of the stored pixels in pixels of the original image."""
     height, width = crop_size
     grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1)
     return geometry.apply_affine(view.stored_to_image, jnp.asarray(grid, jnp.float32))
 
 
-def sight_lines(view: View, px_HW2: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+def sight_lines(view: CameraView, px_HW2: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """x / z, y / z (H, W, 2) in camera axes at pixels, and its changes one pixel right and down.
 
     The distortion is inverted at the pixels. Within a pixel the inverse is linear to 1e-4 pixels.
@@ -135,7 +135,7 @@ def sight_lines(view: View, px_HW2: jax.Array) -> tuple[jax.Array, jax.Array, ja
     return xy, jnp.gradient(xy, axis=1), jnp.gradient(xy, axis=0)
 
 
-def camera_rays(view: View, xy_N2: jax.Array) -> tuple[Vector, Vector]:
+def camera_rays(view: CameraView, xy_N2: jax.Array) -> tuple[Vector, Vector]:
     """Origin (scalars) and unit directions (N,) in the world, of rays given in camera axes."""
     x, y = xy_N2[:, 0], xy_N2[:, 1]
     R, t = view.camera_R, view.camera_t
@@ -280,7 +280,7 @@ def radiance(scene: Scene, o: Vector, d: Vector, light: Vector) -> jax.Array:
     return jnp.stack(shade(scene, p, surface, light, lit))
 
 
-def develop(film: Film, rgb_HW3: jax.Array) -> jax.Array:
+def develop(film: CameraFilm, rgb_HW3: jax.Array) -> jax.Array:
     """Linear RGB (H, W, 3) -> uint8: blur, exposure, sensor noise, display gamma."""
     image = rgb_HW3 * film.exposure
     image = image / (1 + jnp.maximum(image - 0.8, 0))  # bright parts saturate softly

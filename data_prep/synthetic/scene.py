@@ -10,7 +10,7 @@ import numpy as np
 
 from data_prep.synthetic.body import Outfit
 from data_prep.synthetic.motions import Chair
-from data_prep.synthetic.render import Film, Light
+from data_prep.synthetic.render import CameraFilm, Light
 from data_prep.synthetic.solids import Boxes
 from data_prep.synthetic.subjects import Subject
 from data_prep.synthetic.textures import LOOK_SIZE, Pattern, look
@@ -307,9 +307,9 @@ def _random_light(rng, room_half) -> Light:
     )
 
 
-def _random_film(rng) -> Film:
+def _random_film(rng) -> CameraFilm:
     f32 = np.float32
-    return Film(
+    return CameraFilm(
         exposure=f32(rng.uniform(0.8, 1.25)),
         blur=f32(rng.uniform(0, 0.15)),
         noise=f32(rng.uniform(0.002, 0.02)),

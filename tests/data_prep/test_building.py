@@ -11,7 +11,7 @@ from data_prep import __main__ as command
 from data_prep.building import build_dataset, merge_shards, parse_shard
 from data_prep.checks import self_check
 from data_prep.finishing import PROBLEMS_FILE, SHEET_FILE
-from data_prep.parts import Job, Part, building_directory, checksum
+from data_prep.parts import DatasetPart, Job, building_directory, checksum
 from data_prep.problems import Problem, problems_csv
 from liftjax import geometry
 from liftjax.data.records import PoseDataset, read_metadata
@@ -104,7 +104,7 @@ def test_finished_parts_are_kept_and_changed_inputs_made_again(source, built, tm
     times = {f.name: f.stat().st_mtime_ns for f in building_directory(out).iterdir()}
     changed = source / "S1" / "Walking.a.json"
     changed.write_text(json.dumps([0, 1]))
-    job = Job(Part(out, "toy", "train", 0), "human36m", plan(source).parts["train"][0])
+    job = Job(DatasetPart(out, "toy", "train", 0), "human36m", plan(source).parts["train"][0])
     assert not job.is_done()
     build_dataset(plan(source), out, shard=(0, 2))
     after = {f.name: f.stat().st_mtime_ns for f in building_directory(out).iterdir()}

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from data_prep.synthetic.motions import ACTIONS, POINTS, sample_motion, sample_poses
+from data_prep.synthetic.kinematics import POINTS
+from data_prep.synthetic.motions import ACTIONS, sample_motion, sample_poses
 from data_prep.synthetic.subjects import SUBJECTS, TEST_SUBJECTS, TRAIN_SUBJECTS
 from liftjax.errors import LiftjaxError
 from liftjax.skeletons import HUMAN36M
