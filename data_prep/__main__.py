@@ -9,42 +9,42 @@ from liftjax import xla_flags
 from liftjax.errors import LiftjaxError
 from liftjax.names import check_utf8, escape_on_terminals
 
-# command: module with add_arguments(parser) and run(args), description, example
+# command: module with add_arguments(parser) and run_command(args), description, example arguments
 COMMANDS = {
     "human36m": (
         "data_prep.human36m.build",
-        "Human3.6M from the official archive, from h36m-fetch or from MMPose.",
-        "python -m data_prep human36m --source Human3.6M --out data/human36m",
+        "Read Human3.6M: the official archive or the layout of h36m-fetch or MMPose.",
+        "--source Human3.6M --out data/human36m",
     ),
     "synthetic": (
         "data_prep.synthetic.build",
-        "Make people: rendered figures in known poses, seen by known cameras.",
-        "python -m data_prep synthetic --out data/synthetic",
+        "Render synthetic people in known poses, seen by known cameras.",
+        "--out data/synthetic",
     ),
     "multicam": (
         "data_prep.multicam.build",
         "Triangulate a person filmed by several calibrated cameras.",
-        "python -m data_prep multicam --source footage --out data/footage",
+        "--source footage --out data/footage",
     ),
     "lifting": (
         "data_prep.lifting.build",
-        "Take the poses of VideoPose3D's Human3.6M files, for lifters; no pictures.",
-        "python -m data_prep lifting --source data_3d_h36m.npz --out data/human36m_poses",
+        "Read the poses of VideoPose3D's Human3.6M files, without pictures, for lifters.",
+        "--source data_3d_h36m.npz --out data/human36m_poses",
     ),
     "panoptic": (
         "data_prep.panoptic.build",
-        "Read the CMU Panoptic Studio's HD recordings: one person, five cameras.",
-        "python -m data_prep panoptic --source panoptic --out data/panoptic",
+        "Read HD recordings of the CMU Panoptic Studio: one person, five cameras.",
+        "--source panoptic --out data/panoptic",
     ),
     "coco": (
         "data_prep.coco.build",
-        "Read COCO's people, with 2D labels alone.",
-        "python -m data_prep coco --source coco --out data/coco",
+        "Read the people of COCO, who have 2D labels only.",
+        "--source coco --out data/coco",
     ),
     "merge": (
         "data_prep.merge",
-        "Join what the shards of a build have written (--shard I/N) to one data set.",
-        "python -m data_prep merge --out data/human36m",
+        "Join the parts that the shards of a build (--shard I/N) have written.",
+        "--out data/human36m",
     ),
 }
 
@@ -57,13 +57,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     xla_flags.cache_compilations()
     args = _parser(argv[:1]).parse_args(argv)
     try:
-        check_utf8(args.out)  # ArrayRecord would raise a TypeError
+        check_utf8(args.out)  # ArrayRecord raises a TypeError for other names
         args.run(args)
     except (LiftjaxError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nStopped; run the same command again to go on.", file=sys.stderr)
+        print("\nStopped; run the same command again to continue.", file=sys.stderr)
         return 130
     return 0
 
@@ -79,13 +79,13 @@ def _parser(chosen: Sequence[str]) -> argparse.ArgumentParser:
             name,
             help=text,
             description=text,
-            epilog=f"example:\n  {example}",
+            epilog=f"example:\n  python -m data_prep {name} {example}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         if name in chosen:
             module = importlib.import_module(module_name)
             module.add_arguments(command)
-            command.set_defaults(run=module.run)
+            command.set_defaults(run=module.run_command)
     return parser
 
 

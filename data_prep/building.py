@@ -1,9 +1,9 @@
-"""Builds a data set from a plan: in parallel, over machines, and on from where it was killed.
+"""Builds a data set from a plan: in parallel, on several machines, and on after an interruption.
 
-A :class:`Plan` lists, for every split, parts of units. Workers turn parts into record files; when
-all are there they are joined, checked and moved to their place in one step. Until then a data set
-that stood there stays as it was. The result depends on the source and the settings alone: neither
-on the number of processes or machines, nor on how often it was interrupted, bit for bit.
+A :class:`DatasetPlan` lists the parts of every split. Workers turn parts into record files. When
+all of them are there, they are joined, checked and moved to their place in one step; an older data
+set stays there until then. The bytes depend on the source and the settings alone: not on the number
+of processes or machines, nor on interruptions.
 """
 
 import argparse
@@ -11,36 +11,38 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from data_prep import claims, finishing, parts, workers
-from data_prep.finishing import Header, building_directory, check_replaceable, notes_directory
-from data_prep.parts import Job, Unit
+from data_prep import claims, finishing, workers
+from data_prep.finishing import Header, check_replaceable
+from data_prep.parts import Job, Unit, building_directory, notes_directory, state_of
 from data_prep.problems import Problem
+from data_prep.reporting import format_report
 from liftjax.data.schema import METADATA_FILE, Record
 from liftjax.data.workers import available_cores
-from liftjax.errors import LiftjaxError
+from liftjax.errors import LiftjaxError, first_line
 
-_SHARDS_PATIENCE_S = 10  # for another that starts over
-
-__all__ = ["Plan", "Problem", "Unit", "add_build_arguments", "build", "build_from_args"]
+_SHARDS_PATIENCE_S = 10  # how long a shard waits for another one that starts over
+_FRAME = ("out", "processes", "shard", "run")  # arguments that no source has of its own
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
-    """A data set to be.
+class DatasetPlan:
+    """What to build.
 
     Attributes:
-      name: in snake_case. skeleton: of all records.
+      name: of the data set, in snake_case.
+      skeleton: joint set of all records.
       settings: all that decides the records besides the source's files; JSON.
       parts: split -> parts, each the units of one record file of some hundred records.
       metadata: what else to store (source, licence); JSON.
-      problems: found while planning. files: to lie beside the records, by name.
-      check_scale: refuse units whose people have legs of no human length in metres.
-      sheet: draw some records. unit: what the progress bar calls a unit.
+      problems: found while planning.
+      files: to store beside the records, by name.
+      check_scale: refuse units in which people's legs have no human length in metres.
+      sheet: draw some records.
+      unit: what the progress bar counts.
     """
 
     name: str
@@ -54,6 +56,31 @@ class Plan:
     sheet: bool = True
     unit: str = "sequences"
 
+    def header(self) -> Header:
+        return Header(
+            name=self.name,
+            skeleton=self.skeleton,
+            settings=self.settings,
+            metadata=self.metadata,
+            parts={split: len(parts) for split, parts in self.parts.items()},
+            problems=[[*vars(problem).values()] for problem in self.problems],
+            fingerprint=self._fingerprint(),
+            sheet=self.sheet,
+        )
+
+    def _fingerprint(self) -> str:
+        """Of all that decides the records, but for the times of change of the source's files."""
+        units = {
+            split: [[_name_and_sizes(unit) for unit in part] for part in parts]
+            for split, parts in self.parts.items()
+        }
+        text = json.dumps([self.name, self.skeleton, self.settings, self.metadata, units])
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _name_and_sizes(unit: Unit) -> list:
+    return [unit.name, *(state_of(path)[:-1] for path in unit.inputs)]
+
 
 def add_build_arguments(parser: argparse.ArgumentParser) -> None:
     """--out, --processes and --shard."""
@@ -63,19 +90,25 @@ def add_build_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=available_cores(),
         metavar="N",
-        help="worker processes; default: one a core",
+        help="worker processes; default: one per core",
     )
     parser.add_argument(
         "--shard",
         metavar="I/N",
-        help="build the I-th (from 0) of N shares of the parts only, on one of N machines that "
-        "share the directory of --out; then run `python -m data_prep merge --out DIR`",
+        help="build only share I (from 0) of N, on one of N machines that share the directory of "
+        "--out; when all are done, run `python -m data_prep merge --out DIR`",
     )
 
 
-def build_from_args(plan: Plan, args: argparse.Namespace) -> dict | None:
+def plan_options(args: argparse.Namespace) -> dict:
+    """The arguments of the source, without those that all builds share."""
+    return {name: value for name, value in vars(args).items() if name not in _FRAME}
+
+
+def build_from_args(plan: DatasetPlan, args: argparse.Namespace) -> dict | None:
     """Builds with the options of :func:`add_build_arguments`."""
-    return build(plan, args.out, processes=args.processes, shard=parse_shard(args.shard))
+    shard = parse_shard(args.shard)
+    return build_dataset(plan, args.out, processes=args.processes, shard=shard)
 
 
 def parse_shard(text: str | None) -> tuple[int, int]:
@@ -91,30 +124,31 @@ def parse_shard(text: str | None) -> tuple[int, int]:
     return index, count
 
 
-def build(
-    plan: Plan, out, *, processes: int | None = 1, shard: tuple[int, int] = (0, 1)
+def build_dataset(
+    plan: DatasetPlan, out, *, processes: int | None = 1, shard: tuple[int, int] = (0, 1)
 ) -> dict | None:
-    """Builds the data set `out`, or a share of its parts; prints what came of it.
+    """Builds the data set `out`, or a share of its parts, and prints a report.
 
     Args:
       plan: what to build.
-      out: its directory; new, empty, or an older data set, which stays until the new one is whole.
-      processes: workers; 1 works in this process, None takes one a core.
+      out: directory; new, empty, or with an older data set, which stays until the new one is
+        complete.
+      processes: number of workers; 1 works in this process, None takes one per core.
       shard: (i, n) for the i-th of n shares.
 
     Returns:
       The contents of the new liftjax.json; None if this was one share of several.
 
     Raises:
-      LiftjaxError: something in the source that cannot be passed over, a full disk, a directory
-        that holds something else. Finished parts are kept for the next run.
+      LiftjaxError: the source has a fault that makes the build pointless, the disk is full, or the
+        directory holds something else. Finished parts are kept for the next run.
     """
     out = Path(out).expanduser().resolve()
     processes = available_cores() if processes is None else processes
     if processes < 1:
         raise LiftjaxError(f"--processes {processes}: give 1 or more.")
     check_replaceable(out)
-    header = _header(plan, _fingerprint(plan))
+    header = plan.header()
     with _disk_errors(out):
         if shard[1] > 1:
             return _build_shard(plan, out, header, processes, shard)
@@ -122,7 +156,7 @@ def build(
             return _build_whole(plan, out, header, processes)
 
 
-def _build_whole(plan: Plan, out: Path, header: Header, processes: int) -> dict:
+def _build_whole(plan: DatasetPlan, out: Path, header: Header, processes: int) -> dict:
     finishing.recover(out)
     done = _finished_before(out, header.fingerprint)
     if done is not None:
@@ -131,40 +165,35 @@ def _build_whole(plan: Plan, out: Path, header: Header, processes: int) -> dict:
     if not _continues(header, out):
         _start_over(out)
     with _leftovers_told(out):
-        _prepare(plan, out, header)
-        _write_parts(plan, out, processes, (0, 1))
-        document = finishing.finish(out)
-    print(report(document, out))
+        _write_parts(plan, out, header, processes)
+        document = finishing.finish_dataset(out)
+    print(format_report(document, out))
     return document
 
 
 def _build_shard(
-    plan: Plan, out: Path, header: Header, processes: int, shard: tuple[int, int]
+    plan: DatasetPlan, out: Path, header: Header, processes: int, shard: tuple[int, int]
 ) -> dict | None:
-    """Writes its parts, beside other shards; only alone it may remove what they write into."""
+    """Writes the parts of a shard while other shards may write theirs."""
     done = _finished_before(out, header.fingerprint)
     if done is not None:
         return done
     if not _continues(header, out):
         with claims.alone(out, _SHARDS_PATIENCE_S):
-            if not _continues(header, out):  # nor has another shard started over meanwhile
+            if not _continues(header, out):  # another shard may have started over meanwhile
                 _start_over(out)
-    with (
-        claims.one_of(out, shard, _SHARDS_PATIENCE_S),
-        _leftovers_told(out, removable=False),
-    ):
-        _prepare(plan, out, header)
-        _write_parts(plan, out, processes, shard)
-        print(_shard_report(out, shard))
+    with claims.one_of(out, shard, _SHARDS_PATIENCE_S), _leftovers_told(out, removable=False):
+        _write_parts(plan, out, header, processes, shard)
+        print(_shard_report(out, header, shard))
         return None
 
 
-def merge(out, others: Sequence = ()) -> dict:
+def merge_shards(out, others: Sequence = ()) -> dict:
     """Joins the parts that the shards of a build have written.
 
     Args:
       out: the directory that the builds were given.
-      others: the same of builds that wrote elsewhere; their parts are copied to those of `out`.
+      others: the directories of builds that wrote elsewhere; their parts are copied to `out`.
     """
     out = Path(out).expanduser().resolve()
     check_replaceable(out)
@@ -176,11 +205,11 @@ def merge(out, others: Sequence = ()) -> dict:
                 f"{out} {state}: there is nothing to join; build with --shard first."
             )
         for other in others:
-            finishing.gather(Path(other).expanduser().resolve(), out)
-        document = finishing.finish(out)
+            finishing.copy_parts(Path(other).expanduser().resolve(), out)
+        document = finishing.finish_dataset(out)
     for other in others:
-        print(f"The parts of {other} were copied; its hidden directories there may be deleted.")
-    print(report(document, out))
+        print(f"The parts of {other} were copied; you may delete its hidden directories there.")
+    print(format_report(document, out))
     return document
 
 
@@ -191,33 +220,31 @@ def write_dataset(
     metadata: dict,
     files: Mapping[str, bytes] | None = None,
 ) -> None:
-    """Writes records that are there already, or come from a generator, as a data set.
+    """Writes records from lists or generators as a data set.
 
-    Whatever goes wrong, what `out` held before stays, and nothing else is left.
+    If anything goes wrong, `out` stays as it was and nothing else is left.
     """
     out = Path(out).resolve()
     made = {split: iter(records) for split, records in splits.items()}
     first = {split: next(records, None) for split, records in made.items()}
     skeleton = next((r.skeleton for r in first.values() if r is not None), "human36m")
-    units = {split: [(_Given(split, first[split], made[split]),)] for split in splits}
-    plan = Plan(
+    units = {split: [(_GivenRecords(split, first[split], made[split]),)] for split in splits}
+    plan = DatasetPlan(
         name, skeleton, {}, units, metadata, (), files or {}, check_scale=False, sheet=False
     )
+    header = dataclasses.replace(plan.header(), fingerprint="")  # no build can be the same
     check_replaceable(out)
     try:
         with _disk_errors(out):
             _remove_unfinished(out)
-            _prepare(plan, out, _header(plan, ""))
-            _write_parts(plan, out, 1, (0, 1))
-            finishing.finish(out)
+            _write_parts(plan, out, header)
+            finishing.finish_dataset(out)
     finally:
         _remove_unfinished(out)
 
 
 @dataclasses.dataclass(frozen=True)
-class _Given(Unit):
-    """Records that are at hand."""
-
+class _GivenRecords(Unit):
     name: str
     first: Record | None
     others: Iterator[Record]
@@ -229,22 +256,8 @@ class _Given(Unit):
             yield from self.others
 
 
-def _fingerprint(plan: Plan) -> str:
-    """Of what decides the records, but for the time of change of the source's files."""
-    units = {
-        split: [[[u.name, *_sizes(u)] for u in part] for part in chosen]
-        for split, chosen in plan.parts.items()
-    }
-    text = json.dumps([plan.name, plan.skeleton, plan.settings, plan.metadata, units])
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _sizes(unit: Unit) -> list[list[int]]:
-    return [parts.state_of(path)[:-1] for path in unit.inputs]
-
-
 def _finished_before(out: Path, fingerprint: str) -> dict | None:
-    """liftjax.json of a whole data set of the same plan in `out`; says so."""
+    """liftjax.json if `out` is complete and of the same plan; prints that it is."""
     if not finishing.is_whole(out):
         return None
     document = json.loads((out / METADATA_FILE).read_text())
@@ -256,7 +269,7 @@ def _finished_before(out: Path, fingerprint: str) -> dict | None:
 
 @contextlib.contextmanager
 def _leftovers_told(out: Path, removable: bool = True) -> Iterator[None]:
-    """After a refusal, says where finished parts are; removes the directories if there are none."""
+    """After an error, prints where finished parts are, or removes the directories without any."""
     try:
         yield
     except LiftjaxError:
@@ -268,23 +281,16 @@ def _leftovers_told(out: Path, removable: bool = True) -> Iterator[None]:
         raise
 
 
-def _header(plan: Plan, fingerprint: str) -> Header:
-    return Header(
-        name=plan.name,
-        skeleton=plan.skeleton,
-        settings=plan.settings,
-        metadata=plan.metadata,
-        parts={split: len(chosen) for split, chosen in plan.parts.items()},
-        problems=[[*vars(p).values()] for p in plan.problems],
-        fingerprint=fingerprint,
-        sheet=plan.sheet,
-    )
-
-
 def _continues(header: Header, out: Path) -> bool:
-    """Whether a build goes on from what an unfinished one has left, or there is none."""
+    """Whether the parts of an unfinished build, if there is one, can be used."""
     before = finishing.read_header(out)
     return before is None or _comparable(before) == _comparable(header)
+
+
+def _comparable(header: Header) -> dict:
+    """What two builds must share to use each other's parts; each part knows its own inputs."""
+    kept = ("name", "skeleton", "settings", "metadata", "parts")
+    return json.loads(json.dumps({key: getattr(header, key) for key in kept}))
 
 
 def _start_over(out: Path) -> None:
@@ -292,59 +298,41 @@ def _start_over(out: Path) -> None:
     _remove_unfinished(out)
 
 
-def _prepare(plan: Plan, out: Path, header: Header) -> None:
-    """Makes the directories of the build."""
-    directory, notes = building_directory(out), notes_directory(out)
-    directory.mkdir(parents=True, exist_ok=True)
-    notes.mkdir(parents=True, exist_ok=True)
-    for file, content in plan.files.items():
-        (directory / file).write_bytes(content)
-    _write_whole(notes / finishing.PLAN_FILE, json.dumps(vars(header)))
-
-
-def _comparable(header: Header) -> dict:
-    """What two builds must share to use each other's parts (each part knows its own inputs)."""
-    kept = ("name", "skeleton", "settings", "metadata", "parts")
-    return json.loads(json.dumps({key: getattr(header, key) for key in kept}))
-
-
-def _write_whole(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(text)
-    os.replace(partial, path)
-
-
 def _remove_unfinished(out: Path) -> None:
     for directory in (building_directory(out), notes_directory(out)):
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _write_parts(plan: Plan, out: Path, processes: int, shard: tuple[int, int]) -> None:
-    """Writes the parts of a shard that are not there yet."""
+def _write_parts(
+    plan: DatasetPlan,
+    out: Path,
+    header: Header,
+    processes: int = 1,
+    shard: tuple[int, int] = (0, 1),
+) -> None:
+    """Writes the plan's files and those parts of a shard that are not there yet."""
+    for directory in (building_directory(out), notes_directory(out)):
+        directory.mkdir(parents=True, exist_ok=True)
+    for file, content in plan.files.items():
+        (building_directory(out) / file).write_bytes(content)
+    finishing.write_header(out, header)
+    all_units = [units for parts in plan.parts.values() for units in parts]
     jobs = [
-        Job(
-            building_directory(out),
-            notes_directory(out),
-            plan.name,
-            split,
-            number,
-            plan.skeleton,
-            units,
-            plan.check_scale,
-        )
-        for split, chosen in plan.parts.items()
-        for number, units in enumerate(chosen)
-    ][shard[0] :: shard[1]]
-    workers.write_all(jobs, processes, plan.name, plan.unit)
+        Job(part, plan.skeleton, units, plan.check_scale)
+        for part, units in zip(header.parts_in(out), all_units, strict=True)
+    ]
+    workers.write_missing_parts(jobs[shard[0] :: shard[1]], processes, plan.name, plan.unit)
 
 
 @contextlib.contextmanager
 def _disk_errors(out: Path) -> Iterator[None]:
-    """Failures to write in one line."""
+    """Reports a failure to write in one line."""
     try:
         yield
-    except (OSError, parts.WriteError) as error:
-        reason = _reason(error)
+    except OSError as error:
+        reason = error.strerror or first_line(error)
+        if "No space left" in reason:  # ArrayRecord says more around it
+            reason = "No space left on device"
         cure = "free some space" if "space" in reason or "uota" in reason else "make it writable"
         raise LiftjaxError(
             f"Could not write {out}: {reason}; nothing was changed there. To go on, {cure} and run "
@@ -352,51 +340,8 @@ def _disk_errors(out: Path) -> Iterator[None]:
         ) from error
 
 
-def _reason(error: BaseException) -> str:
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return "No space left on device" if "No space left" in text else text.splitlines()[0]
-
-
-def _shard_report(out: Path, shard: tuple[int, int]) -> str:
-    header = finishing.read_header(out)
-    missing = finishing.missing_parts(out, header)
-    left = f"{len(missing)} of {sum(header.parts.values())} parts are still to come"
+def _shard_report(out: Path, header: Header, shard: tuple[int, int]) -> str:
+    missing, total = header.missing_parts(out), sum(header.parts.values())
+    left = f"{len(missing)} of {total} parts are still to come" if missing else "all are"
     then = f"then run: python -m data_prep merge --out {out}"
-    return f"Shard {shard[0]}/{shard[1]} of {out} is done; {left if missing else 'all are'}; {then}"
-
-
-def report(document: dict, out: Path) -> str:
-    """What was built, what was left out and how well it agrees with itself, in a few lines."""
-    lines = [f"Wrote {out}"]
-    for split, summary in document["splits"].items():
-        subjects = ", ".join(f"{k} {n}" for k, n in list(summary["counts"]["subject"].items())[:8])
-        lines.append(f"  {split}: {summary['records']} records ({subjects})")
-        lines += [f"    {line}" for line in _check_lines(summary["checks"])]
-    for kind, count in document["problems"].items():
-        left_out = f"{count['dropped']} records left out" if count["dropped"] else "a remark"
-        lines.append(f"  {kind}: {count['problems']}, {left_out}")
-    if document["problems"]:
-        lines.append(f"  each is named in {out / finishing.PROBLEMS_FILE}")
-    if (out / finishing.SHEET_FILE).exists():
-        lines.append(f"  look at {out / finishing.SHEET_FILE}")
-    return "\n".join(lines)
-
-
-def _check_lines(checks: dict) -> list[str]:
-    if not checks:
-        return []
-    errors = [e for e in checks["reprojection_px"].values() if e["median"] is not None]
-    lines = []
-    if errors:
-        lines.append(
-            f"3D projected against 2D: median {max(e['median'] for e in errors):.3g} px in the "
-            f"worst camera, at most {max(e['max'] for e in errors):.3g} px"
-        )
-    limbs = checks["limbs"]
-    subject = max(limbs, key=lambda s: limbs[s]["std_mm"])
-    worst = limbs[subject]
-    lines.append(
-        f"limb lengths: least constant {worst['least_constant_bone']} of {subject}, "
-        f"{worst['mean_mm']:.0f} mm with a deviation of {worst['std_mm']:.1f} mm"
-    )
-    return lines
+    return f"Shard {shard[0]}/{shard[1]} of {out} is done; {left}; {then}"

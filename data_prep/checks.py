@@ -1,4 +1,4 @@
-"""What a built data set is checked for: its unit, that 2D and 3D agree, that limbs keep length."""
+"""Checks of records: lengths in metres, 2D that agrees with 3D, limbs of constant length."""
 
 import functools
 import math
@@ -12,8 +12,7 @@ from liftjax.data.schema import IDENTITY, Record, record_name
 from liftjax.errors import LiftjaxError
 from liftjax.skeletons import Skeleton, get_skeleton
 
-# Thighs and shins of everybody from a child of three to the tallest man, with room for the error of
-# a triangulation.
+# From a child of three to the tallest man, with room for errors of triangulation.
 LEG_BONE_M = (0.1, 0.9)
 _LEG_M = 0.42  # of an adult
 _LEG_BONES = tuple(
@@ -21,17 +20,17 @@ _LEG_BONES = tuple(
     for side in ("left", "right")
     for a, b in (("hip", "knee"), ("knee", "ankle"))
 )
-_CHUNK = 65_536  # poses projected at a time: a whole data set would take gigabytes
-SUSPICIOUS_PX = 5.0  # median reprojection error of a sequence worth a remark
-WRONG_PX = 50.0  # of a single record
+_CHUNK = 65_536  # poses that are projected at a time, to save memory
+SUSPICIOUS_PX = 5.0  # median reprojection error that makes a sequence worth a remark
+WRONG_PX = 50.0  # the same for a single record
 DISAGREE = "2D and 3D disagree"
 
 
 def of_human_size(items: Iterable[Record | Problem], unit) -> Iterator[Record | Problem]:
-    """What a unit gives; in the place of records with legs of no human length, a problem.
+    """What a unit gives, with a problem for each record whose legs have no human length.
 
     Raises:
-      LiftjaxError: most records are so: the source is in another unit than its format has.
+      LiftjaxError: most records are like that, so the source must be in another unit of length.
     """
     lengths, good = [], 0
     for item in items:
@@ -52,21 +51,22 @@ def of_human_size(items: Iterable[Record | Problem], unit) -> Iterator[Record | 
 
 
 def check_leg_lengths(lengths_m: Sequence[float], unit) -> None:
-    """Raises if thighs and shins of a unit's people have no human length in the median."""
+    """Raises if the median length of a unit's thighs and shins is not human."""
     length, (low, high) = float(np.median(lengths_m)), LEG_BONE_M
     if not low <= length <= high:
         raise LiftjaxError(
             f"{unit.pose_file}: thighs and shins of {unit.name} would be {length:.3g} m long "
             f"(median), people's are {low} to {high} m; the file is in another unit than its "
-            f"format has{_likely_unit(length)}."
+            f"format requires{_likely_unit(length)}."
         )
 
 
 def leg_length(pose_m: np.ndarray, skeleton: str, visible=None) -> float | None:
-    """Median length in metres of the thighs and shins that are visible; None if none is.
+    """Median length in metres of the visible thighs and shins; None if none is visible.
 
     Args:
-      pose_m: (K, 3). visible: (K,) bool; None for all.
+      pose_m: (K, 3).
+      visible: (K,) bool; None for all.
     """
     ends = _leg_ends(skeleton)
     if visible is not None:
@@ -76,14 +76,14 @@ def leg_length(pose_m: np.ndarray, skeleton: str, visible=None) -> float | None:
 
 @functools.cache
 def _leg_ends(skeleton: str) -> np.ndarray:
-    """(E, 2) joints at the ends of the thighs and shins that the joint set has."""
+    """(E, 2) indices of the joints at the ends of thighs and shins."""
     joints = get_skeleton(skeleton)
     bones = [bone for bone in _LEG_BONES if set(bone) <= set(joints.joints)]
     return np.array([[joints.index(a), joints.index(b)] for a, b in bones], int).reshape(-1, 2)
 
 
 def _likely_unit(length: float) -> str:
-    """The power of ten that would explain the length, in brackets."""
+    """The power of ten that would explain a wrong length, in brackets."""
     return f" (by a factor of about {10 ** round(math.log10(length / _LEG_M)):g})" if length else ""
 
 
@@ -93,12 +93,12 @@ def bone_lengths(poses: np.ndarray, edges: np.ndarray) -> np.ndarray:
 
 
 def self_check(labels: Mapping[str, np.ndarray], skeleton: Skeleton) -> tuple[dict, list[Problem]]:
-    """How well the labels of a split agree with themselves, and where they do not.
+    """Checks whether the labels of a split agree with each other.
 
     Returns:
-      JSON values: {"reprojection_px": error of the projected 3D against the 2D joints, by camera;
-      "limbs": by subject the bone whose length varies most, and by how much}, or {} if nothing has
-      3D; and remarks on the sequences and single records whose 2D and 3D disagree.
+      A JSON value with "reprojection_px", the distances between projected 3D and 2D joints by
+      camera, and "limbs", the bone whose length varies most by subject; {} without any 3D.
+      Remarks on the sequences and single records whose 2D and 3D disagree.
     """
     rows = np.flatnonzero(labels["has_3d"])
     if not len(rows):
@@ -139,7 +139,7 @@ def _chunk_error(labels, rows, model: str) -> np.ndarray:
 
 
 def _disagreements(labels, rows, error_NK) -> Iterator[Problem]:
-    """A remark on every sequence whose median error is large, and on records within others."""
+    """A remark on each sequence with a large median error, and on single records of the others."""
     fields = [labels[field][rows] for field in IDENTITY]
     codes = [np.unique(field, return_inverse=True)[1] for field in fields[:-1]]
     order = np.lexsort(codes)

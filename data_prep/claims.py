@@ -1,7 +1,7 @@
-"""Keeps processes that build the same data set out of each other's way.
+"""Keeps processes that build the same data set from disturbing each other.
 
-A file beside the data set is locked: by one build alone, or by all the shards of one together. The
-system ends the claims of a killed process. Where a file system has no locks nothing is kept apart.
+A file beside the data set is locked: by one build alone, or by all shards of a build together. The
+system releases the locks of a killed process. On a file system without locks nothing is protected.
 """
 
 import contextlib
@@ -20,56 +20,46 @@ from liftjax.errors import LiftjaxError
 
 @contextlib.contextmanager
 def alone(out: Path, patience_s: float = 0) -> Iterator[None]:
-    """A block in which no other process builds `out`, nor a shard of it.
+    """No other process builds `out`, or a shard of it, during the block.
 
     Raises:
-      LiftjaxError: another does, and for longer than `patience_s`.
+      LiftjaxError: another one does, for longer than `patience_s`.
     """
-    path = _path(out)
-    with _locked(path, out, patience_s, shared=False):
-        try:
-            yield
-        finally:
-            _remove(path)
+    with _locked(_path(out), out, patience_s):
+        yield
 
 
 @contextlib.contextmanager
 def one_of(out: Path, shard: tuple[int, int], patience_s: float) -> Iterator[None]:
-    """A block in which other processes build other shards of `out` at most.
+    """Other processes build only other shards of `out` during the block.
 
     Raises:
-      LiftjaxError: as of :func:`alone`.
+      LiftjaxError: another one builds all of `out` or this shard, for longer than `patience_s`.
     """
     own = _path(out).with_suffix(f".lock-{shard[0]}-{shard[1]}")
-    with (
-        _locked(_path(out), out, patience_s, shared=True),
-        _locked(own, out, patience_s, shared=False),
-    ):
-        try:
-            yield
-        finally:
-            _remove(own)
+    with _locked(_path(out), out, patience_s, shared=True), _locked(own, out, patience_s):
+        yield
 
 
 def _path(out: Path) -> Path:
     return out.with_name(f".{out.name}.lock")
 
 
-def _remove(path: Path) -> None:
-    """While it is locked; some systems remove no file that is open, and there it stays."""
-    with contextlib.suppress(OSError):
-        path.unlink()
-
-
 @contextlib.contextmanager
-def _locked(path: Path, out: Path, patience_s: float, shared: bool) -> Iterator[None]:
+def _locked(path: Path, out: Path, patience_s: float, shared: bool = False) -> Iterator[None]:
+    """Holds a lock on the file `path`; a holder that is alone removes the file at the end."""
     path.parent.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + patience_s
     while True:
         with path.open("w") as file:
             free = _lock(file, shared)
             if free and _is_there(path, file):
-                yield
+                try:
+                    yield
+                finally:
+                    if not shared:
+                        with contextlib.suppress(OSError):  # some systems keep files that are open
+                            path.unlink()
                 return
         if not free and time.monotonic() >= deadline:
             raise LiftjaxError(f"Another process is building {out}; wait for it, or stop it first.")
@@ -77,7 +67,7 @@ def _locked(path: Path, out: Path, patience_s: float, shared: bool) -> Iterator[
 
 
 def _lock(file, shared: bool) -> bool:
-    """Whether the lock was free, or there are no locks."""
+    """Whether the lock was free, or the system has no locks."""
     if fcntl is None:
         return True
     try:
@@ -90,7 +80,7 @@ def _lock(file, shared: bool) -> bool:
 
 
 def _is_there(path: Path, file) -> bool:
-    """Whether the file still has its name: the process that held it before may have removed it."""
+    """Whether the file still has its name; the process that held the lock may have removed it."""
     try:
         return os.path.samestat(path.stat(), os.fstat(file.fileno()))
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""A picture to look at: some records with their skeletons drawn on them."""
+"""Draws some records with their skeletons, for a look at a data set."""
 
 from collections.abc import Sequence
 
@@ -11,8 +11,8 @@ from liftjax.data.schema import Record
 from liftjax.skeletons import get_skeleton
 
 _TILE = (280, 216)  # height, width
-# Red right, blue left, yellow middle, in RGB.
-_COLORS = {"right": (230, 60, 50), "left": (60, 120, 255), "middle": (250, 220, 60)}
+_MIDDLE = (250, 220, 60)  # RGB
+_SIDES = {"right": (230, 60, 50), "left": (60, 120, 255)}
 
 
 def contact_sheet(records: Sequence[Record], columns: int) -> bytes:
@@ -30,17 +30,12 @@ def _tile(record: Record) -> np.ndarray:
     joints = geometry.apply_affine(image_to_tile, np.asarray(record.joints_px, float))
     skeleton = get_skeleton(record.skeleton)
     for a, b in skeleton.edges:
-        side = skeleton.joints[b].split("_")[0]
-        color = _COLORS.get(side, _COLORS["middle"])
-        _line(tile, joints[a], joints[b], color)
+        color = _SIDES.get(skeleton.joints[b].split("_")[0], _MIDDLE)
+        ends = np.rint(joints[[a, b]] * 16).astype(int).tolist()  # in sixteenths of a pixel
+        cv2.line(tile, *map(tuple, ends), color, 2, cv2.LINE_AA, 4)
     for xy, visible in zip(joints, record.joint_visible, strict=True):
         color = (255, 255, 255) if visible else (0, 0, 0)
         cv2.circle(tile, tuple(np.rint(xy).astype(int).tolist()), 3, color, -1, cv2.LINE_AA)
     label = f"{record.action} {record.camera} {record.frame}"
     cv2.putText(tile, label, (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1)
     return tile
-
-
-def _line(image: np.ndarray, a: np.ndarray, b: np.ndarray, color) -> None:
-    a, b = (tuple(np.rint(p * 16).astype(int).tolist()) for p in (a, b))
-    cv2.line(image, a, b, color, 2, cv2.LINE_AA, 4)

@@ -1,4 +1,4 @@
-"""Joins finished parts to a data set, checks it, and puts it in its place."""
+"""Joins finished parts to a data set, checks it, and moves it to its place."""
 
 import collections
 import contextlib
@@ -8,7 +8,7 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +18,15 @@ from tqdm import tqdm
 from data_prep.checks import self_check
 from data_prep.contact_sheet import contact_sheet
 from data_prep.parts import (
+    DatasetPart,
     Note,
+    building_directory,
     checksum,
-    features,
-    labels_of_part,
-    part_file,
-    read_note,
+    new_file,
+    notes_directory,
+    record_features,
 )
-from data_prep.problems import Problem, as_csv, count
+from data_prep.problems import Problem, count_problems, problems_csv
 from liftjax.data.records import PoseDataset, labels_file
 from liftjax.data.schema import IDENTITY, METADATA_FILE, SCHEMA_VERSION, record_name
 from liftjax.errors import LiftjaxError
@@ -42,8 +43,10 @@ class Header:
     """What is known of a data set before any record: stored as plan.json with its parts.
 
     Attributes:
-      parts: split -> number of parts. problems: rows of :class:`Problem` found while planning.
-      fingerprint: of settings, units and their files. sheet: whether to draw a contact sheet.
+      parts: split -> number of parts.
+      problems: rows of :class:`Problem` found while planning.
+      fingerprint: of settings, units and the sizes of their files.
+      sheet: whether to draw a contact sheet.
     """
 
     name: str
@@ -55,15 +58,17 @@ class Header:
     fingerprint: str
     sheet: bool
 
+    def parts_in(self, out: Path) -> list[DatasetPart]:
+        """All parts of the data set `out`, in order."""
+        return [
+            DatasetPart(out, self.name, split, number)
+            for split, count in self.parts.items()
+            for number in range(count)
+        ]
 
-def building_directory(out: Path) -> Path:
-    """Where the record files of `out` come to be."""
-    return out.with_name(f".{out.name}.building")
-
-
-def notes_directory(out: Path) -> Path:
-    """Where the notes on finished parts of `out` lie until it is whole."""
-    return out.with_name(f".{out.name}.parts")
+    def missing_parts(self, out: Path) -> list[str]:
+        """Unfinished parts, as messages name them."""
+        return [f"{p.split} {p.number}" for p in self.parts_in(out) if p.read_note() is None]
 
 
 def read_header(out: Path) -> Header | None:
@@ -74,52 +79,50 @@ def read_header(out: Path) -> Header | None:
         return None
 
 
-def missing_parts(out: Path, header: Header) -> list[str]:
-    """Parts without a note, by name."""
-    return [
-        f"{split} {number}"
-        for split, count in header.parts.items()
-        for number in range(count)
-        if read_note(notes_directory(out), split, number) is None
-    ]
+def write_header(out: Path, header: Header) -> None:
+    notes = notes_directory(out)
+    with new_file(notes / PLAN_FILE, notes) as partial:
+        partial.write_text(json.dumps(vars(header)))
 
 
-def gather(other: Path, out: Path) -> None:
+def copy_parts(other: Path, out: Path) -> None:
     """Copies the parts of the unfinished build of `other` to that of `out`."""
-    theirs, ours = read_header(other), read_header(out)
-    for directory, header in ((other, theirs), (out, ours)):
+    headers = {directory: read_header(directory) for directory in (other, out)}
+    for directory, header in headers.items():
         if header is None:
             raise LiftjaxError(
-                f"There is no unfinished build of {directory} (no {notes_directory(directory)})."
+                f"{directory} has no unfinished build (no {notes_directory(directory)}); build "
+                "with --shard first."
             )
-    if theirs != ours:
+    if headers[other] != headers[out]:
         raise LiftjaxError(
             f"{other} and {out} were built with other settings or from another source; build their "
             "shards with the same command."
         )
-    for get in (building_directory, notes_directory):  # notes last: they vouch for their parts
+    for get in (building_directory, notes_directory):  # a note says that its part is there
         shutil.copytree(get(other), get(out), dirs_exist_ok=True)
 
 
-def finish(out: Path) -> dict:
+def finish_dataset(out: Path) -> dict:
     """Joins the parts of the unfinished build of `out`; returns the new liftjax.json.
 
     Raises:
-      LiftjaxError: a part is missing or damaged, a split is empty, records are there twice.
+      LiftjaxError: a part is missing or damaged, a split is empty, or a record is there twice.
     """
     header = read_header(out)
-    directory, notes = building_directory(out), _read_notes(out, header)
+    _check_complete(out, header)
+    notes = {part: part.read_note() for part in header.parts_in(out)}
     problems = [Problem(*row) for row in header.problems]
-    problems += [Problem(*row) for part in notes.values() for note in part for row in note.problems]
+    problems += [Problem(*row) for note in notes.values() for row in note.problems]
     _check_not_empty(header, notes, problems)
-    files = _checked_files(directory, header, notes)
+    files = _checked_files(notes)
+    directory = building_directory(out)
     _write_info(directory, header, notes)
     _write_json(directory, {"schema_version": SCHEMA_VERSION, "name": header.name})
     splits, samples = {}, []
     for split in header.parts:
-        labels = _join_labels(out, split, notes[split])
         with labels_file(directory, split).open("wb") as stream:
-            np.savez(stream, **labels)
+            np.savez(stream, **_join_labels(part for part in notes if part.split == split))
         dataset = PoseDataset.open(directory, split)
         _check_once(dataset)
         splits[split], remarks = _summary(dataset)
@@ -134,10 +137,10 @@ def finish(out: Path) -> dict:
         "metadata": header.metadata,
         "versions": _versions(),
         "splits": splits,
-        "problems": count(problems),
+        "problems": count_problems(problems),
         "files": files,
     }
-    (directory / PROBLEMS_FILE).write_text(as_csv(problems), encoding="utf-8")
+    (directory / PROBLEMS_FILE).write_text(problems_csv(problems), encoding="utf-8")
     if samples:
         (directory / SHEET_FILE).write_bytes(contact_sheet(samples, _SHEET_COLUMNS))
     document["contents"] = sorted(entry.name for entry in directory.iterdir())
@@ -147,45 +150,40 @@ def finish(out: Path) -> dict:
     return document
 
 
-def _read_notes(out: Path, header: Header) -> dict[str, list[Note]]:
-    missing = missing_parts(out, header)
-    if missing:
-        total = sum(header.parts.values())
+def _check_complete(out: Path, header: Header) -> None:
+    if missing := header.missing_parts(out):
         shown = ", ".join(missing[:8]) + (", ..." if len(missing) > 8 else "")
         raise LiftjaxError(
-            f"{out}: {len(missing)} of {total} parts are not there yet ({shown}); run the build "
-            "with the shards that made none of them, or without --shard."
+            f"{out}: {len(missing)} of {sum(header.parts.values())} parts are not there yet "
+            f"({shown}); run the build with the missing shards, or without --shard."
         )
-    return {
-        split: [read_note(notes_directory(out), split, i) for i in range(count)]
-        for split, count in header.parts.items()
-    }
 
 
-def _check_not_empty(header: Header, notes, problems: list[Problem]) -> None:
-    for split, parts in notes.items():
-        if not sum(note.records for note in parts):
-            counts = count(problems)
+def _check_not_empty(
+    header: Header, notes: Mapping[DatasetPart, Note], problems: list[Problem]
+) -> None:
+    for split in header.parts:
+        if not sum(note.records for part, note in notes.items() if part.split == split):
+            counts = count_problems(problems)
             why = "; ".join(f"{kind}: {c['dropped']} left out" for kind, c in counts.items())
             raise LiftjaxError(
                 f"The split {split} of {header.name} has no records{f' ({why})' if why else ''}."
             )
 
 
-def _checked_files(directory: Path, header: Header, notes) -> dict[str, dict]:
-    """Checksum and size by record file; raises where a file is not what was written."""
-    parts = [(split, i, note) for split in notes for i, note in enumerate(notes[split])]
-    digests = {}
-    for split, number, note in tqdm(parts, desc="checking", unit="files", delay=2):
-        file = directory / part_file(header.name, split, number)
+def _checked_files(notes: Mapping[DatasetPart, Note]) -> dict[str, dict]:
+    """Checksum and size by record file; raises if a file is not as it was written."""
+    found = {}
+    for part, note in tqdm(notes.items(), desc="checking", unit="files", delay=2):
+        file = part.record_file
         if not file.exists() or checksum(file) != note.sha256:
             raise LiftjaxError(f"{file} is missing or damaged; delete it and build again.")
-        digests[file.name] = {"sha256": note.sha256, "bytes": file.stat().st_size}
-    return digests
+        found[file.name] = {"sha256": note.sha256, "bytes": file.stat().st_size}
+    return found
 
 
-def _write_info(directory: Path, header: Header, notes) -> None:
-    """What TFDS wants to know: features, splits and the lengths of their files."""
+def _write_info(directory: Path, header: Header, notes: Mapping[DatasetPart, Note]) -> None:
+    """Writes what TFDS needs: the features, the splits and the lengths of their files."""
     identity = tfds.core.dataset_info.DatasetIdentity(
         name=header.name,
         version=tfds.core.Version(f"{SCHEMA_VERSION}.0.0"),
@@ -195,44 +193,41 @@ def _write_info(directory: Path, header: Header, notes) -> None:
     info = tfds.core.DatasetInfo(
         builder=identity,
         description=f"People in pictures with 2D and 3D joints ({header.skeleton}).",
-        features=features(get_skeleton(header.skeleton).num_joints),
+        features=record_features(get_skeleton(header.skeleton).num_joints),
     )
     info.set_file_format(file_format="array_record")
-    info.set_splits(
-        tfds.core.splits.SplitDict(
-            [_split_info(directory, header.name, split, parts) for split, parts in notes.items()]
+    splits = []
+    for split in header.parts:
+        of_split = [note for part, note in notes.items() if part.split == split]
+        template = tfds.core.ShardedFileTemplate(
+            dataset_name=header.name,
+            data_dir=str(directory),
+            split=split,
+            filetype_suffix="array_record",
+            template="{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_INDEX}",
         )
-    )
+        info_of_split = tfds.core.SplitInfo(
+            name=split,
+            shard_lengths=[note.records for note in of_split],
+            num_bytes=sum(note.size for note in of_split),
+            filename_template=template,
+        )
+        splits.append(info_of_split)
+    info.set_splits(tfds.core.splits.SplitDict(splits))
     info.write_to_directory(str(directory))
 
 
-def _split_info(directory: Path, name: str, split: str, notes: list[Note]):
-    template = tfds.core.ShardedFileTemplate(
-        dataset_name=name,
-        data_dir=str(directory),
-        split=split,
-        filetype_suffix="array_record",
-        template="{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_INDEX}",
-    )
-    return tfds.core.SplitInfo(
-        name=split,
-        shard_lengths=[note.records for note in notes],
-        num_bytes=sum(note.size for note in notes),
-        filename_template=template,
-    )
-
-
-def _join_labels(out: Path, split: str, notes: list[Note]) -> dict[str, np.ndarray]:
+def _join_labels(parts: Iterable[DatasetPart]) -> dict[str, np.ndarray]:
     columns = collections.defaultdict(list)
-    for number in range(len(notes)):
-        with np.load(labels_of_part(notes_directory(out), split, number)) as archive:
+    for part in parts:
+        with np.load(part.labels_file) as archive:
             for key in archive.files:
                 columns[key].append(archive[key])
-    return {key: np.concatenate(parts) for key, parts in columns.items()}
+    return {key: np.concatenate(arrays) for key, arrays in columns.items()}
 
 
 def _check_once(dataset: PoseDataset) -> None:
-    """Raises if two records have the same identity (within a part they were dropped)."""
+    """Raises if two records have the same identity; within a part they were left out already."""
     keys = [np.unique(dataset.labels[f], return_inverse=True)[1] for f in IDENTITY]
     order = np.lexsort(keys)
     same = np.all([k[order[1:]] == k[order[:-1]] for k in keys], axis=0)
@@ -246,14 +241,14 @@ def _check_once(dataset: PoseDataset) -> None:
 
 
 def _samples(dataset: PoseDataset, count: int) -> list:
-    """Random records with a picture; all that can be decoded is decoded here once."""
+    """Random records with a picture."""
     with_picture = np.flatnonzero(dataset.labels["has_image"])
     chosen = np.random.default_rng(0).permutation(with_picture)[:count]
     return [dataset.record(int(i)) for i in np.sort(chosen)]
 
 
 def _summary(dataset: PoseDataset) -> tuple[dict, list[Problem]]:
-    """Counts, statistics and self-check of one split as JSON values; what the check remarks."""
+    """Counts, statistics and self-check of one split as JSON values, and the check's remarks."""
     statistics = dataset.statistics()._asdict()
     checks, remarks = self_check(dataset.labels, dataset.skeleton)
     summary = {
@@ -289,7 +284,7 @@ def _write_json(directory: Path, document: Mapping) -> None:
 
 
 def check_replaceable(out) -> None:
-    """Raises unless `out` is new, empty or a data set alone: nothing else is ever replaced."""
+    """Raises unless `out` is new, empty, or a data set and nothing else."""
     out = Path(out)
     if not out.exists():
         return
@@ -302,12 +297,12 @@ def check_replaceable(out) -> None:
     if entries and foreign:
         raise LiftjaxError(
             f"{out} holds {', '.join(foreign[:4])} beside its data set, which would be lost; move "
-            "what is to stay, or choose another directory."
+            "them, or choose another directory."
         )
 
 
 def _contents(out: Path) -> list[str]:
-    """The names of the files that a data set brought."""
+    """The names of the files that belong to the data set in `out`."""
     try:
         document = json.loads((out / METADATA_FILE).read_text())
         if "contents" in document:
@@ -323,7 +318,7 @@ def _aside(out: Path) -> Path:
 
 
 def recover(out: Path) -> None:
-    """Ends a replacement that was killed half-way: one of the two data sets stays."""
+    """Ends a replacement that was killed half-way, so that one of the two data sets remains."""
     old = _aside(out)
     if out.exists():
         shutil.rmtree(old, ignore_errors=True)
@@ -332,7 +327,7 @@ def recover(out: Path) -> None:
 
 
 def is_whole(out: Path) -> bool:
-    """Whether the record files of the data set in `out` are there in their sizes."""
+    """Whether all record files of the data set in `out` are there and have the right sizes."""
     try:
         files = json.loads((out / METADATA_FILE).read_text())["files"]
         return all((out / name).stat().st_size == file["bytes"] for name, file in files.items())
@@ -341,7 +336,7 @@ def is_whole(out: Path) -> bool:
 
 
 def put_in_place(new: Path, out: Path) -> None:
-    """Renames `new` to `out`; an old data set stands aside until that has worked."""
+    """Renames `new` to `out`; an older data set is kept aside until that has worked."""
     recover(out)
     old = _aside(out)
     if out.exists():

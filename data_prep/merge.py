@@ -2,7 +2,7 @@
 
 import argparse
 
-from data_prep.building import merge
+from data_prep.building import merge_shards
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -11,9 +11,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "others",
         nargs="*",
         metavar="DIR",
-        help="the --out of builds on machines with disks of their own, copied here",
+        help="the --out of builds on other disks, whose parts are copied here first",
     )
 
 
-def run(args: argparse.Namespace) -> None:
-    merge(args.out, args.others)
+def run_command(args: argparse.Namespace) -> None:
+    merge_shards(args.out, args.others)

@@ -1,10 +1,12 @@
-"""Pictures of a source as records store them: a JPEG of the person with a margin around.
+"""Pictures as records store them: a JPEG of the person with a margin.
 
-The stored crop is larger than what a detector sees, so that augmentation finds picture there, and
-small enough to decode in a millisecond. Its affine leads back to the original picture's pixels.
+The stored crop is larger than what a detector sees, because augmentation needs a margin, and small
+enough to decode in a millisecond. An affine map leads back to the pixels of the original image.
 """
 
 import argparse
+import os
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -14,22 +16,23 @@ from liftjax import geometry
 
 STORED_ASPECT = 3 / 4  # width over height, as detectors' crops
 STORED_SCALE = 1.25 * 1.25  # a detector's usual context around the box, and a margin
-MAX_HEIGHT = 480  # 0.17 megapixel; a detector's 384 with the margin
+MAX_HEIGHT = 480  # the largest input of detectors, 384 pixels, and the margin
 JPEG_QUALITY = 92
-_BLACK = 12  # of 255: no pixel of a broken frame is brighter, all of them are of a dark room
+_BLACK = 12  # of 255; no pixel of a broken frame is brighter, but some of a dark room are
 
 
 def add_picture_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--full-frames",
         action="store_true",
-        help="store whole pictures, not crops of the person (ten times the space and the decoding)",
+        help="store whole pictures instead of crops of the person, which takes ten times the space "
+        "and the time for decoding",
     )
 
 
 def read_jpeg(path) -> np.ndarray | None:
     """(H, W, 3) uint8 BGR; None if the file is missing, unreadable or cut short."""
-    try:  # not by OpenCV, which fills what a truncated file lacks with grey
+    try:  # OpenCV would fill the end of a truncated picture with grey
         with Image.open(path, formats=("JPEG", "PNG")) as picture:
             return cv2.cvtColor(np.array(picture.convert("RGB")), cv2.COLOR_RGB2BGR)
     except Exception:  # decoders of broken data raise all kinds
@@ -37,20 +40,50 @@ def read_jpeg(path) -> np.ndarray | None:
 
 
 def is_black(picture: np.ndarray) -> bool:
-    """Whether a picture shows nothing, as a decoder's failed frames do."""
+    """Whether a picture shows nothing, as after a failure of a decoder."""
     return bool(picture.max() <= _BLACK)
+
+
+def picture_fault(
+    picture: np.ndarray | None, path, image_size: Sequence[int], labels: str
+) -> tuple[str, str]:
+    """The kind and detail of what is wrong with a picture; the kind is "" if it is sound.
+
+    Args:
+      picture: as read from `path`, or None.
+      image_size: (width, height) that the labels are for.
+      labels: where the labels say so.
+    """
+    if picture is None and os.path.exists(path):
+        return "broken picture", "unreadable or cut short"
+    if picture is None:
+        return "missing picture", ""
+    if picture.shape[1::-1] != tuple(image_size):
+        return "wrong picture size", sizes_differ(picture.shape[1::-1], image_size, labels)
+    return ("black picture" if is_black(picture) else ""), ""
+
+
+def sizes_differ(found: Sequence[int], expected: Sequence[int], labels: str) -> str:
+    """The detail of a problem: the two (width, height) and who expects the second."""
+    return "{}x{}, but {}x{} in the {}".format(*found, *expected, labels)
+
+
+def encode_jpeg(picture: np.ndarray) -> bytes:
+    """Of (H, W, 3) uint8 BGR."""
+    _, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    return data.tobytes()
 
 
 def store(
     picture: np.ndarray, box_xyxy, image_to_picture=None, full_frame: bool = False
 ) -> tuple[bytes, np.ndarray]:
-    """JPEG of the person, and the (2, 3) affine from its pixels to those of the original image.
+    """The JPEG of a person, and the (2, 3) affine from its pixels to those of the original image.
 
     Args:
       picture: (H, W, 3) uint8 BGR, the whole frame as read.
       box_xyxy: (4,) person box in the original image.
-      image_to_picture: (2, 3), a scale and shift, if the frame is not the original image itself.
-      full_frame: store the whole frame instead of the crop.
+      image_to_picture: (2, 3) scale and shift, if the frame is not the original image itself.
+      full_frame: store the whole frame instead of a crop.
     """
     if image_to_picture is None:
         image_to_picture = np.eye(3)[:2]
@@ -58,13 +91,12 @@ def store(
         stored, stored_to_picture = picture, np.eye(3)[:2]
     else:
         stored, stored_to_picture = _crop(picture, box_xyxy, image_to_picture)
-    _, data = cv2.imencode(".jpg", stored, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     picture_to_image = geometry.invert_affine(np.asarray(image_to_picture, float))
-    return data.tobytes(), geometry.compose_affine(picture_to_image, stored_to_picture)
+    return encode_jpeg(stored), geometry.compose_affine(picture_to_image, stored_to_picture)
 
 
 def _crop(picture: np.ndarray, box_xyxy, image_to_picture) -> tuple[np.ndarray, np.ndarray]:
-    """The box and its surroundings in whole pixels, shrunk if large; affine back to the frame."""
+    """The box and its surroundings, made smaller if large, and the affine back to the frame."""
     center, size = geometry.crop_region(box_xyxy, STORED_ASPECT, STORED_SCALE)
     corners = np.stack([center - size / 2, center + size / 2])
     corners = geometry.apply_affine(image_to_picture, corners)

@@ -10,7 +10,7 @@ import numpy as np
 from liftjax.data.video import Film, is_mirrored
 from liftjax.errors import LiftjaxError
 
-_DOUBTFUL = 4  # frames before a fault: decoders hand out those that lie behind a lost one too soon
+_DOUBTFUL = 4  # frames before a fault, where decoders may give later frames too early
 
 
 def frame_size(path) -> tuple[int, int]:
@@ -23,9 +23,9 @@ def frame_size(path) -> tuple[int, int]:
 
 
 def frame_count(path) -> int:
-    """How many frames are shown, by the file's own account where it has one of frames.
+    """How many frames the file says it shows; if it gives only an estimate, all are decoded.
 
-    A broken file has fewer. Where the account is an estimate, all frames are decoded.
+    A broken file has fewer.
     """
     film = _open(path)
     return film.count if film.counted else sum(1 for _ in film.frames(until_damage=True))
@@ -37,22 +37,20 @@ def frame_rate(path) -> float:
 
 
 def check_not_mirrored(path) -> None:
-    """Raises if players show the video as in a mirror: who knows what the labels were made on."""
+    """Raises if players mirror the video, because labels may have been made with or without it."""
     if any(map(is_mirrored, itertools.islice(_open(path).frames(), 1))):
         raise LiftjaxError(
-            f"{path}: its display matrix mirrors the pictures, which some programs heed and others "
-            "do not; write it anew without (ffmpeg -i IN OUT), and the detections and the "
-            "calibration from that."
+            f"{path}: its display matrix mirrors the pictures, which only some programs follow; "
+            "write the video anew (ffmpeg -i IN OUT) and make detections and calibration from that."
         )
 
 
 def frames_at(path, numbers: Sequence[int]) -> Iterator[tuple[int, np.ndarray | None]]:
     """The frames of these numbers (from 0), in increasing order: (H, W, 3) uint8 BGR.
 
-    A frame is None from where the file ends, and from a few frames before it is cut or breaks:
-    their numbers, and the decoder's guesses at their pixels, are not to be trusted. Frames between
-    are passed over without being converted; they are not sought, since seeking misses by some
-    frames in files of many encoders.
+    Frames after the end of the file are None. If the file is cut or broken, so are the last few
+    frames before the fault, because decoders give wrong pixels and numbers there. The file is read
+    from its start, because seeking misses by some frames in files of many encoders.
     """
     wanted = sorted(set(numbers))
     if wanted and wanted[0] < 0:
@@ -65,7 +63,7 @@ def frames_at(path, numbers: Sequence[int]) -> Iterator[tuple[int, np.ndarray | 
 
 
 def _trusted(film: Film) -> Iterator:
-    """The frames but for the last few before a fault."""
+    """All frames except the last few before a fault."""
     held = collections.deque()
     for frame in film.frames(until_damage=True):
         held.append(frame)

@@ -63,7 +63,8 @@ def test_commands_in_recipes_parse(recipe):
 def test_examples_in_help_parse():
     subparsers = cli._parser()._subparsers._group_actions[0].choices
     examples = {name: parser.epilog for name, parser in subparsers.items()}
-    for name, epilog in (examples | {n: f"\n{c[2]}" for n, c in COMMANDS.items()}).items():
+    examples |= {n: f"\npython -m data_prep {n} {c[2]}" for n, c in COMMANDS.items()}
+    for name, epilog in examples.items():
         lines = epilog.replace("\\\n", " ").splitlines()[1:]
         assert lines, name
         for line in lines:

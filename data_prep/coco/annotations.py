@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import itertools
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,23 +11,25 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_prep.building import Problem
 from data_prep.coco import files
+from data_prep.problems import Problem, Unusable, why_unreadable
 from liftjax.data import coco
 from liftjax.errors import LiftjaxError
 from liftjax.numbers import as_numbers, usable
 from liftjax.skeletons import COCO
 
-_LARGEST = 2**63  # records store numbers of pictures and annotations in 64 bits
-_BOX_MARGIN = 0.1  # of a box's side: annotators draw boxes with care, not to the pixel
+_LARGEST = 2**63  # records store the numbers of pictures and annotations in 64 bits
+_BOX_MARGIN = 0.1  # of a box's side; boxes are not drawn to the pixel
 
 
 class Person(NamedTuple):
     """One annotated person.
 
-    `box_xyxy` (4,) is COCO's box clipped to the image; `keypoints` (17, 3) are x, y and 0 for not
-    labelled, 1 for labelled though hidden, 2 for visible. 2D in pixels of the image. `file_name` is
-    absolute or begins in the folder of the pictures.
+    Attributes:
+      file_name: absolute, or relative to the folder of the pictures.
+      image_size: (width, height).
+      box_xyxy: (4,) COCO's box in pixels, clipped to the image.
+      keypoints: (17, 3) x, y in pixels, and 0 (not labelled), 1 (hidden) or 2 (visible).
     """
 
     annotation: int
@@ -39,7 +42,12 @@ class Person(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Selection:
-    """Which people to take: labelled joints they must have, and pixels of the box's sides."""
+    """Which people to take.
+
+    Attributes:
+      min_keypoints: the number of labelled joints that a person must have.
+      min_side: the least width and height of the box in pixels.
+    """
 
     min_keypoints: int
     min_side: float
@@ -47,11 +55,13 @@ class Selection:
 
 @dataclasses.dataclass(frozen=True)
 class _Layout:
-    """What a file says of people's annotations.
+    """How a file describes people.
 
     Attributes:
-      person: their category. alone: whether there is no other.
-      order: where COCO's joints stand among the annotation's. joints: how many it has.
+      person: their category.
+      alone: whether there is no other category.
+      order: the places of COCO's joints among those of an annotation.
+      joints: the number of joints of an annotation.
     """
 
     person: object
@@ -60,24 +70,23 @@ class _Layout:
     joints: int
 
 
-class _Useless(Exception):
-    """An annotation that makes no record: kind and detail of the problem."""
-
-
 def read_people(
     path: Path, source: Path, folder: Path, selection: Selection
 ) -> tuple[list[Person], list[Problem]]:
-    """People worth training on, by image and annotation number, and what the file has wrong.
+    """The people to train on, sorted by image and annotation number, and the file's problems.
 
-    Crowds, and people with too few labelled joints, are not named one by one (COCO's training set
-    has some hundred thousand of these) but counted.
+    Crowds and people with too few labelled joints are only counted, because COCO's training set has
+    more than a hundred thousand of them.
 
     Args:
-      path: the file. source: what problems name it from. folder: of the pictures.
+      path: the annotation file.
+      source: problems name files relative to it.
+      folder: of the pictures.
+      selection: which people to take.
 
     Raises:
-      LiftjaxError: the file is missing, cut short, or holds no keypoints of people; it does not
-        tell who is a person, which joints theirs are, or how boxes are written.
+      LiftjaxError: the file is missing, cut short, or without keypoints of people; or its
+        categories, joints or boxes are unclear.
     """
     document, name = _read(path), str(path.relative_to(source))
     layout, problems = _layout(document, path, name)
@@ -99,13 +108,13 @@ def read_people(
         try:
             person = _person(annotation, layout, images, selection)
             if person.image in twice:
-                raise _Useless("number of two pictures", person.file_name)
+                raise Unusable("number of two pictures", person.file_name)
             if person.annotation in people:
-                raise _Useless("duplicate annotation", "the first is kept")
+                raise Unusable("duplicate annotation", "the first is kept")
             people[person.annotation] = person
             boxes[person.annotation] = annotation["bbox"]
-        except _Useless as useless:
-            problems.append(_problem(name, annotation, *useless.args))
+        except Unusable as fault:
+            problems.append(_problem(name, annotation, fault))
     problems += [
         Problem(kind, name, None, "all annotations of this kind", count)
         for kind, count in sorted(counted.items())
@@ -124,22 +133,22 @@ def _read(path: Path) -> dict:
     if not path.exists():
         raise LiftjaxError(f"COCO's annotations are missing: expected {path}.")
     try:
-        # Outlines are nine tenths of the numbers; dropped while reading, they take no memory.
+        # Outlines are nine tenths of the numbers. They are dropped while reading to save memory.
         with path.open("rb") as stream:
             document = json.load(stream, object_hook=_without_outline)
         images, annotations = list(document["images"]), list(document["annotations"])
         keypoints = any(isinstance(a, dict) and "keypoints" in a for a in annotations)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise _no_file_of_coco(path, error) from error
+        raise _not_coco(path, error) from error
     if not images or not keypoints:
         raise LiftjaxError(f"{path} holds no keypoints; person_keypoints_*.json has them.")
     return document
 
 
-def _no_file_of_coco(path: Path, error: Exception) -> LiftjaxError:
-    reason = f"no {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
+def _not_coco(path: Path, error: Exception) -> LiftjaxError:
     return LiftjaxError(
-        f"{path} is not a COCO annotation file, or cut short ({reason}); unpack it again."
+        f"{path} is not a COCO annotation file, or cut short ({why_unreadable(error)}); unpack it "
+        "again."
     )
 
 
@@ -149,15 +158,16 @@ def _without_outline(entry: dict) -> dict:
 
 
 def _layout(document: dict, path: Path, name: str) -> tuple[_Layout, list[Problem]]:
-    """What the categories say, and a remark if they do not name the joints."""
+    """The layout that the categories describe, and a remark if they do not name the joints."""
     entries = [a for a in document["annotations"] if isinstance(a, dict) and "keypoints" in a]
     try:
         categories = list(document.get("categories") or ())
         person = coco.person_category(categories, coco.used_categories(entries), path)
         given = next((c.get("keypoints") for c in categories if c["id"] == person), None)
-        joints = [_plain(str(joint)) for joint in given or COCO.joints]
+        # "Left Eye" and "left-eye" are left_eye.
+        joints = [re.sub(r"[\s._-]+", "_", str(j).strip().casefold()) for j in given or COCO.joints]
     except (KeyError, TypeError, AttributeError) as error:
-        raise _no_file_of_coco(path, error) from error
+        raise _not_coco(path, error) from error
     if any(joints.count(joint) != 1 for joint in COCO.joints):
         raise LiftjaxError(
             f"{path}: the keypoints of a person are {', '.join(joints)}; COCO has "
@@ -167,11 +177,6 @@ def _layout(document: dict, path: Path, name: str) -> tuple[_Layout, list[Proble
     layout = _Layout(person, len(categories) < 2, order, len(joints))
     detail = "no category names the joints; they are taken for COCO's, in COCO's order"
     return layout, [] if given else [Problem("joints without names", name, None, detail, 0)]
-
-
-def _plain(joint: str) -> str:
-    """ "Left Eye", "left-eye" -> "left_eye"."""
-    return re.sub(r"[\s._-]+", "_", joint.strip().casefold())
 
 
 def _images(entries: Iterable) -> tuple[dict[int, dict], set[int]]:
@@ -196,7 +201,7 @@ def _is_image(entry) -> bool:
 
 
 def _whole(number) -> int | None:
-    """A number of an image or annotation, which some programs write as 12.0; None if it is none."""
+    """The number of an image or annotation, which some programs write as 12.0; None for others."""
     if isinstance(number, float) and number.is_integer() and abs(number) < 2**53:
         return int(number)
     whole = isinstance(number, int) and not isinstance(number, bool)
@@ -204,7 +209,7 @@ def _whole(number) -> int | None:
 
 
 def _passed_over(annotation, layout: _Layout, selection: Selection) -> str:
-    """The kind of an annotation that is sound but not wanted; "" if it is wanted or unsound."""
+    """Why a sound annotation is not wanted; "" if it is wanted or malformed."""
     if not isinstance(annotation, dict):
         return ""
     if annotation.get("iscrowd") == 1:
@@ -222,38 +227,40 @@ def _passed_over(annotation, layout: _Layout, selection: Selection) -> str:
 
 
 def _person(annotation, layout: _Layout, images: dict[int, dict], selection: Selection) -> Person:
-    """The person; raises _Useless if there is something wrong."""
+    """The person of an annotation; raises Unusable if something is wrong with it."""
     own = _whole(annotation.get("id")) if isinstance(annotation, dict) else None
     if own is None:
-        raise _Useless("malformed annotation", "no number")
+        raise Unusable("malformed annotation", "no number")
     if annotation.get("iscrowd") not in (None, 0):
-        raise _Useless("malformed annotation", "iscrowd is neither 0 nor 1")
+        raise Unusable("malformed annotation", "iscrowd is neither 0 nor 1")
     number = _whole(annotation.get("image_id"))
     image = images.get(number)
     if image is None:
-        raise _Useless("unknown image", str(annotation.get("image_id")))
+        raise Unusable("unknown image", str(annotation.get("image_id")))
     size = int(image["width"]), int(image["height"])
     keypoints = _numbers(annotation, "keypoints", 3 * layout.joints).reshape(-1, 3)
     keypoints = keypoints[list(layout.order)]
     if not usable(keypoints).all():
-        raise _Useless("NaN joints", "")
+        raise Unusable("NaN joints")
     if ((keypoints[:, 2] < 0) | (keypoints[:, 2] > 2)).any():
-        raise _Useless("malformed annotation", "flags of keypoints are 0, 1 and 2")
+        raise Unusable("malformed annotation", "flags of keypoints are 0, 1 and 2")
     x, y, width, height = bbox = _numbers(annotation, "bbox", 4)
     if not usable(bbox).all():
-        raise _Useless("NaN box", "")
+        raise Unusable("NaN box")
     box = np.clip([x, y, x + width, y + height], 0, [*size, *size])
     sides = box[2:] - box[:2]
     if sides.min() < selection.min_side:
-        raise _Useless("tiny box", "{:.4g} x {:.4g} px in the image".format(*sides))
+        raise Unusable("tiny box", "{:.4g} x {:.4g} px in the image".format(*sides))
     return Person(own, number, image["file_name"], size, box, keypoints.astype(np.float32))
 
 
 def _check_boxes(people: Iterable[Person], boxes: Iterable, path: Path) -> None:
-    """Raises if the boxes are corners, or not where the people are.
+    """Raises if the boxes are given as two corners, or are not around the people.
 
     Args:
-      boxes: the people's, as the file has them.
+      people: those to take.
+      boxes: of these people, as the file has them.
+      path: the file, for messages.
     """
     people = list(people)
     if not people:
@@ -277,29 +284,29 @@ def _check_boxes(people: Iterable[Person], boxes: Iterable, path: Path) -> None:
         )
 
 
-def _problem(name: str, annotation, kind: str, detail: str) -> Problem:
+def _problem(name: str, annotation, fault: Unusable) -> Problem:
     entry = annotation if isinstance(annotation, dict) else {}
-    detail = f"annotation {entry.get('id')}" + (f": {detail}" if detail else "")
-    return Problem(kind, name, _whole(entry.get("image_id")), detail)
+    detail = f"annotation {entry.get('id')}" + (f": {fault.detail}" if fault.detail else "")
+    return Problem(fault.kind, name, _whole(entry.get("image_id")), detail)
 
 
 def _numbers(annotation: dict, key: str, count: int) -> np.ndarray:
     try:
         values = as_numbers(annotation.get(key, ())).ravel()
     except ValueError:
-        raise _Useless("malformed annotation", f"{key} are no numbers") from None
+        raise Unusable("malformed annotation", f"{key} are no numbers") from None
     if values.size != count:
-        raise _Useless("malformed annotation", f"{values.size} numbers of {key}, not {count}")
+        raise Unusable("malformed annotation", f"{values.size} numbers of {key}, not {count}")
     return values
 
 
 def by_image(people: Sequence[Person], at_least: int) -> Iterator[tuple[Person, ...]]:
-    """People in groups of `at_least` and a few more, those of an image together."""
-    group: list[Person] = []
-    for person in people:
-        if len(group) >= at_least and person.image != group[-1].image:
-            yield tuple(group)
-            group = []
-        group.append(person)
+    """Groups of at least so many people; all people of an image are in one group."""
+    group: tuple[Person, ...] = ()
+    for _, of_image in itertools.groupby(people, lambda person: person.image):
+        group += tuple(of_image)
+        if len(group) >= at_least:
+            yield group
+            group = ()
     if group:
-        yield tuple(group)
+        yield group

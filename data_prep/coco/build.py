@@ -1,26 +1,25 @@
 """The `coco` command: people in COCO's photographs, with 2D labels, as a data set.
 
-What the photographs do not tell is left empty: no 3D (`has_3d` false, zeros), the identity for a
-camera. Of a record, `frame` is COCO's image number and `trial` its annotation number; the box is
-COCO's, which surrounds the person's outline, not the joints.
+Records have no 3D (`has_3d` is false, poses are zero) and the identity as camera. `frame` is COCO's
+image number and `trial` its annotation number. The box is COCO's, around the outline of the person
+and not around the joints.
 """
 
 import argparse
 import dataclasses
 import itertools
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from data_prep import pictures
-from data_prep.building import Plan, Problem, Unit, add_build_arguments, build_from_args
+from data_prep import building, pictures
+from data_prep.building import DatasetPlan, Problem, Unit
 from data_prep.coco.annotations import Person, Selection, by_image, read_people
 from liftjax import geometry
 from liftjax.data.schema import Record
 from liftjax.errors import LiftjaxError
-from liftjax.skeletons import COCO, convert, convert_confidence, get_skeleton
+from liftjax.skeletons import COCO, convert, convert_confidence
 
 SPLITS = {"train": "train2017", "test": "val2017"}
 SKELETONS = ("human36m", "coco", "panoptic")
@@ -33,8 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--source",
         required=True,
-        help="directory of annotations/person_keypoints_train2017.json and train2017/*.jpg "
-        "(or images/train2017/*.jpg), and the same of val2017",
+        help="directory with annotations/person_keypoints_train2017.json and train2017/*.jpg "
+        "(or images/train2017/*.jpg), and the same for val2017",
     )
     parser.add_argument(
         "--splits",
@@ -47,8 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--skeleton",
         choices=SKELETONS,
         default="human36m",
-        help="joint set of the records; joints that COCO has not follow from others, and are "
-        "visible if all of these are labelled and they lie in the image; default: %(default)s",
+        help="joint set of the records; joints that COCO does not have are computed from others, "
+        "and are visible if all of these are labelled and they lie in the image; default: "
+        "%(default)s",
     )
     parser.add_argument(
         "--min-keypoints",
@@ -62,25 +62,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=MIN_SIDE,
         metavar="PX",
-        help="least width and height of a person's box in the image; default: %(default)s",
+        help="least width and height of the box of a person; default: %(default)s",
     )
     pictures.add_picture_arguments(parser)
-    add_build_arguments(parser)
+    building.add_build_arguments(parser)
 
 
-def run(args: argparse.Namespace) -> None:
-    planned = plan(
-        args.source,
-        splits=args.splits,
-        skeleton=args.skeleton,
-        min_keypoints=args.min_keypoints,
-        min_side=args.min_side,
-        full_frames=args.full_frames,
-    )
-    build_from_args(planned, args)
+def run_command(args: argparse.Namespace) -> None:
+    building.build_from_args(plan_coco(**building.plan_options(args)), args)
 
 
-def plan(
+def plan_coco(
     source,
     *,
     splits: Sequence[str] = tuple(SPLITS),
@@ -88,10 +80,11 @@ def plan(
     min_keypoints: int = MIN_KEYPOINTS,
     min_side: float = MIN_SIDE,
     full_frames: bool = False,
-) -> Plan:
-    """What to build of COCO in `source`; reads the annotation files once.
+) -> DatasetPlan:
+    """Plans a data set of COCO in `source`.
 
-    Raises LiftjaxError for an annotation file or picture folder that is missing or unreadable.
+    Raises:
+      LiftjaxError: an annotation file or a folder of pictures is missing or unreadable.
     """
     source = Path(source).expanduser().absolute()
     selection = Selection(max(min_keypoints, 1), max(min_side, 1.0))
@@ -112,10 +105,10 @@ def plan(
             raise LiftjaxError(f"{annotations} holds nobody to train on ({kinds}).")
         where = str(source), str(folder), str(annotations), subset
         parts[split] = [
-            (People(*where, group, skeleton, full_frames),)
+            (CocoPeople(*where, group, skeleton, full_frames),)
             for group in by_image(people, _PEOPLE_A_PART)
         ]
-    return Plan(
+    return DatasetPlan(
         name="coco",
         skeleton=skeleton,
         settings={"selection": dataclasses.asdict(selection), "full_frames": full_frames},
@@ -143,7 +136,7 @@ def _picture_folder(source: Path, split: str) -> Path:
 
 
 def _with_visible(people: Sequence[Person], skeleton: str) -> tuple[list[Person], int]:
-    """Those with a visible joint of the skeleton, and how many have none."""
+    """The people with a visible joint of the joint set, and the number of those without."""
     if not people:
         return [], 0
     _, visible = joints_of(people, skeleton)
@@ -152,10 +145,10 @@ def _with_visible(people: Sequence[Person], skeleton: str) -> tuple[list[Person]
 
 
 def joints_of(people: Sequence[Person], skeleton: str) -> tuple[np.ndarray, np.ndarray]:
-    """Joints (P, K, 2) of a skeleton in pixels, and which of them are visible (P, K).
+    """Joints (P, K, 2) of a joint set in pixels, and which of them are visible (P, K).
 
-    A joint whose sources are not all labelled is invisible and set to the centre of the box;
-    COCO's own stand-in, the image's corner, would spoil whatever is computed from all joints.
+    A joint that is not labelled, or computed from one that is not, is invisible and lies in the
+    middle of the box. COCO itself writes 0, 0, which would spoil what is computed from all joints.
     """
     keypoints = np.stack([person.keypoints for person in people])
     boxes = np.stack([person.box_xyxy for person in people])
@@ -170,8 +163,8 @@ def joints_of(people: Sequence[Person], skeleton: str) -> tuple[np.ndarray, np.n
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class People(Unit):
-    """Some people, those of an image together."""
+class CocoPeople(Unit):
+    """Some people; all people of an image are in one unit."""
 
     source: str
     folder: str
@@ -198,15 +191,14 @@ class People(Unit):
         first = people[0]
         path = Path(self.folder, first.file_name)
         picture = pictures.read_jpeg(path)
-        kind, detail = _fault(path, picture, first.image_size)
+        kind, detail = pictures.picture_fault(picture, path, first.image_size, "annotations")
         if kind:
             inside = path.is_relative_to(self.source)
             file = str(path.relative_to(self.source) if inside else path)
             yield Problem(kind, file, first.image, detail, len(people))
         else:
-            for person, joints_px, visible in zip(
-                people, *joints_of(people, self.skeleton), strict=True
-            ):
+            joints = zip(people, *joints_of(people, self.skeleton), strict=True)
+            for person, joints_px, visible in joints:
                 yield self._record(person, joints_px, visible, picture)
 
     def _record(self, person: Person, joints_px, visible, picture: np.ndarray) -> Record:
@@ -219,7 +211,7 @@ class People(Unit):
             box_xyxy=box,
             joints_px=joints_px,
             joint_visible=visible,
-            pose_m=np.zeros((get_skeleton(self.skeleton).num_joints, 3)),
+            pose_m=np.zeros((len(joints_px), 3)),
             root_m=np.zeros(3),
             has_3d=False,
             camera_K=np.eye(3),
@@ -234,15 +226,3 @@ class People(Unit):
             frame=person.image,
             trial=person.annotation,
         )
-
-
-def _fault(path: Path, picture: np.ndarray | None, size: tuple[int, int]) -> tuple[str, str]:
-    """Kind and detail of what is wrong with a picture; kind "" if nothing is."""
-    if picture is None and not os.path.exists(path):
-        return "missing picture", ""
-    if picture is None:
-        return "broken picture", "unreadable or cut short"
-    if picture.shape[1::-1] != size:
-        found = "{}x{}".format(*picture.shape[1::-1])
-        return "wrong picture size", "{}, but {}x{} in the annotations".format(found, *size)
-    return ("black picture" if pictures.is_black(picture) else ""), ""

@@ -1,7 +1,7 @@
-"""Where the pictures lie that an annotation file names.
+"""Finds the pictures that an annotation file names.
 
-Labelling tools name a picture as their server has it: by an absolute path or an address, with the
-folders of the whole set, or with Windows' backslashes.
+Labelling tools write names as on their server: an absolute path, an address, a path from the top of
+the data set, or a path with backslashes.
 """
 
 import collections
@@ -14,7 +14,7 @@ _ABSOLUTE = re.compile(r"[/\\]|[A-Za-z][A-Za-z0-9+.-]*:[/\\]")  # C:\ and https:
 
 
 def is_name(name) -> bool:
-    """Whether a JSON value can be a file's name."""
+    """Whether a JSON value can be the name of a file."""
     try:
         return isinstance(name, str) and bool(name) and b"\0" not in os.fsencode(name)
     except UnicodeEncodeError:
@@ -24,13 +24,16 @@ def is_name(name) -> bool:
 def locate(
     wanted: Iterable[str], named: Iterable[str], source: Path, folder: Path
 ) -> tuple[dict[str, str], list[str]]:
-    """Paths from `folder` by the names of the pictures wanted; the name itself if it is not there.
+    """The paths of pictures by name: absolute or relative to `folder`.
 
-    A relative name may begin in `folder` or in a directory above it, up to `source`. The absolute
-    path of another machine is looked for by its end, of as many parts as no other picture has.
+    A relative name may begin in `folder` or in a directory above it, up to `source`. An absolute
+    path of another machine is found by an end of it that no other picture has.
 
     Args:
-      named: all names that the file has.
+      wanted: names of pictures; a picture that is not found keeps its name as path.
+      named: all names in the annotation file.
+      source: the directory of the data set.
+      folder: of the pictures.
 
     Returns:
       The paths, and the names that were found by the end of their path.
@@ -60,5 +63,5 @@ def _parts(name: str) -> tuple[str, ...]:
 
 
 def _ends(parts: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    """The whole, and its ends of ever fewer parts."""
+    """The whole path and all its ends, longest first."""
     return (parts[i:] for i in range(len(parts)))

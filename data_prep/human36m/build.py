@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from data_prep.building import Plan, Problem, add_build_arguments, build_from_args
+from data_prep.building import DatasetPlan, Problem, add_build_arguments, build_from_args
 from data_prep.human36m import archive, fetch, mmpose
 from data_prep.human36m.names import ACTIONS, parse_subject
 from data_prep.human36m.sequences import SPLITS, Found, Options, SequenceUnit
@@ -66,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_build_arguments(parser)
 
 
-def run(args: argparse.Namespace) -> None:
+def run_command(args: argparse.Namespace) -> None:
     chosen = plan(
         args.source,
         subjects=parse_subjects(args.subjects),
@@ -98,7 +98,7 @@ def plan(
     present: bool = False,
     full_frames: bool = False,
     drop_misaligned: bool = False,
-) -> Plan:
+) -> DatasetPlan:
     """What to build from the tree `source`, whose layout shows itself.
 
     Args:
@@ -122,7 +122,7 @@ def plan(
     _check_subjects(root, subjects, found)
     if not present:
         _check_frames(root, found, strides)
-    return Plan(
+    return DatasetPlan(
         name="human36m",
         skeleton=HUMAN36M.name,
         settings={

@@ -10,7 +10,7 @@ import collections
 from collections.abc import Iterator
 from pathlib import Path
 
-from data_prep.building import Plan, Problem, add_build_arguments, build_from_args
+from data_prep.building import DatasetPlan, Problem, add_build_arguments, build_from_args
 from data_prep.human36m.cameras import SUBJECTS
 from data_prep.human36m.names import assign_trials, parse_sequence
 from data_prep.lifting.two_d import Detections, Projections
@@ -22,7 +22,7 @@ from liftjax.skeletons import HUMAN36M
 SPLITS = {"train": ("S1", "S5", "S6", "S7", "S8"), "test": ("S9", "S11")}
 
 
-def plan(source, keypoints=None, stride: int = 1) -> Plan:
+def plan(source, keypoints=None, stride: int = 1) -> DatasetPlan:
     """All sequences of `source` from four cameras.
 
     Args:
@@ -66,7 +66,7 @@ def plan(source, keypoints=None, stride: int = 1) -> Plan:
     if not parts:
         reasons = "".join(f"; {p.kind}: {p.detail}" for p in problems[:3])
         raise LiftjaxError(f"{source}: none of its sequences can be used{reasons}.")
-    return Plan(
+    return DatasetPlan(
         name="human36m_poses",
         skeleton=HUMAN36M.name,
         settings={"stride": stride, "keypoints": two_d.name},
@@ -127,6 +127,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_build_arguments(parser)
 
 
-def run(args: argparse.Namespace) -> None:
+def run_command(args: argparse.Namespace) -> None:
     """Builds the data set that parsed arguments describe."""
     build_from_args(plan(args.source, args.keypoints, args.stride), args)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from data_prep import pictures
-from data_prep.building import Plan, Unit, add_build_arguments, build, parse_shard
+from data_prep.building import DatasetPlan, Unit, add_build_arguments, build_dataset, parse_shard
 from data_prep.finishing import check_replaceable
 from data_prep.multicam import demo_recording
 from data_prep.multicam.calibration import UNITS_M
@@ -107,7 +107,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cache", default=CACHE, help="where downloads go; default: %(default)s")
 
 
-def run(args: argparse.Namespace) -> None:
+def run_command(args: argparse.Namespace) -> None:
     options = {"processes": args.processes, "shard": parse_shard(args.shard)}
     check_replaceable(args.out)
     settings = {
@@ -126,7 +126,7 @@ def run(args: argparse.Namespace) -> None:
     if args.demo_recording:
         build_demo_recording(args.out, args.wheel, args.cache, settings, **options)
     else:
-        build(plan(args.source, **settings), args.out, **options)
+        build_dataset(plan(args.source, **settings), args.out, **options)
 
 
 def build_demo_recording(
@@ -136,7 +136,7 @@ def build_demo_recording(
 
     Args:
       settings: of :func:`plan`, to differ from the demo's own.
-      options: of :func:`data_prep.building.build`.
+      options: of :func:`data_prep.building.build_dataset`.
     """
     check_replaceable(out)
     wheel = wheel or demo_recording.fetch(cache)
@@ -152,7 +152,7 @@ def build_demo_recording(
             "files": {"LICENSE-pose2sim.txt": license_text.encode()},
         }
         try:
-            return build(plan(folder, **preset | given), out, **options)
+            return build_dataset(plan(folder, **preset | given), out, **options)
         except LiftjaxError as error:  # the temporary folder would tell the user nothing
             raise LiftjaxError(str(error).replace(str(folder), str(wheel))) from error
 
@@ -175,7 +175,7 @@ def plan(
     names: tuple[str, str] | None = None,
     metadata: dict | None = None,
     files: dict[str, bytes] | None = None,
-) -> Plan:
+) -> DatasetPlan:
     """Finds, follows and triangulates; prints how well that went. See the options' help.
 
     Args:
@@ -200,7 +200,7 @@ def plan(
         print(format_report(each.name, reports[each.name]))
         for split, rows in _rows(poses, tested.get(each.name)).items():
             splits[split] += [(made,) for made in units(recording, poses, rows, full_frames)]
-    return Plan(
+    return DatasetPlan(
         name="multicam",
         skeleton=skeleton,
         settings={

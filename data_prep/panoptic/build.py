@@ -1,17 +1,17 @@
 """The `panoptic` command: sequences of the CMU Panoptic Studio as a data set.
 
-Frames are counted as in the released code of the paper: every `stride`-th from the first pose file
-of a sequence on (sequences begin at numbers such as 160); but by number, not by file, so that a
-missing file shifts nothing. Each sequence is a subject and an action of its own: the studio does
-not say who is in it, and in some several people come in turn.
+As in the released code of the paper, every `stride`-th frame is taken, from the first pose file of
+a sequence on. Frames are counted by number, not by file, so that a missing file does not shift the
+others. Each sequence counts as a subject and an action of its own, because the studio does not say
+who is in it, and in some sequences several people come in turn.
 """
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from data_prep import pictures
-from data_prep.building import Plan, Problem, add_build_arguments, build_from_args
+from data_prep import building, pictures
+from data_prep.building import DatasetPlan, Problem
 from data_prep.panoptic.calibration import read_cameras
 from data_prep.panoptic.footage import check_thinned, find_footage, picture_files
 from data_prep.panoptic.frames import MIN_CONFIDENCE, CameraFrames, relative
@@ -31,20 +31,20 @@ _FRAMES_A_PART = 300
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--source", required=True, help="directory of the sequences, such as SOURCE/171204_pose1"
+        "--source", required=True, help="directory with the sequences, such as 171204_pose1"
     )
     parser.add_argument(
         "--sequences",
         nargs="+",
         metavar="NAME",
-        help="default: the paper's nine for training and three for testing",
+        help="sequences to take; default: the nine training and three test sequences of the paper",
     )
     parser.add_argument(
         "--test-sequences",
         nargs="+",
         metavar="NAME",
         default=TEST_SEQUENCES,
-        help="those of the sequences that are for testing; default: " + " ".join(TEST_SEQUENCES),
+        help="sequences to test on; default: " + " ".join(TEST_SEQUENCES),
     )
     parser.add_argument(
         "--cameras",
@@ -61,22 +61,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="take every N-th frame, from a sequence's first pose on; default: %(default)s",
     )
     pictures.add_picture_arguments(parser)
-    add_build_arguments(parser)
+    building.add_build_arguments(parser)
 
 
-def run(args: argparse.Namespace) -> None:
-    planned = plan(
-        args.source,
-        sequences=args.sequences,
-        test_sequences=args.test_sequences,
-        cameras=args.cameras,
-        stride=args.stride,
-        full_frames=args.full_frames,
-    )
-    build_from_args(planned, args)
+def run_command(args: argparse.Namespace) -> None:
+    building.build_from_args(plan_panoptic(**building.plan_options(args)), args)
 
 
-def plan(
+def plan_panoptic(
     source,
     *,
     sequences: Sequence[str] | None = None,
@@ -84,12 +76,14 @@ def plan(
     cameras: Sequence[str] = CAMERAS,
     stride: int = STRIDE,
     full_frames: bool = False,
-) -> Plan:
-    """What to build of the sequences in `source`; None takes the paper's twelve.
+) -> DatasetPlan:
+    """Plans a data set of the sequences in `source`; None takes the paper's twelve.
 
-    A sequence that lacks a camera's calibration or pictures goes without it, which is a problem
-    listed in the plan. Raises LiftjaxError for a sequence that is not there, a camera that none
-    has, and files that are none of the studio's.
+    If the calibration or the pictures of a camera are missing in one sequence, the plan has a
+    problem and the sequence is built without the camera.
+
+    Raises:
+      LiftjaxError: a sequence is missing, no sequence has a camera, or a file is malformed.
     """
     source = Path(source).expanduser().absolute()
     if stride < 1:
@@ -113,7 +107,7 @@ def plan(
         parts["test" if name in test_sequences else "train"] += [(unit,) for unit in units]
         problems += lost
     _check_every_camera(cameras, parts, problems)
-    return Plan(
+    return DatasetPlan(
         name="panoptic",
         skeleton=PANOPTIC.name,
         settings={
@@ -156,7 +150,7 @@ def _chosen_sequences(source: Path, wanted: Sequence[str] | None) -> list[str]:
 
 
 def _check_every_camera(cameras: Sequence[str], parts: Mapping, problems: Sequence) -> None:
-    """Raises if a camera is in no sequence: it is misspelt, or its footage is nowhere."""
+    """Raises if no sequence has a camera, which may be misspelt."""
     used = {unit.camera.name for chosen in parts.values() for (unit,) in chosen}
     for camera in cameras:
         if camera not in used:
@@ -170,7 +164,7 @@ def _check_every_camera(cameras: Sequence[str], parts: Mapping, problems: Sequen
 def _sequence_units(
     source: Path, name: str, cameras: Sequence[str], stride: int, full_frames: bool
 ) -> Iterator[CameraFrames | Problem]:
-    """A unit for some hundred frames of each camera, or what is wrong with the camera."""
+    """Units of some hundred frames of each camera, or the problem with the camera."""
     sequence = source / name
     calibration = sequence / f"calibration_{name}.json"
     calibrated = read_cameras(calibration, cameras)
@@ -189,7 +183,7 @@ def _sequence_units(
         if isinstance(footage, Problem):
             yield relative(footage, source)
             continue
-        # A video is decoded from its start on, so it stays in one piece.
+        # A video is always decoded from its start, so it is not divided.
         size = len(frames) if footage.video else _FRAMES_A_PART
         for start in range(0, len(frames), size):
             some = footage.part(start, start + size)
@@ -207,7 +201,7 @@ def _sequence_units(
 def _without_pose(
     source: Path, name: str, cameras: Sequence[str], numbers: Sequence[int], stride: int
 ) -> Iterator[Problem]:
-    """A remark if pictures of the stride lie before the first pose or after the last."""
+    """A remark if there are pictures of the stride before the first pose or after the last."""
     for camera in cameras:
         outside = [
             n

@@ -1,47 +1,35 @@
 """The studio's cameras, from calibration_SEQUENCE.json."""
 
-import dataclasses
 import json
 from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 
+from data_prep.cameras import CalibratedCamera, check_camera
+from data_prep.problems import why_unreadable
 from liftjax.errors import LiftjaxError
 from liftjax.numbers import as_numbers
 
 METRES = 0.01  # the studio's files are in centimetres
 
-# The files' y axis points down. As a row, x y z times this matrix is x z -y: the third axis points
-# up. A camera's rotation times it takes points so turned to the same place as before.
+# The files' y axis points down. A row x y z times this matrix is x z -y: the third axis points up.
+# A camera's rotation times the matrix takes turned points to the same place as before.
 TURN = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
-_ROTATION_TOLERANCE = 1e-3
 _DISTANCE_M = (0.3, 15.0)  # from the origin; the dome has a radius of 2.7
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Camera:
-    """A camera; R (3, 3) and t (3,) take turned world points in metres to its axes: R X + t.
-
-    Attributes:
-      name: panel and node, such as "00_03". image_size: (width, height).
-      K: (3, 3). distortion: (5,) k1, k2, p1, p2, k3 of OpenCV's model.
-    """
-
-    name: str
-    image_size: tuple[int, int]
-    K: np.ndarray
-    distortion: np.ndarray
-    R: np.ndarray
-    t: np.ndarray
-
-
 def camera_name(panel: int, node: int) -> str:
+    """Such as "00_03"."""
     return f"{panel:02d}_{node:02d}"
 
 
-def read_cameras(path: Path, wanted: Collection[str]) -> dict[str, Camera]:
-    """The cameras of these names that the file has. Raises LiftjaxError if it is no calibration."""
+def read_cameras(path: Path, wanted: Collection[str]) -> dict[str, CalibratedCamera]:
+    """The cameras with these names that the file has, in metres and turned axes.
+
+    Raises:
+      LiftjaxError: the file is missing or is not a calibration.
+    """
     if not path.exists():
         raise LiftjaxError(
             f"The calibration is missing: expected {path}; download it with the sequence."
@@ -53,32 +41,27 @@ def read_cameras(path: Path, wanted: Collection[str]) -> dict[str, Camera]:
         }
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise LiftjaxError(
-            f"{path} is not a Panoptic calibration ({_reason(error)}); download it again."
+            f"{path} is not a Panoptic calibration ({why_unreadable(error)}); download it again."
         ) from error
     return {name: _camera(name, entries[name], path) for name in wanted if name in entries}
 
 
 @np.errstate(over="ignore", invalid="ignore")  # huge numbers are refused below
-def _camera(name: str, entry: dict, path: Path) -> Camera:
+def _camera(name: str, entry: dict, path: Path) -> CalibratedCamera:
     try:
-        camera = Camera(
+        camera = CalibratedCamera(
             name=name,
-            image_size=tuple(int(side) for side in as_numbers(entry["resolution"]).reshape(2)),
             K=as_numbers(entry["K"]).reshape(3, 3),
             distortion=as_numbers(entry["distCoef"]).reshape(5),
             R=as_numbers(entry["R"]).reshape(3, 3) @ TURN,
             t=as_numbers(entry["t"]).reshape(3) * METRES,
+            image_size=tuple(int(side) for side in as_numbers(entry["resolution"]).reshape(2)),
         )
+        check_camera(camera)
     except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise LiftjaxError(
-            f"{path}: camera {name} is malformed ({_reason(error)}); download the file again."
+            f"{path}: camera {name} is malformed ({why_unreadable(error)}); download it again."
         ) from error
-    arrays = (camera.K, camera.distortion, camera.R, camera.t)
-    if not all(np.isfinite(array).all() for array in arrays):
-        raise LiftjaxError(f"{path}: camera {name} holds NaN; download the file again.")
-    rotated = camera.R @ camera.R.T
-    if not np.abs(rotated - np.eye(3)).max() <= _ROTATION_TOLERANCE or np.linalg.det(camera.R) < 0:
-        raise LiftjaxError(f"{path}: R of camera {name} is no rotation; download the file again.")
     low, high = _DISTANCE_M
     if not low <= np.linalg.norm(camera.t) <= high:
         raise LiftjaxError(
@@ -86,7 +69,3 @@ def _camera(name: str, entry: dict, path: Path) -> Camera:
             "origin; t must be in centimetres, as the studio writes it."
         )
     return camera
-
-
-def _reason(error: Exception) -> str:
-    return f"no {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]

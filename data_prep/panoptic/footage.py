@@ -1,8 +1,7 @@
-"""Where a camera's pictures are: hdImgs/00_03/00_03_00000168.jpg or hdVideos/hd_00_03.mp4.
+"""Finds a camera's pictures: hdImgs/00_03/00_03_00000168.jpg or hdVideos/hd_00_03.mp4.
 
 The studio's extraction script numbers pictures from 0 in the order of the video, and pose files
-carry the same numbers: to the pose of frame 168 belongs picture 168, or the video's frame 168
-counted from 0.
+have the same numbers.
 """
 
 import dataclasses
@@ -23,9 +22,10 @@ class Footage:
     """A camera's pictures of some frames: a video, or a file for each frame, which may be missing.
 
     Attributes:
-      image_size: (width, height) that they have, if nothing is wrong.
-      frames: their numbers, increasing.
-      video: the file, or "". files: if there is no video, one for each of `frames`.
+      image_size: (width, height) that sound pictures have.
+      frames: numbers, increasing.
+      video: the file, or "".
+      files: one for each of `frames`, if there is no video.
     """
 
     image_size: tuple[int, int]
@@ -38,26 +38,21 @@ class Footage:
         return (self.video,) if self.video else self.files
 
     def part(self, start: int, stop: int) -> "Footage":
-        """The same of some of the frames."""
-        return dataclasses.replace(
-            self, frames=self.frames[start:stop], files=self.files[start:stop]
-        )
+        """The footage of some of the frames."""
+        frames, files = self.frames[start:stop], self.files[start:stop]
+        return dataclasses.replace(self, frames=frames, files=files)
 
     def pictures(self, numbers: Sequence[int]) -> Iterator[np.ndarray | Problem]:
-        """Frames of these numbers, increasing: (H, W, 3) uint8 BGR, or why there is none.
+        """The frames of these increasing numbers: (H, W, 3) uint8 BGR, or a problem.
 
-        The Problem names its file in full.
+        A problem has the full path of its file.
         """
         for number, file, picture in self._read(numbers):
-            if picture is not None:
-                kind, detail = self._fault(picture)
-                yield Problem(kind, file, number, detail) if kind else picture
-            elif self.video:
-                yield Problem("missing frame", file, number, "the video ends or breaks before it")
-            elif Path(file).exists():
-                yield Problem("broken picture", file, number, "unreadable or cut short")
-            else:
-                yield Problem("missing picture", file, number)
+            kind, detail = "missing frame", "the video ends or breaks before it"
+            if picture is not None or not self.video:
+                expected = self.image_size, "calibration"
+                kind, detail = pictures.picture_fault(picture, file, *expected)
+            yield Problem(kind, file, number, detail) if kind else picture
 
     def _read(self, numbers: Sequence[int]) -> Iterator[tuple[int, str, np.ndarray | None]]:
         if self.video:
@@ -68,20 +63,13 @@ class Footage:
             for number in numbers:
                 yield number, files[number], pictures.read_jpeg(files[number])
 
-    def _fault(self, picture: np.ndarray) -> tuple[str, str]:
-        """Kind and detail of what is wrong with the picture; kind "" if nothing is."""
-        size = picture.shape[1::-1]
-        if size != self.image_size:
-            return "wrong picture size", _size_difference(size, self.image_size)
-        return ("black picture" if pictures.is_black(picture) else ""), ""
-
 
 def find_footage(
     sequence: Path, camera: str, frames: Sequence[int], image_size: tuple[int, int]
 ) -> Footage | Problem:
-    """The camera's pictures of these frames; a Problem that drops all of them if there are none.
+    """The camera's pictures of these frames, or a problem that drops all of them.
 
-    The video serves where there are no pictures, or not of all frames.
+    The video is used if there are not pictures of all frames.
 
     Raises:
       LiftjaxError: only every n-th picture was kept, and the frames are not among them.
@@ -111,12 +99,9 @@ def find_footage(
         detail = f"neither pictures in hdImgs/{camera} nor hdVideos/hd_{camera}.mp4"
         return lost("missing camera", sequence, detail)
     if tuple(size) != image_size:
-        return lost("wrong picture size", first, _size_difference(size, image_size))
+        detail = pictures.sizes_differ(size, image_size, "calibration")
+        return lost("wrong picture size", first, detail)
     return footage
-
-
-def _size_difference(found: Sequence[int], calibrated: Sequence[int]) -> str:
-    return "{}x{}, but {}x{} in the calibration".format(*found, *calibrated)
 
 
 def picture_files(folder: Path, camera: str) -> dict[int, str]:
@@ -129,7 +114,7 @@ def picture_files(folder: Path, camera: str) -> dict[int, str]:
 
 
 def check_thinned(folder: Path, numbers: Sequence[int], frames: Sequence[int]) -> None:
-    """Raises if `folder` holds every n-th frame only (n > 1), and `frames` are others."""
+    """Raises if `folder` has only every n-th frame (n > 1) and not all of `frames`."""
     step = int(np.gcd.reduce(np.diff(numbers))) if len(numbers) > 1 else 1
     others = [n for n in frames if (n - numbers[0]) % step]
     if not others:
@@ -138,6 +123,6 @@ def check_thinned(folder: Path, numbers: Sequence[int], frames: Sequence[int]) -
     same_start = (frames[0] - numbers[0]) % step == 0
     cure = f"ask for --stride {np.lcm(step, stride)}" if same_start else "extract all of them"
     raise LiftjaxError(
-        f"{folder} holds one frame in {step} only, from {numbers[0]} on, and so not frame "
+        f"{folder} has only one frame in {step} from {numbers[0]} on, and so not frame "
         f"{others[0]}; {cure}."
     )

@@ -1,4 +1,4 @@
-"""Frames of one camera as records: those that show one body, its root in sight."""
+"""Records of the frames of one camera that show one body with a visible root joint."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -6,16 +6,16 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep import pictures
 from data_prep.building import Problem, Unit
-from data_prep.panoptic.calibration import Camera
+from data_prep.cameras import CalibratedCamera, make_record
 from data_prep.panoptic.footage import Footage
 from data_prep.panoptic.poses import FOLDER, PoseFile, read_bodies
+from data_prep.problems import Unusable
 from liftjax import geometry
 from liftjax.data.schema import Record
 from liftjax.skeletons import PANOPTIC
 
-MIN_CONFIDENCE = 0.1  # a joint of no more is invisible
+MIN_CONFIDENCE = 0.1  # a joint with less or as much is invisible
 
 
 def relative(problem: Problem, source) -> Problem:
@@ -24,12 +24,16 @@ def relative(problem: Problem, source) -> Problem:
 
 @dataclasses.dataclass(frozen=True)
 class CameraFrames(Unit):
-    """Frames of one camera and sequence; `poses` as `footage.frames`, None where no file is."""
+    """Some frames of one camera and sequence.
+
+    Attributes:
+      poses: one file for each of `footage.frames`; None if it is missing.
+    """
 
     source: str
     sequence: str
     calibration: str
-    camera: Camera
+    camera: CalibratedCamera
     poses: tuple[PoseFile | None, ...]
     footage: Footage
     full_frames: bool
@@ -46,10 +50,10 @@ class CameraFrames(Unit):
 
     def records(self) -> Iterator[Record | Problem]:
         frames = self.footage.frames
-        labels = [self._label(n, file) for n, file in zip(frames, self.poses, strict=True)]
-        pairs = list(zip(frames, labels, strict=True))
-        shown = self.footage.pictures([n for n, label in pairs if not isinstance(label, Problem)])
-        for number, label in pairs:
+        labels = {n: self._label(n, file) for n, file in zip(frames, self.poses, strict=True)}
+        labelled = [n for n, label in labels.items() if not isinstance(label, Problem)]
+        shown = self.footage.pictures(labelled)
+        for number, label in labels.items():
             found = label if isinstance(label, Problem) else next(shown)
             if isinstance(found, Problem):
                 yield relative(found, self.source)
@@ -62,78 +66,62 @@ class CameraFrames(Unit):
             file = PoseFile(str(folder / f"body3DScene_{number:08d}.json"))
         try:
             return _label(file, self.camera)
-        except _Useless as useless:
-            kind, detail = useless.args
-            place = f"camera {self.camera.name}"
-            return Problem(kind, file.name, number, f"{detail}, {place}" if detail else place)
+        except Unusable as fault:
+            detail = f"{fault.detail}, " if fault.detail else ""
+            return Problem(fault.kind, file.name, number, f"{detail}camera {self.camera.name}")
 
     def _record(self, number: int, label: "_Label", picture: np.ndarray) -> Record:
-        camera = self.camera
-        size = np.array(camera.image_size)
-        box = geometry.box_from_joints(label.joints_px, size)
-        image, stored_to_image = pictures.store(picture, box, full_frame=self.full_frames)
-        root = label.points_m[PANOPTIC.root_index]
-        return Record(
-            image=image,
-            stored_to_image=stored_to_image,
-            image_size=size,
-            box_xyxy=box,
-            joints_px=label.joints_px,
-            joint_visible=label.visible,
-            pose_m=label.points_m - root,
-            root_m=root,
-            has_3d=True,
-            camera_K=camera.K,
-            camera_R=camera.R,
-            camera_t=camera.t,
-            camera_distortion=camera.distortion,
-            distortion_model="opencv",
+        return make_record(
+            self.camera,
+            label.points_m,
+            label.joints_px,
+            label.visible,
             skeleton=PANOPTIC.name,
             subject=self.sequence,
             action=self.sequence,
-            camera=camera.name,
             frame=number,
+            picture=picture,
+            full_frame=self.full_frames,
         )
 
 
 @dataclasses.dataclass(frozen=True)
 class _Label:
-    """A body in a camera: (15, 3) points in its axes, (15, 2) pixels, (15,) visible."""
+    """A body before a camera: (15, 3) metres in its axes, (15, 2) pixels, (15,) bool."""
 
     points_m: np.ndarray
     joints_px: np.ndarray
     visible: np.ndarray
 
 
-class _Useless(Exception):
-    """A frame of which no record can be made: kind and detail of the problem."""
+def _label(file: PoseFile, camera: CalibratedCamera) -> _Label:
+    """The only body of a frame, with the joints of the joint set `panoptic`.
 
+    A joint counts as visible if it was found with some confidence and lies in the picture, even if
+    something hides it.
 
-def _label(file: PoseFile, camera: Camera) -> _Label:
-    """The one body of a frame in the joints of the skeleton `panoptic`.
-
-    A joint is visible if it was found with some confidence and lies in the picture; it may well
-    be hidden behind something.
+    Raises:
+      Unusable: the frame has no body, several, or one without usable joints.
     """
     joints = _body(file)[: PANOPTIC.num_joints]
     finite = np.isfinite(joints).all(axis=1)
     if not finite.all():
-        raise _Useless("NaN joints", ", ".join(np.array(PANOPTIC.joints)[~finite]))
+        raise Unusable("NaN joints", ", ".join(np.array(PANOPTIC.joints)[~finite]))
     # A joint that was not found has confidence -1 and lies at the world's origin.
     lost = (joints[:, 3] < 0) | (joints[:, :3] == 0).all(axis=1)
     if lost.any():
-        raise _Useless("joints without 3D", ", ".join(np.array(PANOPTIC.joints)[lost]))
-    points = geometry.world_to_camera(joints[:, :3], camera.R, camera.t)
+        raise Unusable("joints without 3D", ", ".join(np.array(PANOPTIC.joints)[lost]))
+    points = camera.to_camera(joints[:, :3])
     if (points[:, 2] <= 0).any():
-        raise _Useless("joints behind the camera", "")
-    joints_px = geometry.project(points, camera.K, camera.distortion)
+        raise Unusable("joints behind the camera")
+    joints_px = camera.project(points)
     confident = joints[:, 3] > MIN_CONFIDENCE
     inside = geometry.inside_image(joints_px, camera.image_size)
     root = PANOPTIC.root_index
     if not confident[root]:
-        raise _Useless("root not visible", f"confidence {joints[root, 3]:g}")
+        raise Unusable("root not visible", f"confidence {joints[root, 3]:g}")
     if not inside[root]:
-        raise _Useless("root not visible", "outside the picture")
+        raise Unusable("root not visible", "outside the picture")
     return _Label(points, joints_px, inside & confident)
 
 
@@ -142,11 +130,11 @@ def _body(file: PoseFile) -> np.ndarray:
     try:
         bodies = read_bodies(file.read())
     except FileNotFoundError:
-        raise _Useless("missing pose", "") from None
+        raise Unusable("missing pose") from None
     except (OSError, ValueError) as error:
-        raise _Useless("malformed pose file", str(error)) from error
+        raise Unusable("malformed pose file", str(error)) from error
     if not bodies:
-        raise _Useless("no body", "")
+        raise Unusable("no body")
     if len(bodies) > 1:
-        raise _Useless("more than one body", f"{len(bodies)} bodies")
+        raise Unusable("more than one body", f"{len(bodies)} bodies")
     return bodies[0]

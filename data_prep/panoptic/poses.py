@@ -1,6 +1,6 @@
-"""The studio's 3D poses, one file a frame: hdPose3d_stage1_coco19/body3DScene_00000168.json.
+"""Reads the studio's 3D poses, one file per frame, from their folder or from the server's tar.
 
-They are read from that folder, or from the .tar that the studio's server sends, unpacked or not.
+A file is named hdPose3d_stage1_coco19/body3DScene_00000168.json.
 """
 
 import dataclasses
@@ -13,20 +13,21 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.checks import LEG_BONE_M
+from data_prep.checks import LEG_BONE_M, leg_length
 from data_prep.panoptic.calibration import METRES, TURN
 from liftjax.errors import LiftjaxError
 from liftjax.numbers import as_numbers, usable
+from liftjax.skeletons import PANOPTIC
 
 FOLDER = "hdPose3d_stage1_coco19"
-_SAMPLED = 20  # files whose unit is checked before anything is built
-NUM_JOINTS = 19  # of the file; those of the skeleton `panoptic` come first
+_SAMPLED = 20  # files that are read to check the unit of length before the build
+NUM_JOINTS = 19  # of the file; the first 15 are those of the joint set `panoptic`
 _FILE = re.compile(r"body3DScene_(\d+)\.json$")
 
 
 @dataclasses.dataclass(frozen=True)
 class PoseFile:
-    """One frame's file, or where it lies in the tar `path`."""
+    """The file of one frame, or its place in the tar `path`."""
 
     path: str
     member: str = ""
@@ -75,20 +76,20 @@ def _archived(archive: Path) -> dict[int, PoseFile]:
                     place = PoseFile(str(archive), name, entry.offset_data, entry.size)
                     found[int(match[1])] = place
     except (tarfile.TarError, OSError, EOFError) as error:
-        raise LiftjaxError(f"{archive} is cut short or no tar; download it again.") from error
+        raise LiftjaxError(f"{archive} is cut short or not a tar; download it again.") from error
     return found
 
 
 def read_bodies(data: bytes) -> list[np.ndarray]:
-    """Every body of a frame as (19, 4) x, y, z in turned metres and confidence.
+    """Every body of a frame: (19, 4) x, y, z in turned axes and metres, and confidence.
 
     Raises:
-      ValueError: the file is malformed; the text says how.
+      ValueError: the file is malformed; the message says how.
     """
     try:
         bodies = json.loads(data)["bodies"]
         if not isinstance(bodies, list):
-            raise TypeError("bodies is no list")
+            raise TypeError("bodies is not a list")
         joints = [as_numbers(body["joints19"]) for body in bodies]
     except KeyError as error:
         raise ValueError(f"no {error}") from error
@@ -101,14 +102,18 @@ def read_bodies(data: bytes) -> list[np.ndarray]:
 
 
 def check_unit(files: Mapping[int, PoseFile]) -> None:
-    """Raises if bodies in a few files spread over the sequence have legs of no human length."""
+    """Raises if the legs in a few files of the sequence have no human length in centimetres."""
     lengths, chosen = [], list(files.values())
     for file in chosen[:: max(1, len(chosen) // _SAMPLED)]:
         try:
             bodies = read_bodies(file.read())
-        except (OSError, ValueError):  # told when the frame is read
+        except (OSError, ValueError):  # reported when the frame is read
             continue
-        lengths += [leg for body in bodies if (leg := _leg_m(body)) is not None]
+        for body in bodies:
+            joints = body[: PANOPTIC.num_joints]
+            found = np.isfinite(joints).all(axis=1) & (joints[:, 3] > 0)
+            lengths.append(leg_length(joints[:, :3], PANOPTIC.name, found))
+    lengths = [length for length in lengths if length is not None]
     low, high = LEG_BONE_M
     if lengths and not low <= np.median(lengths) <= high:
         raise LiftjaxError(
@@ -116,14 +121,6 @@ def check_unit(files: Mapping[int, PoseFile]) -> None:
             f"of the sequence), people's are {low} to {high} m; the files must be in centimetres, "
             "as the studio writes them."
         )
-
-
-def _leg_m(body: np.ndarray) -> float | None:
-    """Median length of the thighs and shins that were found."""
-    bones = [(6, 7), (7, 8), (12, 13), (13, 14)]
-    found = [b for b in bones if np.isfinite(body[list(b)]).all() and (body[list(b), 3] > 0).all()]
-    lengths = [np.linalg.norm(body[a, :3] - body[b, :3]) for a, b in found]
-    return float(np.median(lengths)) if lengths else None
 
 
 def _turned(joints: np.ndarray) -> np.ndarray:

@@ -3,32 +3,9 @@
 World axes: metres, z up, the floor at z = 0, the room's centre above the origin.
 """
 
-import dataclasses
-
 import numpy as np
 
-
-@dataclasses.dataclass(frozen=True)
-class Camera:
-    """A calibrated camera with OpenCV's distortion model.
-
-    Attributes:
-      K: (3, 3). R: (3, 3) and t: (3,) take world to camera: R X + t, metres.
-      distortion: (5,) k1, k2, p1, p2, k3.
-      image_size: width and height in pixels.
-    """
-
-    name: str
-    K: np.ndarray
-    R: np.ndarray
-    t: np.ndarray
-    distortion: np.ndarray
-    image_size: tuple[int, int]
-
-    @property
-    def position(self) -> np.ndarray:
-        """(3,) centre of the camera in the world."""
-        return -self.R.T @ self.t
+from data_prep.cameras import CalibratedCamera
 
 
 def look_at(position, target) -> tuple[np.ndarray, np.ndarray]:
@@ -41,10 +18,10 @@ def look_at(position, target) -> tuple[np.ndarray, np.ndarray]:
     return R, -R @ position
 
 
-def _camera(name, position, target, focal, center, distortion, image_size) -> Camera:
+def _camera(name, position, target, focal, center, distortion, image_size) -> CalibratedCamera:
     R, t = look_at(position, target)
     K = np.array([[focal[0], 0, center[0]], [0, focal[1], center[1]], [0, 0, 1]], float)
-    return Camera(name, K, R, t, np.asarray(distortion, float), image_size)
+    return CalibratedCamera(name, image_size, K, np.asarray(distortion, float), R, t)
 
 
 CAMERAS = {

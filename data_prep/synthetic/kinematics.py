@@ -1,14 +1,15 @@
-"""From a posture to points: forward kinematics of the human body within its joints' limits.
+"""From a posture to points: kinematics of the human body within the limits of its joints.
 
-Body axes, in every local frame: x forward, y left, z up. Angles are in radians. Arrays may have
-any leading axes ``...`` (motions, frames). Arms and legs carry a side axis of size 2, left then
-right, and are handled as left limbs: a right limb is mirrored (y changes sign) on the way in and
-out. A limb bends in a hinge (elbow, knee) and hangs on a ball joint (shoulder, hip) whose
-orientation is a swing, the two-vector that takes the limb's rest direction to its direction, and
-a twist about the limb's own axis.
+Local frames have x forward, y left, z up. Angles are in radians. Arrays may have any leading axes
+``...`` (motions, frames). Arms and legs have a side axis of size 2, left then right. All are
+handled as left limbs: a right limb is mirrored (y changes sign) before and after.
 
-Hands and feet are placed by two-bone inverse kinematics. Its answer is expressed as joint angles
-and clipped to their limits before the points are computed, so no target can break a joint.
+A limb bends in a hinge (elbow, knee) and hangs on a ball joint (shoulder, hip). The ball joint has
+a swing, the rotation vector (2,) from the rest direction to the direction of the limb, and a twist
+about the limb's axis.
+
+Hands and feet are placed by two-bone inverse kinematics. Its joint angles are clipped to their
+limits before points are computed, so no target can break a joint.
 """
 
 import dataclasses
@@ -35,10 +36,11 @@ class Limb:
     """Axes and limits of an arm or a leg, as of a left limb.
 
     Attributes:
-      axes: (3, 3) rows a, b, c in body axes: the rest direction, where the hinge bends to at zero
-        twist, and c = a x b, where it bends to at a twist of 90 degrees.
-      swing: (2, 2) least and largest swing towards b and towards c (rad).
-      twist, hinge: least and largest angles (rad); a hinge at 0 is straight.
+      axes: (3, 3) rows a, b, c in body axes: the rest direction, the direction in which the hinge
+        bends at a twist of 0, and the one at a twist of 90 degrees, c = a x b.
+      swing: (2, 2) least and largest swing towards b and towards c.
+      twist: least and largest angle.
+      hinge: least and largest angle; 0 is straight.
     """
 
     axes: np.ndarray
@@ -68,28 +70,30 @@ SPINE_LIMITS = np.radians([20.0, 40.0, 25.0])
 NECK_LIMITS = np.radians([30.0, 45.0, 70.0])
 PLANTAR_FLEXION, DORSAL_FLEXION = math.radians(60), math.radians(40)
 FLOOR_TOLERANCE = 0.005
-"""A body whose lowest point is deeper (m) in the floor than this is lifted to this depth."""
-_TORSO_RADII = np.array([0.135, 0.165])  # depth, width (m) of an average torso, with a wrist's own
+"""Depth (m) to which a body is lifted if its lowest point is deeper in the floor."""
+_TORSO_RADII = np.array([0.135, 0.165])  # depth, width (m) of an average torso and a wrist
 
 
 @dataclasses.dataclass
 class Posture:
-    """What to do with the body; `solve` says what comes of it.
+    """What the body should do; `solve` computes the points.
 
     Rotations (..., 3) are angles about x (lean to the right), y (lean forward), z (turn to the
     left), relative to the parent.
 
     Attributes:
       root_m: (..., 3) hip joint centre, world.
-      pelvis: (..., 3) rotation of the pelvis, world. lumbar, chest, neck: (..., 3), on top of it.
-      shrug: (..., 2) raise of the shoulders (rad).
-      wrists_m, ankles_m: (..., 2, 3) targets, world. elbows, knees: (..., 2, 3) where elbows and
-        knees should point, chest and pelvis axes, as of a left limb.
+      pelvis: (..., 3) rotation of the pelvis, world.
+      lumbar, chest, neck: (..., 3) rotations, each relative to the one before.
+      shrug: (..., 2) raise of the shoulders.
+      wrists_m, ankles_m: (..., 2, 3) targets, world.
+      elbows, knees: (..., 2, 3) directions in which elbows and knees should point, in chest and
+        pelvis axes, as of a left limb.
       wrist_bend: (..., 2, 2) bend of the hand in the plane of the elbow and across it.
-      foot_yaw, foot_pitch: (..., 2) where the toes should point, world (pitch: toes up).
-      foot_free: (..., 2) 1 for a foot that just hangs at right angles to the shin, 0 for a foot
-        that obeys `foot_yaw` and `foot_pitch`.
-      grounded: (...,) 1 if the body stands on its feet: it is then moved vertically until the
+      foot_yaw, foot_pitch: (..., 2) directions of the toes, world (pitch: toes up).
+      foot_free: (..., 2) 1 for a foot that hangs at right angles to the shin, 0 for a foot that
+        obeys `foot_yaw` and `foot_pitch`.
+      grounded: (...,) 1 if the body stands on its feet; it is then moved vertically until the
         lowest point of the feet touches the floor.
     """
 
@@ -111,7 +115,7 @@ class Posture:
 
 
 @dataclasses.dataclass(frozen=True)
-class Trunk:
+class BodyTrunk:
     """The solved trunk: rotations (..., 3, 3) local to world, joints (..., 3) in world metres."""
 
     pelvis: np.ndarray
@@ -148,7 +152,8 @@ def pair_to_local(matrix: np.ndarray, pair: np.ndarray) -> np.ndarray:
     return (pair @ matrix) * MIRROR
 
 
-def _unit(vector: np.ndarray) -> np.ndarray:
+def unit(vector: np.ndarray) -> np.ndarray:
+    """Vectors (..., 3) scaled to length 1."""
     return vector / np.maximum(np.linalg.norm(vector, axis=-1, keepdims=True), 1e-12)
 
 
@@ -161,14 +166,15 @@ def _tilted(angle: float) -> np.ndarray:
     return np.array([math.sin(angle), 0.0, math.cos(angle)])
 
 
-def solve_trunk(subject: Subject, posture: Posture) -> Trunk:
-    """Places pelvis, spine, shoulders and head. The neck's rotation is split over its two ends."""
+def solve_trunk(subject: Subject, posture: Posture) -> BodyTrunk:
+    """Places pelvis, spine, shoulders and head; both ends of the neck rotate by half its angle."""
     s = subject
     pelvis = rotation(posture.pelvis)
     waist = pelvis @ _bend(posture.lumbar, SPINE_LIMITS)
     chest = waist @ _bend(posture.chest, SPINE_LIMITS)
-    neck = chest @ rotation(np.clip(posture.neck, -NECK_LIMITS, NECK_LIMITS) / 2)
-    head = neck @ rotation(np.clip(posture.neck, -NECK_LIMITS, NECK_LIMITS) / 2)
+    half = rotation(np.clip(posture.neck, -NECK_LIMITS, NECK_LIMITS) / 2)
+    neck = chest @ half
+    head = neck @ half
     points = {"hip": posture.root_m}
     points["spine"] = points["hip"] + s.spine * waist[..., 2]
     points["thorax"] = points["spine"] + s.chest * chest[..., 2]
@@ -178,7 +184,7 @@ def solve_trunk(subject: Subject, posture: Posture) -> Trunk:
     drop = np.clip(posture.shrug, -0.15, 0.6) - CLAVICLE_DROP
     clavicle = np.stack([0 * drop, np.cos(drop), np.sin(drop)], axis=-1) * s.clavicle
     hips = np.broadcast_to([0.0, s.pelvis, 0.0], clavicle.shape)
-    return Trunk(
+    return BodyTrunk(
         pelvis=pelvis,
         chest=chest,
         head=head,
@@ -206,17 +212,20 @@ def _hinged(hinge: np.ndarray, twist: np.ndarray) -> np.ndarray:
 
 
 def _reach(limb: Limb, lengths: tuple[float, float], target: np.ndarray, hint: np.ndarray):
-    """Joint angles (swing, twist, hinge), within limits, that bring a limb's end to `target`.
+    """Joint angles (swing, twist, hinge) within limits that bring a limb's end to `target`.
 
-    `target` and `hint`, (..., 3), are in limb axes with the limb's root at the origin. A target
-    out of reach is approached along its direction.
+    Args:
+      lengths: of the upper and the lower bone.
+      target: (..., 3) in limb axes with the limb's root at the origin; one that is out of reach is
+        approached along its direction.
+      hint: (..., 3) where the hinge should point, in the same axes.
     """
     upper, lower = lengths
     cos_hinge = ((target**2).sum(axis=-1) - upper**2 - lower**2) / (2 * upper * lower)
     hinge = np.clip(np.arccos(np.clip(cos_hinge, -1, 1)), *limb.hinge)
     distance = np.sqrt(upper**2 + lower**2 + 2 * upper * lower * np.cos(hinge))
-    ahead = _unit(target)
-    aside = _unit(hint - (hint * ahead).sum(axis=-1, keepdims=True) * ahead)
+    ahead = unit(target)
+    aside = unit(hint - (hint * ahead).sum(axis=-1, keepdims=True) * ahead)
     cos_root = (upper + lower * np.cos(hinge)) / distance
     sin_root = lower * np.sin(hinge) / distance
     upper_dir = cos_root[..., None] * ahead + sin_root[..., None] * aside
@@ -230,8 +239,11 @@ def _reach(limb: Limb, lengths: tuple[float, float], target: np.ndarray, hint: n
 
 
 def _limb_points(limb: Limb, lengths, frame, root, target, hint, end=None):
-    """Solves one pair of limbs. Returns world positions (..., 2, 3) of hinge and end, and the
-    world direction of an `end` bone (bends (..., 2, 2) in and across the hinge's plane)."""
+    """World positions (..., 2, 3) of the hinges and ends of a pair of limbs.
+
+    The third result is the world direction of the bones at the ends, if `end` has their bends
+    (..., 2, 2) in and across the plane of the hinge.
+    """
     to_limb = limb.axes.T
     local = pair_to_local(frame, target - root) @ to_limb
     swing, twist, hinge = _reach(limb, lengths, local, hint @ to_limb)
@@ -247,8 +259,8 @@ def _limb_points(limb: Limb, lengths, frame, root, target, hint, end=None):
     return middle, tip, pair_to_world(frame, _swung(hand, swing) @ limb.axes)
 
 
-def _clear_of_body(subject: Subject, trunk: Trunk, wrists: np.ndarray) -> np.ndarray:
-    """Wrists (..., 2, 3) moved out of the torso, seen as an elliptic column, and off the floor."""
+def _clear_of_body(subject: Subject, trunk: BodyTrunk, wrists: np.ndarray) -> np.ndarray:
+    """Wrists (..., 2, 3) moved out of the torso, an elliptic column here, and off the floor."""
     local = pair_to_local(trunk.chest, wrists - trunk.points["thorax"][..., None, :])
     radii = _TORSO_RADII * subject.torso_build
     depth = np.sqrt(((local[..., :2] / radii) ** 2).sum(axis=-1))
@@ -260,7 +272,7 @@ def _clear_of_body(subject: Subject, trunk: Trunk, wrists: np.ndarray) -> np.nda
     return moved
 
 
-def _solve_arms(subject: Subject, posture: Posture, trunk: Trunk):
+def _solve_arms(subject: Subject, posture: Posture, trunk: BodyTrunk):
     """Elbows, wrists and fingertips (..., 2, 3), with the hands kept out of torso and floor."""
     lengths = (subject.upper_arm, subject.forearm)
     root, frame = trunk.shoulders_m, trunk.chest
@@ -269,33 +281,33 @@ def _solve_arms(subject: Subject, posture: Posture, trunk: Trunk):
     elbow, wrist, hand = _limb_points(
         ARM, lengths, frame, root, _clear_of_body(subject, trunk, wrist), hint, posture.wrist_bend
     )
-    # A hand that would dip below the floor lies flat on it.
+    # A hand that would be below the floor lies flat on it.
     lowest = np.clip((0.015 - wrist[..., 2]) / subject.hand, -0.999, 0.999)
     rise = np.maximum(hand[..., 2], lowest)
-    flat = _unit(hand[..., :2] + 1e-9) * np.sqrt(1 - rise**2)[..., None]
+    flat = unit(hand[..., :2] + 1e-9) * np.sqrt(1 - rise**2)[..., None]
     hand = np.concatenate([flat, rise[..., None]], axis=-1)
     return elbow, wrist, wrist + subject.hand * hand
 
 
 def _solve_feet(subject: Subject, posture: Posture, knee: np.ndarray, ankle: np.ndarray, trunk):
     """Heels and toes (..., 2, 3). The foot turns about the ankle within its limits."""
-    shin_up = _unit(knee - ankle)
+    shin_up = unit(knee - ankle)
     free = posture.foot_free[..., None]
     thigh = trunk.hips_m - knee
     forward = trunk.pelvis[..., None, :, 0]
-    # A hanging foot points where the knee does: away from the thigh, seen along the shin.
-    knee_front = _unit(-(thigh - (thigh * shin_up).sum(-1, keepdims=True) * shin_up))
-    hanging = _unit(knee_front + 0.1 * forward - 0.35 * shin_up)
+    # Seen along the shin, a hanging foot points away from the thigh, as the knee does.
+    knee_front = unit(-(thigh - (thigh * shin_up).sum(-1, keepdims=True) * shin_up))
+    hanging = unit(knee_front + 0.1 * forward - 0.35 * shin_up)
     yaw, pitch = posture.foot_yaw, posture.foot_pitch
     flat = np.cos(pitch)
-    told = np.stack([flat * np.cos(yaw), flat * np.sin(yaw), np.sin(pitch)], axis=-1)
-    toes = _unit(free * hanging + (1 - free) * told)
+    wanted = np.stack([flat * np.cos(yaw), flat * np.sin(yaw), np.sin(pitch)], axis=-1)
+    toes = unit(free * hanging + (1 - free) * wanted)
     along = (toes * shin_up).sum(axis=-1, keepdims=True)
-    side = _unit(toes - along * shin_up)
+    side = unit(toes - along * shin_up)
     along = np.clip(along, -math.sin(PLANTAR_FLEXION), math.sin(DORSAL_FLEXION))
     toes = along * shin_up + np.sqrt(1 - along**2) * side
-    up = _unit(free * shin_up + (1 - free) * np.array([0.0, 0.0, 1.0]) + 1e-6 * shin_up)
-    up = _unit(up - (up * toes).sum(axis=-1, keepdims=True) * toes)
+    up = unit(free * shin_up + (1 - free) * np.array([0.0, 0.0, 1.0]) + 1e-6 * shin_up)
+    up = unit(up - (up * toes).sum(axis=-1, keepdims=True) * toes)
     sole = ankle - subject.ankle * up
     return sole - subject.heel * toes, sole + subject.toe * toes
 

@@ -1,9 +1,8 @@
-"""Which pose and camera each record has, and its labels: all of it without a picture.
+"""Which pose and camera each record has, and its labels without the picture.
 
 A record is a function of (seed, split, index), so a data set has no end and any part of it can be
-made again. Counting up the index goes round the cameras first, then actions, then subjects, so
-that every beginning of a split is balanced. In a data set of clips it is clips that are counted so;
-the frames of one follow each other.
+made again. With the index the camera changes first, then the action, then the subject, so that
+every beginning of a split is balanced. In a data set of clips the same order holds for clips.
 """
 
 import dataclasses
@@ -13,8 +12,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data_prep.synthetic.cameras import CAMERAS, Camera
-from data_prep.synthetic.motions import ACTIONS, Chair, Motion, Poses, sample_motion, sample_poses
+from data_prep.cameras import CalibratedCamera, make_record
+from data_prep.synthetic.cameras import CAMERAS
+from data_prep.synthetic.motions import ACTIONS, Chair, sample_motion, sample_poses
 from data_prep.synthetic.subjects import SUBJECTS, TEST_SUBJECTS, TRAIN_SUBJECTS, Subject
 from liftjax import geometry
 from liftjax.data.schema import Record
@@ -22,10 +22,10 @@ from liftjax.errors import unknown_name
 from liftjax.skeletons import HUMAN36M
 
 SPLITS = {"train": TRAIN_SUBJECTS, "test": TEST_SUBJECTS, "poses": TRAIN_SUBJECTS}
-"""Subjects of each split. "poses" are labels without pictures, for training lifters."""
+"""Subjects of each split; "poses" has labels without pictures, for training lifters."""
 
 STORED_SCALE = 1.25 * 1.1
-"""Side of the stored region over the box's: a detector's usual context, and a margin."""
+"""Side of the stored region relative to the box: a detector's usual context, and a margin."""
 
 _FLOOR_HALF_SIZE_M = 1.1  # keeps people inside all four pictures
 _POSES_AT_ONCE = 64
@@ -38,12 +38,13 @@ class Moment:
 
     Attributes:
       number: counts the poses, or the clips, of (subject, action).
-      frame: of the clip. clip_frames: its length; 1: a pose by itself.
+      frame: number in the clip.
+      clip_frames: length of the clip; 1 for a pose by itself.
     """
 
     subject: Subject
     action: str
-    camera: Camera
+    camera: CalibratedCamera
     number: int
     frame: int = 0
     clip_frames: int = 1
@@ -55,7 +56,7 @@ class Moment:
 
 
 def generator(seed: int, *names: str | int) -> np.random.Generator:
-    """A random generator for the thing with these names."""
+    """A random generator that depends on the seed and these names alone."""
     words = [n if isinstance(n, int) else zlib.crc32(n.encode()) for n in names]
     return np.random.default_rng([seed, *words])
 
@@ -74,13 +75,13 @@ def moment(split: str, index: int, clip_frames: int = 1) -> Moment:
 
 
 @functools.lru_cache(maxsize=128)
-def _poses(seed: int, split: str, subject: str, action: str, block: int) -> Poses:
+def _poses(seed: int, split: str, subject: str, action: str, block: int):
     rng = generator(seed, split, subject, action, block)
     return sample_poses(SUBJECTS[subject], action, rng, _POSES_AT_ONCE, _FLOOR_HALF_SIZE_M)
 
 
 @functools.lru_cache(maxsize=64)
-def _motion(seed: int, split: str, subject: str, action: str, number: int, frames: int) -> Motion:
+def _motion(seed: int, split: str, subject: str, action: str, number: int, frames: int):
     rng = generator(seed, split, "clip", subject, action, number)
     return sample_motion(SUBJECTS[subject], action, rng, frames, FPS, _FLOOR_HALF_SIZE_M)
 
@@ -89,10 +90,10 @@ def pose_of(seed: int, split: str, at: Moment) -> tuple[np.ndarray, Chair | None
     """World points (P, 3) of a moment, and the chair."""
     if at.clip_frames > 1:
         motion = _motion(seed, split, at.subject.name, at.action, at.number, at.clip_frames)
-        return motion.points_m[at.frame], motion.prop
+        return motion.points_m[at.frame], motion.chair
     block, row = divmod(at.number, _POSES_AT_ONCE)
     poses = _poses(seed, split, at.subject.name, at.action, block)
-    return poses.points_m[row], poses.props[row]
+    return poses.points_m[row], poses.chairs[row]
 
 
 def label(
@@ -101,51 +102,43 @@ def label(
     """Records, as yet without pictures, of B moments.
 
     Args:
-      points_m: (B, P, 3) world points, of which the first 17 are the labelled joints.
+      moments: what the records show.
+      points_m: (B, P, 3) world points; the first 17 are the labelled joints.
       crop_size: (height, width) of the stored picture.
     """
-    cameras = [m.camera for m in moments]
-    K, R, t, distortion = (
-        np.stack([getattr(c, name) for c in cameras]) for name in ("K", "R", "t", "distortion")
+    K, R, t, distortion, sizes = (
+        np.stack([getattr(m.camera, name) for m in moments])
+        for name in ("K", "R", "t", "distortion", "image_size")
     )
-    sizes = np.array([c.image_size for c in cameras])
     cam = geometry.world_to_camera(points_m[:, : HUMAN36M.num_joints], R, t)
     px = geometry.project(cam, K, distortion)
     visible = geometry.inside_image(px, sizes)
-    root = cam[:, HUMAN36M.root_index]
     boxes = geometry.box_from_joints(px, sizes)
     centers, regions = geometry.crop_region(boxes, crop_size[1] / crop_size[0], STORED_SCALE)
     stored_to_image = _stored_affines(centers, regions[:, 0], crop_size)
-    return [
-        Record(
-            image=b"",
-            stored_to_image=stored_to_image[i],
-            image_size=sizes[i],
-            box_xyxy=boxes[i],
-            joints_px=px[i],
-            joint_visible=visible[i],
-            pose_m=cam[i] - root[i],
-            root_m=root[i],
-            has_3d=True,
-            camera_K=K[i],
-            camera_R=R[i],
-            camera_t=t[i],
-            camera_distortion=distortion[i],
-            distortion_model="opencv",
+    records = [
+        make_record(
+            m.camera,
+            cam[i],
+            px[i],
+            visible[i],
             skeleton=HUMAN36M.name,
             subject=m.subject.name,
             action=m.action,
-            camera=m.camera.name,
-            trial=m.number + 1 if m.clip_frames > 1 else 1,
             frame=m.frame if m.clip_frames > 1 else m.number,
+            trial=m.number + 1 if m.clip_frames > 1 else 1,
+            box_xyxy=boxes[i],
         )
         for i, m in enumerate(moments)
+    ]
+    return [
+        dataclasses.replace(record, stored_to_image=affine)
+        for record, affine in zip(records, stored_to_image, strict=True)
     ]
 
 
 def _stored_affines(centers: np.ndarray, widths: np.ndarray, crop_size) -> np.ndarray:
-    """(B, 2, 3) from stored to original pixels: the middle of the stored picture, at
-    ((width - 1) / 2, (height - 1) / 2), is the region's centre."""
+    """(B, 2, 3) from stored to original pixels; the middle of the picture is the centre."""
     height, width = crop_size
     scale = widths / width
     offset = centers - scale[:, None] * (np.array([width, height]) - 1) / 2

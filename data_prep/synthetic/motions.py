@@ -1,24 +1,21 @@
 """Motions and poses of synthetic people, the fifteen Human3.6M actions.
 
-World axes: metres, z up, the floor at z = 0, the room's middle at the origin. The same generator
-state gives the same motion, bit for bit.
+World axes: metres, z up, the floor at z = 0, the room's middle at the origin. The same state of the
+generator gives the same motion, bit for bit.
 """
 
 import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 
 from data_prep.synthetic.actions import ACTION_FUNCTIONS
-from data_prep.synthetic.kinematics import POINTS, solve
+from data_prep.synthetic.kinematics import solve
 from data_prep.synthetic.subjects import Subject
-from data_prep.synthetic.variation import Variation
+from data_prep.synthetic.variation import Actor
 from liftjax.errors import LiftjaxError, unknown_name
 
-__all__ = ["ACTIONS", "POINTS", "Chair", "Motion", "Poses", "sample_motion", "sample_poses"]
-
 ACTIONS = tuple(ACTION_FUNCTIONS)
-
-_BATCH = 4096  # motions handled at once: small enough for the processor's cache
 _SPAN_S = 20.0  # single poses are drawn from motions this long
 
 
@@ -38,21 +35,18 @@ class Chair:
     seat_height: float
 
 
-@dataclasses.dataclass(frozen=True)
-class Motion:
-    """points_m: (F, P, 3) float64 world positions of `POINTS`; prop: the chair, if one is used."""
+class SampledMotion(NamedTuple):
+    """Points (F, P, 3) of one motion, float64 world, and the chair if one is used."""
 
     points_m: np.ndarray
-    prop: Chair | None
-    fps: float
+    chair: Chair | None
 
 
-@dataclasses.dataclass(frozen=True)
-class Poses:
-    """Independent single poses. points_m: (N, P, 3) float64 world; props: N chairs or None."""
+class SampledPoses(NamedTuple):
+    """Points (N, P, 3) of independent poses, float64 world, and their N chairs or None."""
 
     points_m: np.ndarray
-    props: tuple[Chair | None, ...]
+    chairs: list[Chair | None]
 
 
 def _act(subject: Subject, action: str, rng, times: np.ndarray, floor_half_size: float):
@@ -64,8 +58,8 @@ def _act(subject: Subject, action: str, rng, times: np.ndarray, floor_half_size:
             f"floor_half_size is {floor_half_size}; a person needs a room of more than 0.5 m "
             "to each side of its middle."
         )
-    v = Variation(rng, times)
-    posture, seat, seated = ACTION_FUNCTIONS[action](subject, v, floor_half_size)
+    actor = Actor(subject, floor_half_size, rng, times)
+    posture, seat, seated = ACTION_FUNCTIONS[action](actor)
     chairs: list[Chair | None] = [None] * len(times)
     if seat is not None:
         for i in np.flatnonzero(seated):
@@ -81,20 +75,19 @@ def sample_motion(
     num_frames: int,
     fps: float = 50.0,
     floor_half_size: float = 1.5,
-) -> Motion:
+) -> SampledMotion:
     """One smooth motion of `num_frames` frames.
 
     Args:
       action: one of `ACTIONS`.
-      floor_half_size: the pelvis stays within this distance (m) of the room's middle, along x and
-        along y.
+      floor_half_size: distance (m) from the room's middle that the pelvis keeps along x and y.
 
     Raises:
-      LiftjaxError: for an unknown action or a room without space.
+      LiftjaxError: the action is unknown, or the room is too small.
     """
     times = np.arange(num_frames)[None] / fps
     points_m, chairs = _act(subject, action, rng, times, floor_half_size)
-    return Motion(points_m[0], chairs[0], fps)
+    return SampledMotion(points_m[0], chairs[0])
 
 
 def sample_poses(
@@ -103,12 +96,8 @@ def sample_poses(
     rng: np.random.Generator,
     count: int,
     floor_half_size: float = 1.5,
-) -> Poses:
-    """`count` independent poses, each a random moment of a random motion; vectorised."""
-    points_m, props = [], []
-    for start in range(0, count, _BATCH):
-        times = rng.uniform(0, _SPAN_S, (min(_BATCH, count - start), 1))
-        points, chairs = _act(subject, action, rng, times, floor_half_size)
-        points_m.append(points[:, 0])
-        props += chairs
-    return Poses(np.concatenate(points_m), tuple(props))
+) -> SampledPoses:
+    """`count` independent poses, each a random moment of a random motion."""
+    times = rng.uniform(0, _SPAN_S, (count, 1))
+    points_m, chairs = _act(subject, action, rng, times, floor_half_size)
+    return SampledPoses(points_m[:, 0], chairs)

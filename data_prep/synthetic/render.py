@@ -1,9 +1,9 @@
-"""The renderer: a room with furniture and a person, seen by a distorted camera, as one function.
+"""Renders a room with furniture and a person, seen by a camera with distortion.
 
-Each stored pixel is the mean of four rays. A ray's first solid is found in closed form; a second
-ray to the light decides shadow, and a jittered light per ray softens it. All of it is elementwise
-float32 arithmetic on rays (`vector` means three arrays of shape (rays,)), so it runs on any
-backend; nothing depends on trained or downloaded assets.
+Each stored pixel is the mean of four rays. The first solid of a ray is found in closed form. A
+second ray to the light decides about shadow, and the light has another place for each of the four.
+All of it is elementwise float32 arithmetic on rays (a vector is three arrays of shape (rays,)), so
+it runs on any backend.
 """
 
 import functools
@@ -26,20 +26,26 @@ _KEY_DISTANCE_M = 3.0  # at which a light has its nominal strength
 _CORNER_REACH_M = 0.35  # how far the corners of the room darken
 
 
-class View(NamedTuple):
-    """A camera and the part of its picture that is stored (arrays as in data.schema.Record)."""
+class CameraView(NamedTuple):
+    """A camera and the part of its picture that is stored, named as in data.schema.Record."""
 
-    K: jax.Array
-    R: jax.Array
-    t: jax.Array
-    distortion: jax.Array
+    camera_K: jax.Array
+    camera_R: jax.Array
+    camera_t: jax.Array
+    camera_distortion: jax.Array
     image_size: jax.Array
     stored_to_image: jax.Array
 
 
 class Light(NamedTuple):
-    """position (3,) world metres; radius m; key (3,) its light at 3 m; sky, bounce (3,) soft light
-    from above and below."""
+    """The lights of a room.
+
+    Attributes:
+      position: (3,) of the lamp, world metres.
+      radius: of the lamp, metres.
+      key: (3,) RGB strength of the lamp at a distance of 3 m.
+      sky, bounce: (3,) RGB of soft light from above and below.
+    """
 
     position: jax.Array
     radius: jax.Array
@@ -48,9 +54,15 @@ class Light(NamedTuple):
     bounce: jax.Array
 
 
-class Film(NamedTuple):
-    """exposure; blur: share of each neighbour in a 3-tap filter; noise: standard deviation, 0..1
-    scale; seed of the noise (uint32)."""
+class CameraFilm(NamedTuple):
+    """What the camera does to light.
+
+    Attributes:
+      exposure: factor on the light.
+      blur: share of each neighbour in a 3-tap filter.
+      noise: standard deviation, where white is 1.
+      seed: of the noise, uint32.
+    """
 
     exposure: jax.Array
     blur: jax.Array
@@ -62,13 +74,16 @@ class Scene(NamedTuple):
     """Everything in one picture; all leaves may have a leading batch axis.
 
     Attributes:
-      cones: the person, N round cones. cone_size: (N, 3) metres per unit of their spaces.
-      cone_looks: (N, LOOK_SIZE). cone_folds: (N,) 1 for cloth, 0 for smooth solids.
-      boxes: furniture, M boxes. box_size: (M, 3) half sides in metres. box_looks: (M, LOOK_SIZE).
-      room_to_local: (3, 4) affine map from the world that makes the room [-1, 1]^3.
-      room_size: (3,) half sides. room_looks: (6, LOOK_SIZE) of the walls at -x, x, -y, y, the
-        floor and the ceiling.
-      view, light, film: as above.
+      cones: the person, N round cones.
+      cone_size: (N, 3) metres per unit of their spaces.
+      cone_looks: (N, LOOK_SIZE).
+      cone_folds: (N,) 1 for cloth, 0 for smooth solids.
+      boxes: furniture, M boxes.
+      box_size: (M, 3) half sides in metres.
+      box_looks: (M, LOOK_SIZE).
+      room_to_local: (3, 4) affine map from the world to the room as a cube [-1, 1]^3.
+      room_size: (3,) half sides in metres.
+      room_looks: (6, LOOK_SIZE) of the walls at -x, x, -y, y, the floor and the ceiling.
     """
 
     cones: RoundCones
@@ -81,56 +96,56 @@ class Scene(NamedTuple):
     room_to_local: jax.Array
     room_size: jax.Array
     room_looks: jax.Array
-    view: View
+    view: CameraView
     light: Light
-    film: Film
+    film: CameraFilm
 
 
 class Hit(NamedTuple):
-    """First hit of each ray: t, and the row of its solid in the order cones, boxes, room faces."""
+    """The first hit of each ray: t, and the row of the solid in the surface table."""
 
     t: jax.Array
     row: jax.Array
 
 
 def _once(scene: Scene, stage):
-    """The arrays `stage`, held in memory, so that their users do not compute them again.
+    """The arrays `stage`, stored in memory, so that their users do not compute them again.
 
-    XLA:CPU fuses whatever feeds an array into each of its users and has no barrier against it, so
-    a chain of stages would run many times over. It cannot fuse into a loop, even one that takes no
-    turn (which only a value known at run time tells) and would change its arrays if it did.
+    XLA:CPU fuses the computation of an array into each of its users and has no barrier against
+    it, so a chain of stages would run many times. It cannot fuse through a loop. This loop never
+    takes a turn, but XLA does not know that, and it would change the arrays if it did.
     """
     turns = jnp.where(scene.film.noise < 0, 1, 0)
     return jax.lax.fori_loop(0, turns, lambda _, arrays: jax.tree.map(jnp.negative, arrays), stage)
 
 
-def stored_pixels(view: View, crop_size: tuple[int, int]) -> jax.Array:
-    """Where the pixels of the stored picture lie (H, W, 2) in pixels of the original image."""
+def stored_pixels(view: CameraView, crop_size: tuple[int, int]) -> jax.Array:
+    """The places (H, W, 2) of the stored pixels in pixels of the original image."""
     height, width = crop_size
     grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1)
     return geometry.apply_affine(view.stored_to_image, jnp.asarray(grid, jnp.float32))
 
 
-def sight_lines(view: View, px_HW2: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+def sight_lines(view: CameraView, px_HW2: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """x / z, y / z (H, W, 2) in camera axes at pixels, and its changes one pixel right and down.
 
-    The lens is inverted at the pixels; within a pixel its inverse is linear to 1e-4 pixels.
+    The distortion is inverted at the pixels. Within a pixel the inverse is linear to 1e-4 pixels.
     """
-    xy = geometry.pixel_rays(px_HW2, view.K, view.distortion)
+    xy = geometry.pixel_rays(px_HW2, view.camera_K, view.camera_distortion)
     return xy, jnp.gradient(xy, axis=1), jnp.gradient(xy, axis=0)
 
 
-def camera_rays(view: View, xy_N2: jax.Array) -> tuple[Vector, Vector]:
-    """Origin (scalars) and unit directions (N,) in the world of rays given in camera axes."""
+def camera_rays(view: CameraView, xy_N2: jax.Array) -> tuple[Vector, Vector]:
+    """Origin (scalars) and unit directions (N,) in the world, of rays given in camera axes."""
     x, y = xy_N2[:, 0], xy_N2[:, 1]
-    R, t = view.R, view.t
+    R, t = view.camera_R, view.camera_t
     origin = tuple(-(R[0, i] * t[0] + R[1, i] * t[1] + R[2, i] * t[2]) for i in range(3))
     direction = tuple(R[0, i] * x + R[1, i] * y + R[2, i] for i in range(3))
     return origin, solids.normalize(direction)
 
 
 def trace(scene: Scene, o: Vector, d: Vector) -> Hit:
-    """The first surface that each ray meets; inside the room there is always one."""
+    """The first surface that each ray hits; in a room there always is one."""
     cone_t, cone = solids.first_round_cone(scene.cones, o, d)
     box_t, box = solids.first_box(scene.boxes, o, d)
     room_o, room_d = solids.move(scene.room_to_local, o), solids.turn(scene.room_to_local, d)
@@ -143,48 +158,34 @@ def trace(scene: Scene, o: Vector, d: Vector) -> Hit:
         for axis, n in enumerate(normal)
     )
     t = jnp.minimum(jnp.minimum(cone_t, box_t), room_t)
-    row = jnp.where(
-        cone_t <= t,
-        cone,
-        jnp.where(box_t <= t, num_cones + box, num_cones + num_boxes + face),
-    )
-    return Hit(t, row)
+    row = jnp.where(box_t <= t, num_cones + box, num_cones + num_boxes + face)
+    return Hit(t, jnp.where(cone_t <= t, cone, row))
 
 
 def _surface_table(scene: Scene) -> jax.Array:
-    """One row per solid and room face: map (12), height, r0, r1, size (3), kind, look (9).
+    """One row for each cone, box and face of the room.
 
-    kind is 0 for smooth and 1 for cloth round cones, 2 for boxes, 3 for the room's faces.
+    The columns are the map (12), height, r0, r1, size (3), kind and look (9). The kind is 0 for
+    smooth cones, 1 for cones of cloth, 2 for boxes, 3 for faces of the room.
     """
-    cones, boxes = scene.cones, scene.boxes
-    m = scene.box_looks.shape[0]
+    cones, m = scene.cones, scene.box_looks.shape[0]
 
     def block(to_local, shape, size, kind, looks):
         return jnp.concatenate([to_local.reshape(-1, 12), shape, size, kind, looks], axis=1)
 
-    return jnp.concatenate(
-        [
-            block(
-                cones.to_local,
-                jnp.stack([cones.height, cones.r0, cones.r1], axis=1),
-                scene.cone_size,
-                scene.cone_folds[:, None],
-                scene.cone_looks,
-            ),
-            block(
-                boxes.to_local, jnp.ones((m, 3)), scene.box_size, jnp.full((m, 1), 2.0),
-                scene.box_looks,
-            ),
-            block(
-                jnp.tile(scene.room_to_local[None], (6, 1, 1)), jnp.ones((6, 3)),
-                jnp.tile(scene.room_size[None], (6, 1)), jnp.full((6, 1), 3.0), scene.room_looks,
-            ),
-        ]
-    )  # fmt: skip
+    shape, folds = jnp.stack([cones.height, cones.r0, cones.r1], axis=1), scene.cone_folds[:, None]
+    room, size = jnp.tile(scene.room_to_local[None], (6, 1, 1)), jnp.tile(scene.room_size, (6, 1))
+    boxes = scene.boxes.to_local, jnp.ones((m, 3)), scene.box_size, jnp.full((m, 1), 2.0)
+    rows = [
+        block(cones.to_local, shape, scene.cone_size, folds, scene.cone_looks),
+        block(*boxes, scene.box_looks),
+        block(room, jnp.ones((6, 3)), size, jnp.full((6, 1), 3.0), scene.room_looks),
+    ]
+    return jnp.concatenate(rows)
 
 
 class Surface(NamedTuple):
-    """World normal (unit, on the viewer's side), albedo (linear RGB) and openness 0..1."""
+    """Unit normal on the viewer's side (world), albedo (linear RGB) and openness 0..1."""
 
     normal: Vector
     albedo: Vector
@@ -192,7 +193,7 @@ class Surface(NamedTuple):
 
 
 def surface_at(scene: Scene, p: Vector, row: jax.Array) -> Surface:
-    """What lies at surface points p (world) that belong to the solids `row`."""
+    """The surface at points p (world) of the solids `row`."""
     columns = _once(scene, jnp.take(_surface_table(scene).T, row, axis=1))
     matrix = tuple(tuple(columns[4 * i + j] for j in range(4)) for i in range(3))
     shape, size, kind, look = columns[12:15], columns[15:18], columns[18], columns[19:]
@@ -214,7 +215,7 @@ def surface_at(scene: Scene, p: Vector, row: jax.Array) -> Surface:
 
 
 def _paint(unit: Vector, size, look, box_normal: Vector, is_cone):
-    """Share of colour b of the looks, on the two axes of a box's face or on x and z of a cone."""
+    """Share of colour b of the looks, along a face of a box or along x and z of a cone."""
     local = tuple(x * s for x, s in zip(unit, size, strict=True))
     x_face, z_face = (~is_cone & (jnp.abs(box_normal[i]) > 0.5) for i in (0, 2))
     across, up = jnp.where(x_face, local[1], local[0]), jnp.where(z_face, local[1], local[2])
@@ -223,7 +224,7 @@ def _paint(unit: Vector, size, look, box_normal: Vector, is_cone):
 
 
 def _cone_normal(unit: Vector, shape, size, folds) -> Vector:
-    """Normals of round cones in their own space, rocking along and across cloth."""
+    """Normals of round cones in their own space, with bumps on cloth."""
     normal = solids.round_cone_normal(unit, *shape)
     x, y, z = (a * s for a, s in zip(unit, size, strict=True))
     slant = 9 * z + 0.5 * wave(5 * x + 3 * y)
@@ -233,7 +234,7 @@ def _cone_normal(unit: Vector, shape, size, folds) -> Vector:
 
 
 def _corner_shade(unit: Vector, size, box_normal: Vector):
-    """How much darker the room is near its edges, where it sees less of itself."""
+    """How much darker the room is near its edges."""
     distance = [
         s * (1 - jnp.abs(u)) + jnp.where(jnp.abs(n) > 0.5, 1e3, 0.0)
         for s, u, n in zip(size, unit, box_normal, strict=True)
@@ -243,7 +244,7 @@ def _corner_shade(unit: Vector, size, box_normal: Vector):
 
 
 def lit_share(scene: Scene, start: Vector, light: Vector) -> jax.Array:
-    """1 where nothing lies between points just off a surface and the light, else 0."""
+    """1 if nothing lies between a point just off a surface and the light, else 0."""
     towards = tuple(a - b for a, b in zip(light, start, strict=True))
     cone_t, _ = solids.first_round_cone(scene.cones, start, towards)
     box_t, _ = solids.first_box(scene.boxes, start, towards)
@@ -251,7 +252,7 @@ def lit_share(scene: Scene, start: Vector, light: Vector) -> jax.Array:
 
 
 def shade(scene: Scene, p: Vector, surface: Surface, light: Vector, lit: jax.Array) -> Vector:
-    """Light (linear RGB) that leaves surface points: key light with shadow, and soft light."""
+    """Linear RGB of surface points in the light of the lamp, with shadow, and in soft light."""
     normal = surface.normal
     towards = tuple(a - b for a, b in zip(light, p, strict=True))
     distance2 = solids.dot(towards, towards)
@@ -269,17 +270,17 @@ def shade(scene: Scene, p: Vector, surface: Surface, light: Vector, lit: jax.Arr
 
 
 def radiance(scene: Scene, o: Vector, d: Vector, light: Vector) -> jax.Array:
-    """Linear RGB (3, N) that comes back along rays, lit from the point `light`."""
+    """Linear RGB (3, N) seen along rays, with the lamp at the point `light`."""
     d = _once(scene, d)
     hit = _once(scene, trace(scene, o, d))
     p = solids.along(o, hit.t, d)
     surface = _once(scene, surface_at(scene, p, hit.row))
-    # Starting on the viewer's side of the surface keeps a solid from shading its own lit side.
+    # The ray to the light starts on the viewer's side, so that a solid does not shade itself.
     lit = lit_share(scene, solids.along(o, hit.t - _SHADOW_BIAS_M, d), light)
     return jnp.stack(shade(scene, p, surface, light, lit))
 
 
-def develop(film: Film, rgb_HW3: jax.Array) -> jax.Array:
+def develop(film: CameraFilm, rgb_HW3: jax.Array) -> jax.Array:
     """Linear RGB (H, W, 3) -> uint8: blur, exposure, sensor noise, display gamma."""
     image = rgb_HW3 * film.exposure
     image = image / (1 + jnp.maximum(image - 0.8, 0))  # bright parts saturate softly
@@ -305,7 +306,7 @@ def render(scene: Scene, crop_size: tuple[int, int]) -> jax.Array:
         light = tuple(scene.light.position + scene.light.radius * light_offset)
         return total + radiance(scene, o, d, light), None
 
-    # One ray of every pixel at a time: so many still fit a processor's cache.
+    # One ray of every pixel at a time, because so many fit in a processor's cache.
     black = jnp.zeros((3, px_HW2[..., 0].size))
     total, _ = jax.lax.scan(add_ray, black, (jnp.array(_SUBPIXELS), jnp.array(_LIGHT_OFFSETS)))
     rgb = jnp.moveaxis(total.reshape(3, *crop_size) / len(_SUBPIXELS), 0, -1)
@@ -323,7 +324,7 @@ def render_batch(
     Args:
       scenes: a Scene whose leaves have a leading axis B.
       crop_size: (height, width).
-      together: scenes that are vectorised over at once. One at a time (None) keeps a CPU's working
-        set in its cache; a GPU wants many.
+      together: number of scenes that are vectorised over at once. None takes one at a time, which
+        suits a CPU's cache; a GPU needs many.
     """
     return jax.lax.map(lambda scene: render(scene, crop_size), scenes, batch_size=together)

@@ -1,7 +1,7 @@
 """A random room around a person: walls, furniture, light, clothes and the camera's film.
 
-All randomness of one picture comes from one generator. World axes, metres, z up; the middle of
-the floor is the origin, the person stands within about 1.5 m of it, the cameras in the corners.
+All randomness of one picture comes from one generator. World axes, metres, z up. The origin is the
+middle of the floor; the person stands within about 1.5 m of it and the cameras in the corners.
 """
 
 import dataclasses
@@ -10,7 +10,8 @@ import numpy as np
 
 from data_prep.synthetic.body import Outfit
 from data_prep.synthetic.motions import Chair
-from data_prep.synthetic.render import Film, Light
+from data_prep.synthetic.render import CameraFilm, Light
+from data_prep.synthetic.solids import Boxes
 from data_prep.synthetic.subjects import Subject
 from data_prep.synthetic.textures import LOOK_SIZE, Pattern, look
 
@@ -27,15 +28,14 @@ _PATTERN_SCALE_M = {
     Pattern.MOTTLED: (0.03, 0.25), Pattern.PICTURE: (1, 1), Pattern.BOOKS: (0.03, 0.06),
 }  # fmt: skip
 
-
-# Share of pictures in which subjects wear their own colours: few people in few clothes would teach
-# a detector to look for the clothes.
+# Share of pictures in which subjects wear their own colours. Without other colours a detector would
+# learn to look for a few clothes.
 _OWN_CLOTHES = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
 class Difficulty:
-    """How often a picture has one of its two troubles.
+    """How often a picture is made difficult.
 
     Attributes:
       occluded: share of pictures with furniture between the camera and the person.
@@ -48,19 +48,15 @@ class Difficulty:
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """What surrounds one person: the arrays of render.Scene that are not the body's, unbatched.
+    """What surrounds one person in one picture.
 
-    `occluded` and `camouflage` tell which of the two troubles the picture has.
+    Attributes:
+      scene: the fields of render.Scene without those of the person and the camera; unbatched.
+      outfit: what the person wears.
+      occluded, camouflage: how the picture is made difficult, see :class:`Difficulty`.
     """
 
-    room_to_local: np.ndarray
-    room_size: np.ndarray
-    room_looks: np.ndarray
-    box_to_local: np.ndarray
-    box_size: np.ndarray
-    box_looks: np.ndarray
-    light: Light
-    film: Film
+    scene: dict
     outfit: Outfit
     occluded: bool
     camouflage: bool
@@ -75,7 +71,7 @@ def _color(rng, brightness=(0.05, 0.7), saturation=(0.0, 0.6)):
 
 
 def _random_look(rng, patterns, color):
-    """A pattern around a colour; its second colour is a lighter or darker relative."""
+    """A random pattern of a colour and a lighter or darker one."""
     pattern = patterns[rng.integers(len(patterns))]
     other = color * rng.uniform(0.45, 1.7) + rng.uniform(0, 0.05)
     scale = rng.uniform(*_PATTERN_SCALE_M[pattern])
@@ -83,13 +79,16 @@ def _random_look(rng, patterns, color):
 
 
 class _Furniture:
-    """Collects boxes; `finish` fills up with boxes under the floor."""
+    """Collects boxes.
+
+    `finish` adds boxes under the floor to make NUM_BOXES, and gives fields of render.Scene.
+    """
 
     def __init__(self):
         self.maps, self.sizes, self.looks = [], [], []
 
     def box(self, center, half, look_row, yaw=0.0):
-        """A box turned by `yaw`: center (3,) and half sides (3,) in metres."""
+        """Adds a box turned by `yaw`, with center (3,) and half sides (3,) in metres."""
         center, half = np.asarray(center, float), np.asarray(half, float)
         cos, sin = np.cos(yaw), np.sin(yaw)
         rows = np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]]) / half[:, None]
@@ -98,7 +97,7 @@ class _Furniture:
         self.looks.append(look_row)
 
     def group(self, position, yaw, parts, look_row):
-        """Boxes of one piece: parts are (center, half) in its own axes, x to the front."""
+        """Adds the boxes of one piece; parts are (center, half) in its own axes, x to the front."""
         cos, sin = np.cos(yaw), np.sin(yaw)
         for (x, y, z), half in parts:
             at = (position[0] + cos * x - sin * y, position[1] + sin * x + cos * y, z)
@@ -109,8 +108,10 @@ class _Furniture:
             raise ValueError(f"{len(self.maps)} boxes in a room for {NUM_BOXES}.")
         while len(self.maps) < NUM_BOXES:
             self.box((0, 0, -50), (0.01, 0.01, 0.01), np.zeros(LOOK_SIZE, np.float32))
-        arrays = (np.stack(a).astype(np.float32) for a in (self.maps, self.sizes, self.looks))
-        return tuple(arrays)
+        maps, sizes, looks = (
+            np.stack(a).astype(np.float32) for a in (self.maps, self.sizes, self.looks)
+        )
+        return {"boxes": Boxes(maps), "box_size": sizes, "box_looks": looks}
 
 
 def _legs(half_x, half_y, height, thickness=0.022):
@@ -137,7 +138,7 @@ def _table_parts(half_x, half_y, height):
 
 
 def _decorate_walls(furniture, rng, room_half):
-    """Pictures, shelves and a window or door: on each wall, clear of the cameras' corners."""
+    """Adds pictures and shelves on each wall, away from the corners with the cameras."""
     for axis, sign in ((0, 1), (0, -1), (1, 1), (1, -1)):
         for slot in (-1.2, 0.0, 1.2):
             choice = rng.uniform()
@@ -161,7 +162,7 @@ def _decorate_walls(furniture, rng, room_half):
 
 
 def _stand_clutter(furniture, rng, person, reach, camera, room_half):
-    """Boxes on the floor, off the person and out of the camera's line to them."""
+    """Adds boxes on the floor, away from the person and the line from the camera to them."""
     placed, wanted = 0, rng.integers(2, 6)
     for _ in range(20):
         if placed == wanted:
@@ -185,7 +186,7 @@ def _blocks(spot, radius, person, camera):
 
 
 def _occlude(furniture, rng, person, reach, camera):
-    """A table or box between the camera and the person that hides part of the legs or trunk."""
+    """Adds a table or box between camera and person that hides a part of legs or trunk."""
     line = (camera - person) / np.linalg.norm(camera - person)
     across = np.array([-line[1], line[0]])
     distance = reach + rng.uniform(0.15, 0.6)
@@ -202,7 +203,7 @@ def _occlude(furniture, rng, person, reach, camera):
 
 
 def _wall_behind(person, camera, room_half):
-    """Row of the room's looks (-x, x, -y, y) that the camera sees behind the person."""
+    """The wall (-x, x, -y, y) that the camera sees behind the person, as row of the looks."""
     d = person - camera
     reach = [(np.sign(d[a]) * room_half[a] - camera[a]) / d[a] if d[a] else np.inf for a in (0, 1)]
     axis = int(np.argmin(reach))
@@ -214,7 +215,7 @@ def _jitter(rng, color, amount=0.15):
 
 
 def _dress(rng, subject: Subject, wall: np.ndarray | None) -> Outfit:
-    """The subject's clothes or others, a little varied; or in the colours of a wall's look."""
+    """The subject's clothes or others, a little varied, or in the colours of a wall."""
     own = rng.uniform() < _OWN_CLOTHES
     shirt_color = _jitter(rng, subject.shirt) if own else _color(rng, (0.03, 0.7), (0, 1))
     trousers_color = _jitter(rng, subject.trousers) if own else _color(rng, (0.02, 0.4), (0, 0.7))
@@ -252,7 +253,8 @@ def random_setting(
     """A random room for one person in one picture.
 
     Args:
-      points_m: (P, 3) world points of the person; chair: what they sit on.
+      points_m: (P, 3) world points of the person.
+      chair: what they sit on.
       camera_position: (3,) in the world.
     """
     occluded, camouflage = rng.uniform(size=2) < (difficulty.occluded, difficulty.camouflage)
@@ -278,22 +280,16 @@ def random_setting(
         _occlude(furniture, rng, person, reach, camera)
     _decorate_walls(furniture, rng, room_half)
     _stand_clutter(furniture, rng, person, reach, camera, room_half)
-    maps, sizes, looks = furniture.finish()
-
+    scene = furniture.finish() | {
+        "room_to_local": room_to_local.astype(np.float32),
+        "room_size": room_half.astype(np.float32),
+        "room_looks": np.stack([*walls, floor, ceiling]),
+        "light": _random_light(rng, room_half),
+        "film": _random_film(rng),
+    }
     behind = walls[_wall_behind(person, camera, room_half)]
-    return Setting(
-        room_to_local=room_to_local.astype(np.float32),
-        room_size=room_half.astype(np.float32),
-        room_looks=np.stack([*walls, floor, ceiling]),
-        box_to_local=maps,
-        box_size=sizes,
-        box_looks=looks,
-        light=_random_light(rng, room_half),
-        film=_random_film(rng),
-        outfit=_dress(rng, subject, behind if camouflage else None),
-        occluded=bool(occluded),
-        camouflage=bool(camouflage),
-    )
+    outfit = _dress(rng, subject, behind if camouflage else None)
+    return Setting(scene, outfit, bool(occluded), bool(camouflage))
 
 
 def _random_light(rng, room_half) -> Light:
@@ -311,9 +307,9 @@ def _random_light(rng, room_half) -> Light:
     )
 
 
-def _random_film(rng) -> Film:
+def _random_film(rng) -> CameraFilm:
     f32 = np.float32
-    return Film(
+    return CameraFilm(
         exposure=f32(rng.uniform(0.8, 1.25)),
         blur=f32(rng.uniform(0, 0.15)),
         noise=f32(rng.uniform(0.002, 0.02)),

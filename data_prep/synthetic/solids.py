@@ -1,11 +1,12 @@
-"""Where rays meet solids: closed forms, no marching.
+"""Where rays meet solids, in closed form.
 
-Two solids make everything: a *round cone* (the hull of two balls) and a *cube*, each in a space of
-its own. An affine map takes the world there, so that a squashed round cone is a chest and one
-without length an ellipsoid. A map of space keeps the parameter t of a ray, so hits compare.
+There are two solids: a *round cone* (the convex hull of two balls) and a *cube*, each in its own
+space. An affine map from the world to that space makes other shapes: a squashed round cone is a
+chest, and one without length is an ellipsoid. The map keeps the parameter t of a ray, so hits of
+different solids can be compared.
 
-Rays are o + t d. A vector is a tuple of its three components, each an array of any one shape or a
-scalar: components of their own keep the loops over pixels fused and vectorised.
+Rays are o + t d. A vector is a tuple of its three components, which are arrays of one shape or
+scalars, because this keeps the loops over pixels fused and vectorised.
 """
 
 from typing import NamedTuple
@@ -16,16 +17,16 @@ import jax.numpy as jnp
 Vector = tuple[jax.Array, jax.Array, jax.Array]
 
 FAR = 1e9
-"""The t of a ray that meets nothing."""
+"""The t of a ray that hits nothing."""
 _TINY = 1e-12
 
 
 class RoundCones(NamedTuple):
-    """N round cones: balls of radius r0 around the origin and r1 around (0, 0, height), and hull.
+    """N hulls of two balls, of radius r0 around the origin and r1 around (0, 0, height).
 
     Attributes:
       to_local: (N, 3, 4) affine map from the world to the cone's space.
-      height, r0, r1: (N,) in that space, height > |r0 - r1|; r0 = r1 = 0 hides a solid.
+      height, r0, r1: (N,) in that space, with height > |r0 - r1|; r0 = r1 = 0 hides the solid.
     """
 
     to_local: jax.Array
@@ -35,7 +36,7 @@ class RoundCones(NamedTuple):
 
 
 class Boxes(NamedTuple):
-    """N boxes: to_local (N, 3, 4) is the affine map from the world that makes them [-1, 1]^3."""
+    """N boxes; `to_local` (N, 3, 4) is the affine map from the world to a cube [-1, 1]^3."""
 
     to_local: jax.Array
 
@@ -65,10 +66,9 @@ def move(matrix, p: Vector) -> Vector:
 
 
 def enter_round_cone(o: Vector, d: Vector, height, r0, r1):
-    """t > 0 where rays enter a round cone of its own space, FAR where they miss it.
+    """t > 0 where rays enter a round cone in its own space, FAR where they miss it.
 
-    The solid is convex and the surfaces of both balls and of the cone between their tangent
-    circles lie in it, so the least of their three entries is the entry.
+    It is the least t of three entries: into the two balls and into the cone between them.
     """
     dd = dot(d, d)
     sine = (r0 - r1) / height
@@ -80,7 +80,7 @@ def enter_round_cone(o: Vector, d: Vector, height, r0, r1):
     c = cosine2 * (o[0] * o[0] + o[1] * o[1]) - reach * reach
     discriminant = b * b - a * c
     a = jnp.where(jnp.abs(a) < _TINY, _TINY, a)
-    # Also right for a < 0: the greater root is then where a ray enters from beyond the apex.
+    # This is also right for a < 0: a ray then enters at the greater root, from beyond the apex.
     t = -(b + jnp.sqrt(jnp.maximum(discriminant, 0))) / a
     z = o[2] + t * d[2]
     side = (discriminant > 0) & (t > 0) & (z > r0 * sine) & (z < height + r1 * sine)
@@ -97,7 +97,7 @@ def enter_round_cone(o: Vector, d: Vector, height, r0, r1):
 
 
 def slabs(o: Vector, d: Vector):
-    """t where rays enter and leave [-1, 1]^3 (entry > exit for a miss), and both axes (0, 1, 2)."""
+    """t where rays enter and leave [-1, 1]^3; for a miss the entry is greater than the exit."""
     near, far = [], []
     for x, y in zip(o, d, strict=True):
         rate = 1 / jnp.where(jnp.abs(y) < _TINY, _TINY, y)
@@ -115,14 +115,14 @@ def enter_box(o: Vector, d: Vector):
     return jnp.where((entry < leave) & (entry > 0), entry, FAR)
 
 
-# The index of a solid rides in the lowest bits of t: the bits of positive floats are ordered as
-# the floats are, so one minimum finds both. With a pair (t, index) XLA would compute t twice.
+# The index of a solid is kept in the lowest bits of t. The bits of positive floats have the order
+# of the floats, so one minimum finds both. With a pair (t, index) XLA would compute t twice.
 _INDEX_BITS = 6
 _INDEX_MASK = (1 << _INDEX_BITS) - 1
 
 
 def _first_hit(enter, solids, o: Vector, d: Vector):
-    """Smallest t over the solids of one kind (to 1 in 2^17) and the index of its solid, per ray."""
+    """Per ray, the smallest t (to 1 in 2^17) over the solids of one kind, and the solid's index."""
     count = solids.to_local.shape[0]
     if count > _INDEX_MASK + 1:
         raise ValueError(f"{count} solids of one kind; the index has {_INDEX_BITS} bits.")
@@ -152,7 +152,7 @@ def first_box(solids: Boxes, o: Vector, d: Vector):
 
 
 def round_cone_normal(p: Vector, height, r0, r1) -> Vector:
-    """Outward normal (any length) at surface points of a round cone of its own space."""
+    """Outward normal (any length) at surface points of a round cone in its own space."""
     sine = (r0 - r1) / height
     slope = sine / jnp.sqrt(jnp.maximum(1 - sine * sine, _TINY))
     center = jnp.clip(p[2] - slope * jnp.sqrt(p[0] * p[0] + p[1] * p[1]), 0, height)

@@ -1,21 +1,20 @@
 """Seven synthetic people: bone lengths, build, skin and clothes.
 
-Named like the seven Human3.6M subjects with public poses, and split as they are, so that the
-usual protocol (five people to train on, two unseen ones to test on) carries over.
+They have the names of the seven Human3.6M subjects with public poses, so that the usual split
+applies: five people for training and two others for testing.
 """
 
 import dataclasses
-import functools
 import math
 
 Colour = tuple[float, float, float]
 
 NECK_TILT = math.radians(28)
-"""At rest the bone from the thorax to the nose joint leans forward by this angle ..."""
+"""How far the bone from the thorax to the nose joint leans forward at rest."""
 HEAD_TILT = math.radians(16)
-"""... and the bone from there to the crown leans back by this one."""
+"""How far the bone from the nose joint to the crown leans back at rest."""
 CLAVICLE_DROP = math.radians(12)
-"""At rest the shoulders lie below the thorax joint by this angle."""
+"""How far below the thorax joint the shoulders are at rest."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,12 +22,14 @@ class Subject:
     """A body at rest and its looks. Lengths in metres, colours in linear RGB 0..1.
 
     Attributes:
-      pelvis: half the distance between the hip joints. spine: hip to spine joint.
-      chest: spine joint to thorax. neck: thorax to the nose joint. head: from there to the crown.
-      face: nose joint to nose tip. clavicle: thorax to shoulder.
+      pelvis: half the distance between the hip joints.
+      spine, chest, neck, head: from the hip to the spine joint, the thorax, the nose joint and the
+        crown.
+      face: nose joint to nose tip.
+      clavicle: thorax to shoulder.
       hand: wrist to fingertips.
-      ankle: height of the ankle over the sole. heel, toe: horizontal distance from the ankle
-        backward to the heel and forward to the toes.
+      ankle: height of the ankle over the sole.
+      heel, toe: horizontal distance from the ankle back to the heel and forward to the toes.
       torso_build, limb_build: factors on the radii of an average body.
       sleeves, trouser_legs: share of the limb that is covered, 0 (none) to 1 (wrist, ankle).
     """
@@ -77,31 +78,6 @@ class Subject:
         """Height of the hip joints over the surface that the person sits on (m)."""
         return 0.085 * self.torso_build
 
-    @functools.cached_property
-    def bone_lengths(self) -> dict[tuple[str, str], float]:
-        """Length (m) of each bone, named by its two points."""
-        lengths = {
-            ("hip", "spine"): self.spine,
-            ("spine", "thorax"): self.chest,
-            ("thorax", "nose"): self.neck,
-            ("nose", "head_top"): self.head,
-            ("nose", "face"): self.face,
-        }
-        for side in ("left", "right"):
-            chain = {
-                ("hip", f"{side}_hip"): self.pelvis,
-                (f"{side}_hip", f"{side}_knee"): self.thigh,
-                (f"{side}_knee", f"{side}_ankle"): self.shin,
-                (f"{side}_ankle", f"{side}_heel"): math.hypot(self.heel, self.ankle),
-                (f"{side}_ankle", f"{side}_toe"): math.hypot(self.toe, self.ankle),
-                ("thorax", f"{side}_shoulder"): self.clavicle,
-                (f"{side}_shoulder", f"{side}_elbow"): self.upper_arm,
-                (f"{side}_elbow", f"{side}_wrist"): self.forearm,
-                (f"{side}_wrist", f"{side}_hand"): self.hand,
-            }
-            lengths.update(chain)
-        return lengths
-
 
 def _subject(
     name: str,
@@ -114,9 +90,9 @@ def _subject(
     head: float = 1.0,
     **looks,
 ) -> Subject:
-    """A body of the given stature (m); the other factors multiply average proportions.
+    """A body of the given stature (m); the other arguments multiply average proportions.
 
-    Longer legs and a longer head shorten the trunk, so that the stature holds.
+    Longer legs and a longer head make the trunk shorter.
     """
     neck, crown = 0.072 * stature, 0.108 * stature * head
     thigh, shin, ankle = 0.247 * stature * legs, 0.238 * stature * legs, 0.045 * stature

@@ -1,7 +1,7 @@
-"""Procedural surfaces: a colour for a point of a surface, from a few numbers.
+"""Procedural textures: the colour of a point of a surface from a few numbers.
 
 A *look* is a row of LOOK_SIZE numbers: pattern, scale (m), phase, colour a (3) and colour b (3) in
-linear RGB. Every pattern mixes a and b.
+linear RGB. Every pattern is a mixture of a and b.
 """
 
 import enum
@@ -13,7 +13,7 @@ LOOK_SIZE = 9
 
 
 class Pattern(enum.IntEnum):
-    """What is painted on a surface; `scale` is the width of one element in metres."""
+    """What is painted on a surface; the look's scale is the width of one element in metres."""
 
     PLAIN = 0
     STRIPES = 1  # bands one above the other
@@ -28,12 +28,12 @@ class Pattern(enum.IntEnum):
 
 
 def look(pattern, color_a, color_b=(0.0, 0.0, 0.0), scale=0.2, phase=0.0) -> np.ndarray:
-    """A look (LOOK_SIZE,) float32. Colours are linear RGB, phase 0..1 varies the pattern."""
+    """A look (LOOK_SIZE,) float32; colours are linear RGB, and phase 0..1 varies the pattern."""
     return np.array([pattern, scale, phase, *color_a, *color_b], np.float32)
 
 
 def wave(x):
-    """A cheap sine of period 1: parabolas between whole and half numbers, range [-1, 1]."""
+    """An approximate sine of period 1, made of parabolas, in [-1, 1]."""
     y = 2 * (x - jnp.floor(x)) - 1
     return 4 * y * (jnp.abs(y) - 1)
 
@@ -81,7 +81,7 @@ def _mottled(u, v, phase):
 
 
 def _picture(x, y, phase):
-    """A framed landscape or abstract: x and y run from -1 to 1 over the face."""
+    """A framed landscape; x and y run from -1 to 1 over the face of a box."""
     frame = jnp.where(jnp.maximum(jnp.abs(x), jnp.abs(y)) > 0.88, 1.0, 0.0)
     hills = jnp.where(y < 0.35 * wave(0.48 * x + 3 * phase) - 0.3 + 0.4 * phase, 0.75, 0.1)
     sun = _disc(x, y, 1.2 * phase - 0.6, 0.45, 0.22, 0.22)
@@ -95,7 +95,7 @@ def _books(u, v, phase):
 
 
 def _face(x, front, z):
-    """Metres in the space of the head: x to a side, z from the middle of the skull to the chin."""
+    """A face; x to the side and z from the middle of the skull to the chin, in metres."""
     across = jnp.abs(x)
     eyes = _disc(across, z, 0.032, 0.042, 0.014, 0.008)
     brows = 0.6 * _disc(across, z, 0.033, 0.024, 0.020, 0.005)
@@ -108,8 +108,9 @@ def mix(columns, across, up, unit_across, unit_up, local):
 
     Args:
       columns: pattern, scale and phase of each point's look.
-      across, up: metres along the surface; unit_*: the same as shares (-1..1) of a box's face.
-      local: three coordinates in metres in the space of a body solid.
+      across, up: metres along the surface.
+      unit_across, unit_up: -1 to 1 along the face of a box.
+      local: three coordinates in metres in the space of a solid.
     """
     pattern, scale, phase = columns
     u, v = across / scale, up / scale

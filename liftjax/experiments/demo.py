@@ -133,10 +133,10 @@ def _claim(root: epath.Path, settings: dict) -> None:
 
 
 def _synthetic_data(stage: Stage) -> None:
-    from data_prep.synthetic import build
+    from data_prep.synthetic.build import build_synthetic_people
 
     if not stage.data.exists():
-        build.build(
+        build_synthetic_people(
             stage.data,
             seed=stage.seed,
             num_train=stage.size.train,

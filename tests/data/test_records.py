@@ -172,7 +172,7 @@ def test_truncated_jpeg_names_file_and_record(tmp_path):
 BAD_RECORDS = {
     "pose_m holds NaN": {"pose_m": np.full((17, 3), np.nan)},
     r"joints_px has shape \(16, 2\)": {"joints_px": np.ones((16, 2))},
-    "skeleton panoptic, but the data set began with human36m": {
+    "joint set panoptic, but the data set has human36m": {
         "skeleton": "panoptic",
         "joints_px": np.ones((15, 2)),
         "pose_m": np.ones((15, 3)),

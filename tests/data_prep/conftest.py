@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from data_prep.building import build
+from data_prep.building import build_dataset
 from tests.data_prep.toy_source import plan, write_source
 
 
@@ -18,7 +18,7 @@ def source(tmp_path):
 def built_once(tmp_path_factory):
     root = tmp_path_factory.mktemp("once")
     write_source(root / "source")
-    build(plan(root / "source"), root / "built")
+    build_dataset(plan(root / "source"), root / "built")
     return root / "built"
 
 

@@ -8,11 +8,11 @@ import cv2
 import pytest
 
 from data_prep import __main__ as command
-from data_prep import parts
-from data_prep.building import build, merge, parse_shard
+from data_prep.building import build_dataset, merge_shards, parse_shard
 from data_prep.checks import self_check
-from data_prep.finishing import PROBLEMS_FILE, SHEET_FILE, building_directory, notes_directory
-from data_prep.problems import Problem, as_csv
+from data_prep.finishing import PROBLEMS_FILE, SHEET_FILE
+from data_prep.parts import DatasetPart, Job, building_directory, checksum
+from data_prep.problems import Problem, problems_csv
 from liftjax import geometry
 from liftjax.data.records import PoseDataset, read_metadata
 from liftjax.errors import LiftjaxError
@@ -39,7 +39,7 @@ def test_a_build_opens_and_describes_itself(built):
         ("Eating", "Sitting", "Walking"), 24
     )
     for file, digest in document["files"].items():
-        assert parts.checksum(built / file) == digest["sha256"]
+        assert checksum(built / file) == digest["sha256"]
     assert len(document["files"]) == 9
     assert document["versions"]["python"]
     sheet = cv2.imread(str(built / SHEET_FILE))
@@ -49,46 +49,46 @@ def test_a_build_opens_and_describes_itself(built):
 
 def test_shards_change_no_byte(source, built, tmp_path):
     for i in (1, 0, 2):
-        assert build(plan(source), tmp_path / "shards", shard=(i, 3)) is None
-    merge(tmp_path / "shards")
+        assert build_dataset(plan(source), tmp_path / "shards", shard=(i, 3)) is None
+    merge_shards(tmp_path / "shards")
     with pytest.raises(LiftjaxError, match="is complete: there is nothing to join"):
-        merge(tmp_path / "shards")
+        merge_shards(tmp_path / "shards")
     assert contents(tmp_path / "shards") == contents(built)
 
 
 def test_merging_before_all_shards_are_there_names_what_is_missing(source, tmp_path):
     with pytest.raises(LiftjaxError, match="has no unfinished build"):
-        merge(tmp_path / "set")
-    build(plan(source), tmp_path / "set", shard=(0, 2))
+        merge_shards(tmp_path / "set")
+    build_dataset(plan(source), tmp_path / "set", shard=(0, 2))
     with pytest.raises(LiftjaxError, match=r"4 of 9 parts are not there yet \(train 1, train 3"):
-        merge(tmp_path / "set")
-    build(plan(source), tmp_path / "set", shard=(1, 2))
+        merge_shards(tmp_path / "set")
+    build_dataset(plan(source), tmp_path / "set", shard=(1, 2))
     assert command.main(["merge", "--out", str(tmp_path / "set")]) == 0
     assert len(PoseDataset.open(tmp_path / "set", "train")) == 72
 
 
 def test_shards_on_several_disks_are_gathered(source, built, tmp_path):
     for i, disk in enumerate(("one", "two")):
-        build(plan(source), tmp_path / disk / "set", shard=(i, 2))
-    merge(tmp_path / "one" / "set", [tmp_path / "two" / "set"])
+        build_dataset(plan(source), tmp_path / disk / "set", shard=(i, 2))
+    merge_shards(tmp_path / "one" / "set", [tmp_path / "two" / "set"])
     assert contents(tmp_path / "one" / "set") == contents(built)
-    build(plan(source), tmp_path / "one" / "other", shard=(0, 2))
-    build(plan(source, scale=1.1), tmp_path / "two" / "other", shard=(1, 2))
+    build_dataset(plan(source), tmp_path / "one" / "other", shard=(0, 2))
+    build_dataset(plan(source, scale=1.1), tmp_path / "two" / "other", shard=(1, 2))
     with pytest.raises(LiftjaxError, match="were built with other settings"):
-        merge(tmp_path / "one" / "other", [tmp_path / "two" / "other"])
+        merge_shards(tmp_path / "one" / "other", [tmp_path / "two" / "other"])
 
 
 def test_a_damaged_part_is_not_joined(source, tmp_path):
-    build(plan(source), tmp_path / "set", shard=(0, 1), processes=1)
-    build(plan(source, scale=1.1), tmp_path / "new", shard=(0, 2))
-    build(plan(source, scale=1.1), tmp_path / "new", shard=(1, 2))
+    build_dataset(plan(source), tmp_path / "set", shard=(0, 1), processes=1)
+    build_dataset(plan(source, scale=1.1), tmp_path / "new", shard=(0, 2))
+    build_dataset(plan(source, scale=1.1), tmp_path / "new", shard=(1, 2))
     file = building_directory(tmp_path / "new") / "toy-train.array_record-00002"
     whole = file.read_bytes()
     file.write_bytes(whole[:-1] + b"x")
     with pytest.raises(LiftjaxError, match=r"train.array_record-00002 is missing or damaged"):
-        merge(tmp_path / "new")
+        merge_shards(tmp_path / "new")
     file.unlink()
-    build(plan(source, scale=1.1), tmp_path / "new")
+    build_dataset(plan(source, scale=1.1), tmp_path / "new")
     assert (tmp_path / "new" / file.name).read_bytes() == whole
 
 
@@ -100,48 +100,43 @@ def test_wrong_shards_are_refused(shard):
 
 def test_finished_parts_are_kept_and_changed_inputs_made_again(source, built, tmp_path):
     out = tmp_path / "set"
-    build(plan(source), out, shard=(0, 2))
+    build_dataset(plan(source), out, shard=(0, 2))
     times = {f.name: f.stat().st_mtime_ns for f in building_directory(out).iterdir()}
     changed = source / "S1" / "Walking.a.json"
     changed.write_text(json.dumps([0, 1]))
-    assert parts.finished(_job(plan(source), out)) is None
-    build(plan(source), out, shard=(0, 2))
+    job = Job(DatasetPart(out, "toy", "train", 0), "human36m", plan(source).parts["train"][0])
+    assert not job.is_done()
+    build_dataset(plan(source), out, shard=(0, 2))
     after = {f.name: f.stat().st_mtime_ns for f in building_directory(out).iterdir()}
     assert [name for name in times if times[name] != after[name]] == [
         "toy-train.array_record-00000"
     ]
     write_source(source)
-    build(plan(source), out)
+    build_dataset(plan(source), out)
     assert contents(out) == contents(built)
 
 
-def _job(plan, out):
-    units = plan.parts["train"][0]
-    directories = building_directory(out), notes_directory(out)
-    return parts.Job(*directories, plan.name, "train", 0, plan.skeleton, units)
-
-
 def test_other_settings_start_over(source, tmp_path, capsys):
-    build(plan(source), tmp_path / "set", shard=(0, 2))
-    build(plan(source, scale=1.2), tmp_path / "set", shard=(1, 2))
+    build_dataset(plan(source), tmp_path / "set", shard=(0, 2))
+    build_dataset(plan(source, scale=1.2), tmp_path / "set", shard=(1, 2))
     assert "had other settings" in capsys.readouterr().out
     with pytest.raises(LiftjaxError, match="5 of 9 parts are not there yet"):
-        merge(tmp_path / "set")
+        merge_shards(tmp_path / "set")
 
 
 def test_a_complete_data_set_is_not_built_again(source, built, capsys):
     times = {f: f.stat().st_mtime_ns for f in built.iterdir()}
-    build(plan(source), built)
+    build_dataset(plan(source), built)
     assert "is complete" in capsys.readouterr().out
     assert {f: f.stat().st_mtime_ns for f in built.iterdir()} == times
     (source / "S9" / "Eating.a.json").write_text("[3]")
-    build(plan(source), built)
+    build_dataset(plan(source), built)
     assert len(PoseDataset.open(built, "test")) == 3 * 2 * 6 - 5
 
 
 def test_problems_are_named_counted_and_left_out(source, tmp_path, capsys):
     (source / "S1" / "Walking.b.json").write_text("[0, -7, 1, 1]")
-    build(plan(source), tmp_path / "set")
+    build_dataset(plan(source), tmp_path / "set")
     counts = read_metadata(tmp_path / "set")["problems"]
     assert counts["negative frame"] == {"problems": 1, "dropped": 1}
     assert counts["duplicate record"] == {"problems": 1, "dropped": 1}
@@ -154,7 +149,7 @@ def test_problems_are_named_counted_and_left_out(source, tmp_path, capsys):
 
 
 def test_problems_of_files_whose_names_are_no_utf8():
-    table = as_csv([Problem("missing", "caf\udce9.json", 3)])
+    table = problems_csv([Problem("missing", "caf\udce9.json", 3)])
     assert table == "kind,file,frame,detail,dropped\nmissing,caf%E9.json,3,,1\n"
 
 
@@ -164,7 +159,7 @@ def test_records_twice_in_two_parts_are_refused(source, tmp_path):
     with pytest.raises(
         LiftjaxError, match=r"12 records of split train are there twice.*S1/Walking"
     ):
-        build(doubled, tmp_path / "set")
+        build_dataset(doubled, tmp_path / "set")
 
 
 @pytest.mark.parametrize(("scale", "factor"), [(1000, "1000"), (100, "100"), (0.01, "0.01")])
@@ -172,7 +167,7 @@ def test_a_wrong_unit_is_refused_by_the_length_of_legs(source, tmp_path, scale, 
     with pytest.raises(
         LiftjaxError, match=rf"Walking\.a\.json: thighs and shins.*about {factor}\)"
     ):
-        build(plan(source, scale=scale), tmp_path / "set")
+        build_dataset(plan(source, scale=scale), tmp_path / "set")
     assert not (tmp_path / "set").exists()
 
 
@@ -205,7 +200,7 @@ def test_single_records_of_no_human_size_are_left_out(source, tmp_path):
     first, *others = made.parts["train"][0]
     mixed = dataclasses.replace(first, scales=(1.0, 1.0, 100.0))
     made.parts["train"][0] = (mixed, *others)
-    build(made, tmp_path / "set")
+    build_dataset(made, tmp_path / "set")
     counts = read_metadata(tmp_path / "set")["problems"]
     assert counts["limbs of no human length"] == {"problems": 2, "dropped": 2}
     row = next(r for r in problems_of(tmp_path / "set") if r["kind"].startswith("limbs"))
@@ -215,14 +210,14 @@ def test_single_records_of_no_human_size_are_left_out(source, tmp_path):
 def test_what_does_not_belong_to_a_data_set_is_never_replaced(source, built):
     (built / "notes.txt").write_text("years of work")
     with pytest.raises(LiftjaxError, match=r"holds notes\.txt beside its data set"):
-        build(plan(source, scale=1.1), built)
+        build_dataset(plan(source, scale=1.1), built)
     assert (built / "notes.txt").read_text() == "years of work"
 
 
 def test_a_link_as_target_stays_a_link(source, tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    build(plan(source), tmp_path / "link")
+    build_dataset(plan(source), tmp_path / "link")
     assert (tmp_path / "link").is_symlink()
     assert len(PoseDataset.open(tmp_path / "real", "test")) == 36
 
@@ -230,14 +225,14 @@ def test_a_link_as_target_stays_a_link(source, tmp_path):
 def test_a_set_left_aside_by_a_kill_goes_or_comes_back(source, built):
     aside = built.with_name(f".{built.name}.old")
     shutil.copytree(built, aside)
-    build(plan(source), built)
+    build_dataset(plan(source), built)
     assert not aside.exists()
     built.rename(aside)
-    build(plan(source), built)
+    build_dataset(plan(source), built)
     assert not aside.exists()
     aside.mkdir()
     (aside / "toy-train.array_record-00001").write_bytes(b"left by a kill while it was removed")
-    build(plan(source, scale=1.1), built)
+    build_dataset(plan(source, scale=1.1), built)
     assert not aside.exists()
     assert len(PoseDataset.open(built, "test")) == 36
 
@@ -246,7 +241,7 @@ def test_a_damaged_complete_set_is_built_again(source, built):
     before = contents(built)
     file = built / "toy-train.array_record-00003"
     file.write_bytes(file.read_bytes()[:1000])
-    build(plan(source), built)
+    build_dataset(plan(source), built)
     assert contents(built) == before
 
 
@@ -254,4 +249,4 @@ def test_the_report_names_the_split_without_records_and_why(source, tmp_path):
     for file in (source / "S9").glob("*.json"):
         file.write_text("[-1, -2]")
     with pytest.raises(LiftjaxError, match=r"test of toy has no records \(negative frame: 12 left"):
-        build(plan(source), tmp_path / "set")
+        build_dataset(plan(source), tmp_path / "set")

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_prep.building import build
-from data_prep.finishing import notes_directory
+from data_prep.building import build_dataset
+from data_prep.parts import notes_directory
 from liftjax.data.records import PoseDataset
 from liftjax.errors import LiftjaxError
 from tests.data_prep.toy_source import contents, plan
@@ -75,10 +75,10 @@ def small(source, scale=1.0):
 def test_a_kill_at_any_change_of_a_directory_changes_no_byte(source, tmp_path, every):
     """Of a build in the place of an older data set: one of the two is always whole."""
     out = tmp_path / "disk" / "set"
-    build(small(source, scale=1.1), out)
+    build_dataset(small(source, scale=1.1), out)
     old = contents(out)
     with moments(out.parent, tmp_path / "copies") as found:
-        build(small(source), out)
+        build_dataset(small(source), out)
     new = contents(out)
     print(f"{len(found.copies)} states before {len(found.changes)} changes")
     assert {f"os.rename {name}" for name in (".set.building", "set")} <= set(found.changes)
@@ -86,7 +86,7 @@ def test_a_kill_at_any_change_of_a_directory_changes_no_byte(source, tmp_path, e
     for disk in found.copies[::every]:
         standing = [contents(disk / name) for name in ("set", ".set.old") if (disk / name).exists()]
         assert old in standing or new in standing
-        build(small(source), disk / "set")
+        build_dataset(small(source), disk / "set")
         assert contents(disk / "set") == new
         assert [path.name for path in disk.iterdir()] == ["set"]
 
@@ -98,13 +98,13 @@ def test_a_killed_build_in_processes_is_ended_to_the_same_bytes(source, built, t
     try:
         wait_for_another_part(process, out)
         with pytest.raises(LiftjaxError, match="Another process is building"):
-            build(plan(source), out)
+            build_dataset(plan(source), out)
     finally:
         process.kill()
     assert process.wait() == -signal.SIGKILL
     wait_for_end_of_group(process.pid)
     assert 0 < finished_parts(out) < 9
-    build(plan(source), out, processes=2)
+    build_dataset(plan(source), out, processes=2)
     assert contents(out) == contents(built)
 
 
@@ -140,7 +140,7 @@ def test_ctrl_c_stops_workers_and_keeps_what_is_done(source, built, tmp_path):
     finally:
         process.kill()
     assert not out.exists()
-    build(plan(source), out)
+    build_dataset(plan(source), out)
     assert np.array_equal(
         PoseDataset.open(out, "train").labels["frame"],
         PoseDataset.open(built, "train").labels["frame"],

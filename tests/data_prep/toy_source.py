@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from data_prep.building import Plan, Problem, Unit, add_build_arguments, build_from_args
+from data_prep.building import DatasetPlan, Problem, Unit, add_build_arguments, build_from_args
 from liftjax.data.schema import Record
 from tests.data.builders import make_record
 
@@ -72,7 +72,7 @@ class Sequence(Unit):
             )
 
 
-def plan(source: Path, seconds: float = 0.0, scale: float = 1.0) -> Plan:
+def plan(source: Path, seconds: float = 0.0, scale: float = 1.0) -> DatasetPlan:
     """One part a subject and action."""
     parts = {split: [] for split in SPLITS}
     for split, subjects in SPLITS.items():
@@ -87,7 +87,7 @@ def plan(source: Path, seconds: float = 0.0, scale: float = 1.0) -> Plan:
                         for f in files
                     )
                 )
-    return Plan("toy", "human36m", {"scale": scale}, parts, {"source": "toy"})
+    return DatasetPlan("toy", "human36m", {"scale": scale}, parts, {"source": "toy"})
 
 
 def contents(directory) -> dict[str, bytes]:

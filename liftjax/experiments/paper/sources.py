@@ -86,9 +86,9 @@ def prepare(source: Source, folder: epath.Path) -> str:
 
             build_demo_recording(place)
         else:
-            from data_prep.synthetic.build import build
+            from data_prep.synthetic.build import build_synthetic_people
 
-            build(place, **dict(source.settings))
+            build_synthetic_people(place, **dict(source.settings))
     return str(place)
 
 

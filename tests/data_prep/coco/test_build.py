@@ -10,7 +10,7 @@ import pytest
 from data_prep.__main__ import main
 from data_prep.building import Problem
 from data_prep.coco import build
-from data_prep.coco.build import plan
+from data_prep.coco.build import plan_coco
 from liftjax import geometry
 from liftjax.data.records import PoseDataset, decode_jpeg
 from liftjax.data.schema import Record
@@ -28,7 +28,7 @@ def source(tmp_path):
 
 
 def items(root, split="train", **options):
-    planned = plan(root, **options)
+    planned = plan_coco(root, **options)
     made = [item for (unit,) in planned.parts[split] for item in unit.records()]
     return [*planned.problems, *made]
 
@@ -169,7 +169,7 @@ def test_a_person_none_of_whose_joints_is_wanted(source):
 
 def test_parts_keep_images_together_and_are_small(source, monkeypatch):
     monkeypatch.setattr(build, "_PEOPLE_A_PART", 1)
-    parts = plan(source).parts["train"]
+    parts = plan_coco(source).parts["train"]
     assert [[p.annotation for p in unit.people] for (unit,) in parts] == [[398], [77, 412]]
     ((unit,), _) = parts
     assert len(pickle.dumps(unit)) < 2000
@@ -178,9 +178,9 @@ def test_parts_keep_images_together_and_are_small(source, monkeypatch):
 
 def test_one_split_needs_one_subset(source):
     photographs.annotation_file(source, "train2017").unlink()
-    assert list(plan(source, splits=["test"]).parts) == ["test"]
+    assert list(plan_coco(source, splits=["test"]).parts) == ["test"]
     with pytest.raises(LiftjaxError, match=r"missing: expected .*person_keypoints_train2017"):
-        plan(source)
+        plan_coco(source)
 
 
 # Files of labelling tools
@@ -347,67 +347,6 @@ def turned_picture(root):
     return Problem("wrong picture size", "train2017/000000001007.jpg", 1007, detail, 2)
 
 
-def short_keypoints(root):
-    edit_person(root, 412, keypoints=[1, 2, 2] * 16)
-    detail = "annotation 412: 48 numbers of keypoints, not 51"
-    return Problem("malformed annotation", TRAIN, 1007, detail)
-
-
-def words_for_keypoints(root):
-    edit_person(root, 412, keypoints=["a"] * 51)
-    return Problem("malformed annotation", TRAIN, 1007, "annotation 412: keypoints are no numbers")
-
-
-def no_keypoints(root):
-    edit_person(root, 412, keypoints=None)
-    detail = "annotation 412: 1 numbers of keypoints, not 51"
-    return Problem("malformed annotation", TRAIN, 1007, detail)
-
-
-def no_box(root):
-    edit_person(root, 412, bbox=[])
-    detail = "annotation 412: 0 numbers of bbox, not 4"
-    return Problem("malformed annotation", TRAIN, 1007, detail)
-
-
-def nan_joint(root):
-    joints = photographs.keypoints(20, 10, 40, 80)
-    edit_person(root, 412, keypoints=[float("nan"), *joints[1:]])
-    return Problem("NaN joints", TRAIN, 1007, "annotation 412")
-
-
-def nan_box(root):
-    edit_person(root, 412, bbox=[1, 2, float("nan"), 30])
-    return Problem("NaN box", TRAIN, 1007, "annotation 412")
-
-
-def tiny_box(root):
-    edit_person(root, 412, bbox=[154, 20, 40, 50])
-    return Problem("tiny box", TRAIN, 1007, "annotation 412: 6 x 50 px in the image")
-
-
-def unknown_image(root):
-    edit_person(root, 412, image_id=99)
-    return Problem("unknown image", TRAIN, 99, "annotation 412: 99")
-
-
-def unnumbered(root):
-    edit_person(root, 412, id=None)
-    return Problem("malformed annotation", TRAIN, 1007, "annotation None: no number")
-
-
-def unknown_flag(root):
-    joints = photographs.keypoints(20, 10, 40, 80)
-    edit_person(root, 412, keypoints=[*joints[:-1], 7])
-    detail = "annotation 412: flags of keypoints are 0, 1 and 2"
-    return Problem("malformed annotation", TRAIN, 1007, detail)
-
-
-def too_large_a_number(root):
-    edit_person(root, 412, id=2**63)
-    return Problem("malformed annotation", TRAIN, 1007, f"annotation {2**63}: no number")
-
-
 def number_of_two_pictures(root):
     def change(content):
         content["images"].append(content["images"][1] | {"file_name": "other.jpg"})
@@ -425,52 +364,62 @@ def no_object(root):
     return Problem("malformed annotation", TRAIN, None, "annotation None: no number")
 
 
-def text_for_a_crowd(root):
-    edit_person(root, 412, iscrowd="no")
-    detail = "annotation 412: iscrowd is neither 0 nor 1"
-    return Problem("malformed annotation", TRAIN, 1007, detail)
-
-
-def no_crowd_said(root):
-    """A remark; null counts as missing, and the person is kept."""
-    edit_person(root, 77, iscrowd=None)
-    detail = "1 have none though others do; they are taken for single persons"
-    return Problem("annotations without iscrowd", TRAIN, None, detail, 0)
-
-
-FAULTS = [
-    no_picture, cut_picture, black_picture, turned_picture, short_keypoints, words_for_keypoints,
-    no_keypoints, no_box, nan_joint, nan_box, tiny_box, unknown_image, unnumbered, no_object,
-    unknown_flag, too_large_a_number, number_of_two_pictures, text_for_a_crowd,
-]  # fmt: skip
+NAN, JOINTS = float("nan"), photographs.keypoints(20, 10, 40, 80)
+# Changed fields of annotation 412, and the problem: kind, image, detail after "annotation".
+MALFORMED = "malformed annotation"
+SPOILT_PEOPLE = [
+    ({"keypoints": [1, 2, 2] * 16}, MALFORMED, 1007, "412: 48 numbers of keypoints, not 51"),
+    ({"keypoints": None}, MALFORMED, 1007, "412: 1 numbers of keypoints, not 51"),
+    ({"keypoints": ["a"] * 51}, MALFORMED, 1007, "412: keypoints are no numbers"),
+    ({"keypoints": [10**400] * 51}, MALFORMED, 1007, "412: keypoints are no numbers"),
+    ({"keypoints": [*JOINTS[:-1], 7]}, MALFORMED, 1007, "412: flags of keypoints are 0, 1 and 2"),
+    ({"keypoints": [NAN, *JOINTS[1:]]}, "NaN joints", 1007, "412"),
+    ({"bbox": []}, MALFORMED, 1007, "412: 0 numbers of bbox, not 4"),
+    ({"bbox": [1, 2, NAN, 30]}, "NaN box", 1007, "412"),
+    ({"bbox": [154, 20, 40, 50]}, "tiny box", 1007, "412: 6 x 50 px in the image"),
+    ({"image_id": 99}, "unknown image", 99, "412: 99"),
+    ({"id": None}, MALFORMED, 1007, "None: no number"),
+    ({"id": 2**63}, MALFORMED, 1007, f"{2**63}: no number"),
+    ({"iscrowd": "no"}, MALFORMED, 1007, "412: iscrowd is neither 0 nor 1"),
+]
 
 
 def test_people_without_iscrowd_are_told_and_kept(source):
-    expected = no_crowd_said(source)
+    edit_person(source, 77, iscrowd=None)  # null counts as missing
     made = items(source, splits=["train"])
-    assert expected in made
+    detail = "1 have none though others do; they are taken for single persons"
+    assert Problem("annotations without iscrowd", TRAIN, None, detail, 0) in made
     assert [i.trial for i in made if isinstance(i, Record)] == [398, 77, 412]
 
 
-@pytest.mark.parametrize("spoil", FAULTS)
-def test_faults_are_named_and_nothing_is_lost(source, spoil):
-    expected = spoil(source)
+@pytest.mark.parametrize(("fields", "kind", "image", "detail"), SPOILT_PEOPLE)
+def test_a_spoilt_person_is_named_and_left_out(source, fields, kind, image, detail):
+    edit_person(source, 412, **fields)
+    check_lost(source, Problem(kind, TRAIN, image, f"annotation {detail}"), [398, 77])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "kept"),
+    [
+        (no_picture, [398]),
+        (cut_picture, [398]),
+        (black_picture, [398]),
+        (turned_picture, [398]),
+        (number_of_two_pictures, [77, 412]),
+        (no_object, [398, 77]),
+    ],
+)
+def test_faults_are_named_and_nothing_is_lost(source, spoil, kept):
+    check_lost(source, spoil(source), kept)
+
+
+def check_lost(source, expected: Problem, kept: list[int]) -> None:
+    """All five annotations are records or counted by a problem, and the problem is there."""
     made = items(source, splits=["train"])
     problems = [i for i in made if isinstance(i, Problem)]
     assert expected in problems
-    kept = [i.trial for i in made if isinstance(i, Record)]
-    if spoil is number_of_two_pictures:
-        assert kept == [77, 412]
-    else:
-        assert kept == ([398] if expected.dropped == 2 else [398, 77])
+    assert [i.trial for i in made if isinstance(i, Record)] == kept
     assert sum(p.dropped for p in problems) + len(kept) == 5
-
-
-def test_a_number_of_400_digits_is_none(source):
-    edit_person(source, 412, keypoints=[10**400] * 51)
-    detail = "annotation 412: keypoints are no numbers"
-    problem = Problem("malformed annotation", TRAIN, 1007, detail)
-    assert problem in items(source, splits=["train"])
 
 
 def test_second_annotation_of_a_number_is_dropped(source):
@@ -593,6 +542,6 @@ REFUSED = [
 def test_refused_in_one_line(source, spoil):
     options, message = spoil(source)
     with pytest.raises(LiftjaxError) as error:
-        plan(source, **options)
+        plan_coco(source, **options)
     assert re.search(message, str(error.value))
     assert "\n" not in str(error.value)

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from data_prep.building import Problem, build
+from data_prep.building import Problem, build_dataset
 from data_prep.human36m.build import plan
 from liftjax.errors import LiftjaxError
 from tests.data_prep.human36m import trees
@@ -449,4 +449,4 @@ def test_metres_in_place_of_millimetres_are_refused(tmp_path):
     trees.write_archive(tmp_path / "tree", made)
     planned = plan(tmp_path / "tree", subjects=("S5",))
     with pytest.raises(LiftjaxError, match=r"unit.*(0\.001|1e-0?3)"):
-        build(planned, tmp_path / "out", processes=1)
+        build_dataset(planned, tmp_path / "out", processes=1)

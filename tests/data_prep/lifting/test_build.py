@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from data_prep.__main__ import main
-from data_prep.building import build
+from data_prep.building import build_dataset
 from data_prep.human36m.cameras import CAMERAS
 from data_prep.lifting.build import plan
 from liftjax import geometry
@@ -15,7 +15,7 @@ from tests.data_prep.lifting import files
 
 def made(out, *arguments, **keywords):
     """The report of the built data set, and its splits."""
-    document = build(plan(*arguments, **keywords), out)
+    document = build_dataset(plan(*arguments, **keywords), out)
     return document, {s: PoseDataset.open(out, s) for s in document["splits"]}
 
 
@@ -177,7 +177,7 @@ def test_millimetres_are_refused(tmp_path):
     positions = {"S1": {"Walking": files.person(12) * 1000}}
     source = files.save_3d(tmp_path / "data_3d_h36m.npz", positions)
     with pytest.raises(LiftjaxError, match="another unit"):
-        build(plan(source), tmp_path / "set")
+        build_dataset(plan(source), tmp_path / "set")
 
 
 @pytest.mark.slow

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from data_prep.synthetic import build, labels
+from data_prep.synthetic import labels
 from data_prep.synthetic.body import dress
+from data_prep.synthetic.build import PeopleSettings, room_of
 from data_prep.synthetic.scene import NUM_BOXES, Difficulty
 from liftjax.skeletons import HUMAN36M
 
@@ -10,7 +11,8 @@ from liftjax.skeletons import HUMAN36M
 def _settings(count, difficulty=Difficulty(), split="train"):  # noqa: B008
     moments = [labels.moment(split, i) for i in range(count)]
     poses = [labels.pose_of(0, split, m) for m in moments]
-    settings = [build.setting_of(0, split, i, m, difficulty) for i, m in enumerate(moments)]
+    people = PeopleSettings(difficulty=difficulty)
+    settings = [room_of(people, split, i, m) for i, m in enumerate(moments)]
     return moments, np.stack([p for p, _ in poses]), settings
 
 
@@ -53,11 +55,11 @@ def test_troubles_come_at_their_rates():
 
 def test_camouflage_takes_a_wall_s_colours():
     for setting in _settings(40, Difficulty(camouflage=1))[2]:
-        shirt, walls = setting.outfit.shirt, setting.room_looks[:4]
+        shirt, walls = setting.outfit.shirt, setting.scene["room_looks"][:4]
         assert (np.abs(walls[:, 3:6] - shirt[3:6]).max(axis=1) < 0.05).any()
         assert (walls[:, 0] == shirt[0]).any()
 
 
 def test_rooms_have_one_shape():
-    shapes = {s.box_to_local.shape for s in _settings(40)[2]}
+    shapes = {s.scene["boxes"].to_local.shape for s in _settings(40)[2]}
     assert shapes == {(NUM_BOXES, 3, 4)}

@@ -7,6 +7,7 @@ import pytest
 from data_prep import __main__ as command
 from data_prep.contact_sheet import contact_sheet
 from data_prep.synthetic import build
+from data_prep.synthetic.build import PeopleSettings, RecordRange, build_synthetic_people
 from liftjax.data.records import PoseDataset
 from liftjax.data.windows import find_clips
 from liftjax.errors import LiftjaxError
@@ -14,18 +15,23 @@ from liftjax.errors import LiftjaxError
 CROP = (32, 24)
 
 
+def records_of(split, start, count, seed=0):
+    settings = PeopleSettings(seed=seed, crop_size=CROP)
+    return list(RecordRange(settings, split, start, count).records())
+
+
 def test_a_record_is_a_function_of_seed_split_and_index():
-    first = list(build.records(3, "test", 2, CROP))
-    again = list(build.records(3, "test", 2, CROP, start=1))
+    first = records_of("test", 0, 2, seed=3)
+    again = records_of("test", 1, 2, seed=3)
     assert first[1].image == again[0].image
     np.testing.assert_array_equal(first[1].joints_px, again[0].joints_px)
-    other = list(build.records(4, "test", 2, CROP))
+    other = records_of("test", 0, 2, seed=4)
     assert other[0].image != first[0].image
 
 
 @pytest.mark.slow
 def test_records_are_valid_and_show_something():
-    for record in build.records(0, "train", 4, CROP):
+    for record in records_of("train", 0, 4):
         record.validate()
         picture = cv2.imdecode(np.frombuffer(record.image, np.uint8), cv2.IMREAD_COLOR)
         assert picture.shape == (*CROP, 3)
@@ -33,13 +39,13 @@ def test_records_are_valid_and_show_something():
 
 
 def test_poses_have_labels_only():
-    records = list(build.records(0, "poses", 50, CROP))
+    records = records_of("poses", 0, 50)
     assert len(records) == 50
     assert all(record.validate().image == b"" for record in records)
 
 
 def test_built_data_set_opens(tmp_path):
-    build.build(tmp_path / "set", num_train=2, num_test=2, num_poses=30, crop_size=CROP)
+    build_synthetic_people(tmp_path / "set", num_train=2, num_test=2, num_poses=30, crop_size=CROP)
     train, test, poses = (
         PoseDataset.open(tmp_path / "set", split) for split in ("train", "test", "poses")
     )
@@ -49,7 +55,9 @@ def test_built_data_set_opens(tmp_path):
 
 
 def test_clips_are_smooth_motions_before_one_camera_in_one_room(tmp_path):
-    build.build(tmp_path, num_train=8, num_test=0, num_poses=80, crop_size=CROP, clip_frames=8)
+    build_synthetic_people(
+        tmp_path, num_train=8, num_test=0, num_poses=80, crop_size=CROP, clip_frames=8
+    )
     (train, poses) = (PoseDataset.open(tmp_path, split) for split in ("train", "poses"))
     clips = find_clips(poses.labels)
     assert set(clips.lengths) == {8}
@@ -66,7 +74,7 @@ def test_clips_are_smooth_motions_before_one_camera_in_one_room(tmp_path):
 
 
 def test_contact_sheet():
-    png = contact_sheet(list(build.records(0, "train", 2, CROP)), columns=3)
+    png = contact_sheet(records_of("train", 0, 2), columns=3)
     picture = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
     assert picture.shape == (280, 3 * 216, 3)
 
@@ -86,7 +94,7 @@ def test_mistakes_are_named(tmp_path, flags, message):
     parser = argparse.ArgumentParser()
     build.add_arguments(parser)
     with pytest.raises(LiftjaxError, match=message):
-        build.run(parser.parse_args(["--out", str(tmp_path / "set"), *flags]))
+        build.run_command(parser.parse_args(["--out", str(tmp_path / "set"), *flags]))
     assert not (tmp_path / "set").exists()
 
 

@@ -9,7 +9,8 @@ from data_prep.synthetic import kinematics
 from data_prep.synthetic.actions import ACTION_FUNCTIONS
 from data_prep.synthetic.kinematics import ARM, LEG, POINTS, Posture, solve, solve_trunk
 from data_prep.synthetic.subjects import SUBJECTS
-from data_prep.synthetic.variation import Variation
+from data_prep.synthetic.variation import Actor
+from tests.data_prep.synthetic.bones import bone_lengths
 
 SLACK = 1e-6
 
@@ -83,7 +84,7 @@ def test_wild_postures_keep_lengths_and_limits(name):
     subject = SUBJECTS[name]
     posture = wild_posture(np.random.default_rng(0), 500)
     points_m = solve(subject, posture)
-    for (a, b), length in subject.bone_lengths.items():
+    for (a, b), length in bone_lengths(subject).items():
         bone = points_m[:, POINTS.index(a)] - points_m[:, POINTS.index(b)]
         np.testing.assert_allclose(np.linalg.norm(bone, axis=-1), length, atol=1e-9)
     assert_within_limits(subject, posture, points_m)
@@ -92,8 +93,9 @@ def test_wild_postures_keep_lengths_and_limits(name):
 @pytest.mark.parametrize("action", ACTION_FUNCTIONS)
 def test_actions_stay_within_limits(action):
     subject = SUBJECTS["S6"]
-    v = Variation(np.random.default_rng(1), np.random.default_rng(2).uniform(0, 20, (400, 1)))
-    posture, _, _ = ACTION_FUNCTIONS[action](subject, v, 1.5)
+    times = np.random.default_rng(2).uniform(0, 20, (400, 1))
+    actor = Actor(subject, 1.5, np.random.default_rng(1), times)
+    posture, _, _ = ACTION_FUNCTIONS[action](actor)
     flat = Posture(
         **{
             f.name: np.broadcast_to(
@@ -107,8 +109,8 @@ def test_actions_stay_within_limits(action):
 
 def test_reachable_targets_are_reached():
     subject = SUBJECTS["S1"]
-    v = Variation(np.random.default_rng(0), np.zeros((50, 1)))
-    posture, _, _ = ACTION_FUNCTIONS["Waiting"](subject, v, 1.5)
+    actor = Actor(subject, 1.5, np.random.default_rng(0), np.zeros((50, 1)))
+    posture, _, _ = ACTION_FUNCTIONS["Waiting"](actor)
     points_m = solve(subject, posture)
     ankles = points_m[..., [POINTS.index("left_ankle"), POINTS.index("right_ankle")], :]
     np.testing.assert_allclose(ankles, posture.ankles_m, atol=0.02)

@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
-from data_prep.synthetic.motions import ACTIONS, POINTS, sample_motion, sample_poses
+from data_prep.synthetic.kinematics import POINTS
+from data_prep.synthetic.motions import ACTIONS, sample_motion, sample_poses
 from data_prep.synthetic.subjects import SUBJECTS, TEST_SUBJECTS, TRAIN_SUBJECTS
 from liftjax.errors import LiftjaxError
 from liftjax.skeletons import HUMAN36M
+from tests.data_prep.synthetic.bones import bone_lengths
 
 WALKS = ("WalkDog", "Walking", "WalkTogether")
 
@@ -53,7 +55,7 @@ def test_motions_of_everybody_are_sound(action):
         assert np.isfinite(points_m).all()
         assert points_m[..., 2].min() > -0.01
         assert np.abs(points_m[:, 0, :2]).max() <= 1.5
-        for (a, b), length in subject.bone_lengths.items():
+        for (a, b), length in bone_lengths(subject).items():
             bone = np.diff(at(points_m, a, b), axis=-2)[..., 0, :]
             np.testing.assert_allclose(np.linalg.norm(bone, axis=-1), length, atol=1e-9)
 
@@ -84,7 +86,7 @@ def test_the_same_seed_gives_the_same_motion(action):
 def test_single_poses_are_on_the_floor_and_face_everywhere(action):
     subject = SUBJECTS["S8"]
     poses = sample_poses(subject, action, rng(), 5000)
-    assert len(poses.props) == len(poses.points_m) == 5000
+    assert len(poses.chairs) == len(poses.points_m) == 5000
     lowest = poses.points_m[..., 2].min(axis=-1)
     assert lowest.min() > -0.01
     assert np.quantile(lowest, 0.9) < 0.04  # feet may hover where somebody gets down
@@ -97,10 +99,10 @@ def test_single_poses_are_on_the_floor_and_face_everywhere(action):
 def test_sitters_rest_on_their_chairs(action):
     subject = SUBJECTS["S11"]
     poses = sample_poses(subject, action, rng(), 500)
-    seated = [i for i, prop in enumerate(poses.props) if prop is not None]
+    seated = [i for i, chair in enumerate(poses.chairs) if chair is not None]
     assert len(seated) == 500 if action == "Sitting" else 100 < len(seated) < 480
     for i in seated:
-        chair, points_m = poses.props[i], poses.points_m[i]
+        chair, points_m = poses.chairs[i], poses.points_m[i]
         assert points_m[0, 2] == pytest.approx(chair.seat_height + subject.seat_clearance, abs=1e-6)
         np.testing.assert_allclose(points_m[0, :2], chair.position[:2], atol=1e-9)
     thighs = at(poses.points_m[seated], "left_knee", "right_knee") - at(
@@ -108,7 +110,7 @@ def test_sitters_rest_on_their_chairs(action):
     )
     rise = np.abs(thighs[..., 2]) / subject.thigh
     assert np.median(rise) < 0.25
-    forward = np.array([[np.cos(poses.props[i].yaw), np.sin(poses.props[i].yaw)] for i in seated])
+    forward = np.array([[np.cos(poses.chairs[i].yaw), np.sin(poses.chairs[i].yaw)] for i in seated])
     assert ((thighs[..., :2] * forward[:, None]).sum(-1).mean(axis=1) > 0).all()
 
 

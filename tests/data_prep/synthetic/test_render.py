@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from data_prep.synthetic.cameras import CAMERAS
-from data_prep.synthetic.render import Film, Light, Scene, View, render_batch
+from data_prep.synthetic.render import CameraFilm, CameraView, Light, Scene, render_batch
 from data_prep.synthetic.solids import Boxes, RoundCones
 from data_prep.synthetic.textures import Pattern, look
 from liftjax import geometry
@@ -42,11 +42,11 @@ def _scene(centers, radii, colors, *, room=BLACK, key=0.0, light=(0, 0, 2.9), co
         room_to_local=room_map,
         room_size=half,
         room_looks=np.stack([look(Pattern.PLAIN, room)] * 6),
-        view=View(
+        view=CameraView(
             CAMERA.K, CAMERA.R, CAMERA.t, CAMERA.distortion, np.array(CAMERA.image_size), affine
         ),
         light=Light(np.array(light), 0.05, np.full(3, key), np.ones(3), np.ones(3)),
-        film=Film(1.0, 0.0, 0.0, np.uint32(0)),
+        film=CameraFilm(1.0, 0.0, 0.0, np.uint32(0)),
     )
     return jax.tree.map(
         lambda a: np.asarray(a, None if np.asarray(a).dtype == "u4" else f32), scene

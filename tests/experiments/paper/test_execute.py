@@ -197,7 +197,7 @@ def test_data_is_made_once(workdir, monkeypatch):
         made.append(settings)
         toy_runs.build(place, **settings)
 
-    monkeypatch.setattr("data_prep.synthetic.build.build", build)
+    monkeypatch.setattr("data_prep.synthetic.build.build_synthetic_people", build)
     settings = (("num_train", 6), ("seed", 3))
     source = Source("synthetic", settings=settings, lifter_split="poses", samples=6)
     one, again = Study(source, TINY), Study(source, TINY, seed=1)

@@ -39,7 +39,7 @@ def install_data_and_pictures(replace=setattr) -> None:
     """Toys for all that takes its time before and after training: data, figures, the page."""
     from liftjax.experiments.paper.report import gallery, html
 
-    replace(data_prep.synthetic.build, "build", build)
+    replace(data_prep.synthetic.build, "build_synthetic_people", build)
     replace(gallery, "draw", lambda *arguments: [])
     replace(html, "write", lambda report, folder: folder / "report.html")
 
