@@ -20,8 +20,8 @@ from safetensors.numpy import save_file
 
 from data_prep.coco.annotations import Selection, read_people
 from data_prep.human36m import mmpose
-from data_prep.human36m.sequences import Options
-from data_prep.lifting import build as lifting
+from data_prep.human36m.sequences import SequenceOptions
+from data_prep.lifting.build import plan_lifting
 from data_prep.multicam.calibration import read_calibration
 from data_prep.multicam.detections import read_detections
 from data_prep.panoptic.calibration import camera_name, read_cameras
@@ -231,7 +231,7 @@ FORMATS = {
     "statistics": Format(
         stats_npz, lambda p: statistics.read(str(p), 17), damaged_bytes, of_statistics
     ),
-    "videopose3d": Format(positions, lambda p: lifting.plan(p, stride=1), damaged_bytes, of_plan),
+    "videopose3d": Format(positions, lambda p: plan_lifting(p), damaged_bytes, of_plan),
     "data set": Format(
         lambda folder: shutil.move(
             json_file({"schema_version": 1, "splits": {"train": {"records": 3}}})(folder),
@@ -242,7 +242,7 @@ FORMATS = {
     ),
     "mmpose's human3.6m": Format(
         human36m_of_mmpose,
-        lambda p: mmpose.plan_units(p.parents[2], p, Options(stride=1)),
+        lambda p: mmpose.plan_units(p.parents[2], p, SequenceOptions(stride=1)),
         damaged_bytes,
         of_units,
     ),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from data_prep.building import Problem, build
-from data_prep.human36m.build import plan
+from data_prep.human36m.build import plan_human36m
 from liftjax.errors import LiftjaxError
 from tests.data_prep.human36m import trees
 
@@ -28,7 +28,7 @@ def the_take(made):
 
 def built(root, stride=STRIDE):
     """(frames of CAMERA, problems but for missing sequences)."""
-    planned = plan(root, subjects=("S5",), strides={"train": stride, "test": stride})
+    planned = plan_human36m(root, subjects=("S5",), strides={"train": stride, "test": stride})
     units = [unit for part in planned.parts["train"] for unit in part]
     items = [item for unit in units for item in unit.records()]
     problems = [p for p in planned.problems if p.kind != "missing sequence"]
@@ -123,7 +123,9 @@ def test_a_scaled_picture_shows_the_joints_where_they_are(fetch):
     take = the_take(takes())
     small = cv2.resize(take.picture(4), (500, 501), interpolation=cv2.INTER_AREA)
     trees.write_jpeg(image(fetch, 4), small)
-    planned = plan(fetch, subjects=("S5",), strides={"train": 4, "test": 4}, full_frames=True)
+    planned = plan_human36m(
+        fetch, subjects=("S5",), strides={"train": 4, "test": 4}, full_frames=True
+    )
     unit = planned.parts["train"][0][0]
     record = next(r for r in unit.records() if not isinstance(r, Problem) and r.frame == 4)
     np.testing.assert_allclose(record.stored_to_image[:, :2], 2 * np.eye(2))
@@ -185,7 +187,7 @@ def test_a_video_longer_than_the_annotation(archive):
 def test_the_broken_video_that_old_releases_of_the_archive_have(tmp_path):
     trees.write_archive(tmp_path, trees.takes([("S11", "Directions", 2)], 3))
     (tmp_path / "S11" / "Videos" / "Directions.54138969.mp4").write_bytes(b"")
-    planned = plan(tmp_path, subjects=("S11",))
+    planned = plan_human36m(tmp_path, subjects=("S11",))
     items = [item for unit in planned.parts["test"][0] for item in unit.records()]
     problem = only([item for item in items if isinstance(item, Problem)])
     assert problem.file == "S11/Videos/Directions.54138969.mp4"
@@ -278,7 +280,9 @@ def test_a_root_outside_the_picture(fetch):
     frames, problems = built(fetch)
     assert frames == [0, 4, 6, 8]
     assert (only(problems).kind, only(problems).frame) == ("root not visible", 2)
-    unit = plan(fetch, subjects=("S5",), strides={"train": 4, "test": 4}).parts["train"][0][0]
+    unit = plan_human36m(fetch, subjects=("S5",), strides={"train": 4, "test": 4}).parts["train"][
+        0
+    ][0]
     record = next(r for r in unit.records() if r.frame == 4)
     assert record.joint_visible.tolist() == [True, False] + 15 * [True]
 
@@ -339,7 +343,9 @@ def test_frames_out_of_order_are_sorted_with_their_labels(fetch):
     assert (only(problems).kind, only(problems).dropped) == ("frames out of order", 0)
     assert CAMERA in only(problems).detail
     assert only(problems).file == f"{FOLDER}/annot.h5"
-    unit = plan(fetch, subjects=("S5",), strides={"train": 2, "test": 2}).parts["train"][0][0]
+    unit = plan_human36m(fetch, subjects=("S5",), strides={"train": 2, "test": 2}).parts["train"][
+        0
+    ][0]
     for record in unit.records():
         if not isinstance(record, Problem):
             px = the_take(takes()).px[record.frame, list(trees.JOINTS)]
@@ -447,6 +453,6 @@ def test_metres_in_place_of_millimetres_are_refused(tmp_path):
     for take in made:
         take.mm /= 1000
     trees.write_archive(tmp_path / "tree", made)
-    planned = plan(tmp_path / "tree", subjects=("S5",))
+    planned = plan_human36m(tmp_path / "tree", subjects=("S5",))
     with pytest.raises(LiftjaxError, match=r"unit.*(0\.001|1e-0?3)"):
         build(planned, tmp_path / "out", processes=1)
