@@ -14,26 +14,31 @@ _LONGEST_SIDE = 2**17  # pixels; no camera has as many
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Camera:
+class CalibratedCamera:
     """A calibrated pinhole camera. Lengths are in metres and pixels.
 
     Attributes:
       name: as the source calls the camera.
+      image_size: (width, height) of the pictures that the calibration is for.
       K: (3, 3) camera matrix.
       distortion: (5,) k1, k2, p1, p2, k3.
       R: (3, 3) rotation from world axes to camera axes (x right, y down, z forward).
       t: (3,) translation: a world point X has the camera coordinates R X + t.
-      image_size: (width, height) of the pictures that the calibration is for.
       distortion_model: "opencv" or "human36m".
     """
 
     name: str
+    image_size: tuple[int, int]
     K: np.ndarray
     distortion: np.ndarray
     R: np.ndarray
     t: np.ndarray
-    image_size: tuple[int, int]
     distortion_model: str = "opencv"
+
+    @property
+    def position(self) -> np.ndarray:
+        """(3,) centre of the camera in the world."""
+        return -self.R.T @ self.t
 
     def to_camera(self, world_m: np.ndarray) -> np.ndarray:
         """World points (..., 3) in camera axes."""
@@ -51,8 +56,20 @@ class Camera:
         """Undistorted coordinates (x / z, y / z) of pixels (..., 2)."""
         return geometry.pixel_rays(px, self.K, self.distortion, self.distortion_model)
 
+    def record_fields(self) -> dict:
+        """The fields of a record that describe the camera."""
+        return {
+            "image_size": np.array(self.image_size),
+            "camera_K": self.K,
+            "camera_R": self.R,
+            "camera_t": self.t,
+            "camera_distortion": self.distortion,
+            "distortion_model": self.distortion_model,
+            "camera": self.name,
+        }
 
-def check_camera(camera: Camera) -> None:
+
+def check_camera(camera: CalibratedCamera) -> None:
     """Raises ValueError if the numbers cannot be those of a camera."""
     for field in ("K", "distortion", "R", "t"):
         if not usable(getattr(camera, field)).all():
@@ -69,7 +86,7 @@ def check_camera(camera: Camera) -> None:
 
 
 def make_record(
-    camera: Camera,
+    camera: CalibratedCamera,
     joints_m: np.ndarray,
     joints_px: np.ndarray,
     visible: np.ndarray,
@@ -106,22 +123,16 @@ def make_record(
     return Record(
         image=image,
         stored_to_image=stored_to_image,
-        image_size=np.array(camera.image_size),
         box_xyxy=box_xyxy,
         joints_px=joints_px,
         joint_visible=visible,
         pose_m=joints_m - root_m,
         root_m=root_m,
         has_3d=True,
-        camera_K=camera.K,
-        camera_R=camera.R,
-        camera_t=camera.t,
-        camera_distortion=camera.distortion,
-        distortion_model=camera.distortion_model,
         skeleton=skeleton,
         subject=subject,
         action=action,
-        camera=camera.name,
         frame=frame,
         trial=trial,
+        **camera.record_fields(),
     )

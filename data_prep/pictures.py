@@ -90,3 +90,13 @@ def scale_affine(scale, shift=0.0) -> np.ndarray:
     scale = np.broadcast_to(scale, 2)
     x, y = shift + (scale - 1) / 2
     return np.array([[scale[0], 0, x], [0, scale[1], y]])
+
+
+def letterbox_affine(image_size: tuple[int, int], video_size: tuple[int, int]) -> np.ndarray:
+    """(2, 3) affine from image pixels to the pixels of a video scaled to fit and centred.
+
+    Video software that changes the shape of pictures keeps the aspect and adds black bars.
+    """
+    image, video = np.asarray(image_size, float), np.asarray(video_size, float)
+    scale = (video / image).min()
+    return scale_affine(scale, (video - scale * image) / 2)

@@ -22,7 +22,6 @@ from data_prep.coco.annotations import Selection, read_people
 from data_prep.human36m import mmpose
 from data_prep.human36m.sequences import SequenceOptions
 from data_prep.lifting.build import plan_lifting
-from data_prep.multicam.calibration import read_calibration
 from data_prep.multicam.detections import read_detections
 from data_prep.panoptic.calibration import camera_name, read_cameras
 from data_prep.panoptic.poses import read_bodies
@@ -39,6 +38,7 @@ from tests.data_prep.coco import photographs
 from tests.data_prep.human36m import trees
 from tests.data_prep.lifting import files as lifting_files
 from tests.data_prep.multicam import synthetic_recording as multicam
+from tests.data_prep.multicam.synthetic_recording import read_calibration
 from tests.data_prep.panoptic import studio
 from tests.slow import slow
 
@@ -211,10 +211,16 @@ FORMATS = {
         detections("coco_results", "*.json"), read_detections, damaged_json, of_detections
     ),
     "qualisys": Format(
-        calibration(multicam.write_qca, "a.qca.txt"), read_calibration, damaged_text, of_cameras
+        calibration(multicam.write_qca, "a.qca.txt"),
+        read_calibration,
+        damaged_text,
+        of_cameras,
     ),
     "toml": Format(
-        calibration(multicam.write_toml, "a.toml"), read_calibration, damaged_text, of_cameras
+        calibration(multicam.write_toml, "a.toml"),
+        read_calibration,
+        damaged_text,
+        of_cameras,
     ),
     "panoptic cameras": Format(
         panoptic(lambda root: studio.calibration_file(root, "takes")),

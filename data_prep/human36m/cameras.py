@@ -8,7 +8,7 @@ import functools
 
 import numpy as np
 
-from data_prep.cameras import Camera
+from data_prep.cameras import CalibratedCamera
 from data_prep.human36m.names import SUBJECTS
 from liftjax.errors import unknown_name
 
@@ -70,7 +70,7 @@ _PLACES = {
 
 
 @functools.cache
-def published_camera(subject: str, name: str) -> Camera:
+def published_camera(subject: str, name: str) -> CalibratedCamera:
     """The camera `name`, such as "54138969", in the sessions of `subject`, such as "S1"."""
     if subject not in _PLACES:
         raise unknown_name("Human3.6M subject", subject, SUBJECTS)
@@ -79,7 +79,7 @@ def published_camera(subject: str, name: str) -> Camera:
     fx, fy, cx, cy, k1, k2, k3, p2, p1 = _numbers(_LENSES[name])
     place = _numbers(_PLACES[subject]).reshape(4, 7)[CAMERAS.index(name)]
     R = _rotation(place[:4]).T
-    return Camera(
+    return CalibratedCamera(
         name=name,
         K=np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]]),
         distortion=np.array([k1, k2, p1, p2, k3]),

@@ -13,7 +13,7 @@ import numpy as np
 
 from data_prep import pictures
 from data_prep.building import Problem, Unit
-from data_prep.cameras import Camera, make_record
+from data_prep.cameras import CalibratedCamera, make_record
 from data_prep.human36m.cameras import published_camera
 from data_prep.human36m.names import MISALIGNED
 from liftjax.data.schema import Record
@@ -128,7 +128,7 @@ class SequenceUnit(Unit):
         raise NotImplementedError
 
     @property
-    def view(self) -> Camera:
+    def view(self) -> CalibratedCamera:
         return published_camera(self.subject, self.camera)
 
     @property
@@ -236,7 +236,7 @@ def check_lengths(frames, px, joints_3d, stride: int, file: str) -> tuple[int, l
 
 
 def keep_agreeing(
-    labels: SequenceLabels, view: Camera, stride: int, file: str
+    labels: SequenceLabels, view: CalibratedCamera, stride: int, file: str
 ) -> tuple[SequenceLabels, list[Problem]]:
     """The labels whose 2D is the projection of their 3D.
 
@@ -276,7 +276,7 @@ def sort_frames(
 
 
 def _usable(
-    labels: SequenceLabels, files: tuple[str, str], view: Camera
+    labels: SequenceLabels, files: tuple[str, str], view: CalibratedCamera
 ) -> tuple[SequenceLabels, list[Problem]]:
     """The labels without NaN and with a visible root.
 
