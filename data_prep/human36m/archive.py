@@ -30,11 +30,9 @@ from data_prep.human36m.sequences import (
     SequenceOptions,
     SequenceUnit,
     SubjectSequences,
-    check_lengths,
-    keep_agreeing,
     lost_frames,
+    pair_labels,
     select_joints,
-    to_metres,
 )
 from liftjax.errors import LiftjaxError
 
@@ -62,15 +60,9 @@ class ArchiveUnit(SequenceUnit):
 
     def read_labels(self) -> tuple[SequenceLabels, list[Problem]]:
         px, mm = read_pose(self.labels_2d, 2), read_pose(self.labels_3d, 3)
-        stride = self.options.stride
         file = self.relative(self.labels_2d if len(px) < len(mm) else self.labels_3d)
-        frames = np.arange(max(len(px), len(mm)))
-        shared, problems = check_lengths(frames, px, mm, stride, file)
-        labels = SequenceLabels(frames, px.astype(np.float64), to_metres(mm)).rows(slice(shared))
-        if len(px) != len(mm):
-            labels, shifted = keep_agreeing(labels, self.view, stride, file)
-            problems += shifted
-        return labels, problems
+        frames, stride = np.arange(max(len(px), len(mm))), self.options.stride
+        return pair_labels(frames, px, mm, self.view, stride, file, complete=len(px) == len(mm))
 
     def read_pictures(self, frames) -> Iterator[Seen]:
         if not frames:

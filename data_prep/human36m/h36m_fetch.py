@@ -30,12 +30,9 @@ from data_prep.human36m.sequences import (
     SequenceLabels,
     SequenceOptions,
     SubjectSequences,
-    check_lengths,
-    keep_agreeing,
-    lost_frames,
+    pair_labels,
     select_joints,
     sort_frames,
-    to_metres,
 )
 from liftjax.errors import LiftjaxError
 
@@ -58,20 +55,11 @@ class FetchUnit(FolderUnit):
         path, file, stride = self.annotation, self.label_file, self.options.stride
         with _open(path) as h5:
             rows, frames = _rows(h5, path, self.camera)
-            poses = [h5[key] for key in _POSES]
-            there = [rows[rows < len(each)] for each in poses]
-            shared, problems = check_lengths(frames, *there, stride, file)
-            detail = f"{len(rows)} frames, poses of {shared}"
-            without = frames[max(map(len, there)) :]  # rows with neither 2D nor 3D
-            problems += lost_frames("frame without annotation", file, without, stride, detail)
-            px, mm = (_read_joints(each, rows[:shared], path) for each in poses)
-            complete = len(poses[0]) == len(poses[1])
-        labels = SequenceLabels(frames[:shared], px.astype(np.float64), to_metres(mm))
-        if not complete:
-            labels, shifted = keep_agreeing(labels, self.view, stride, file)
-            problems += shifted
-        labels, more = sort_frames(labels, stride, file)
-        return labels, problems + more
+            px, mm = (_read_joints(h5[key], rows, path) for key in _POSES)
+            complete = len(h5["pose/2d"]) == len(h5["pose/3d"])
+        labels, problems = pair_labels(frames, px, mm, self.view, stride, file, complete)
+        labels, unsorted = sort_frames(labels, stride, file)
+        return labels, problems + unsorted
 
 
 def holds(folder: Path) -> bool:
@@ -159,7 +147,8 @@ def _rows(h5: h5py.File, path, camera: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _read_joints(poses: h5py.Dataset, rows: np.ndarray, path: str) -> np.ndarray:
-    """(rows, 17, D) of a data set of poses."""
+    """(rows, 17, D) of a data set of poses, without rows beyond its end."""
+    rows = rows[rows < len(poses)]
     first, last = (rows[0], rows[-1] + 1) if len(rows) else (0, 0)
     try:  # one slice, because single rows are slow to read
         return select_joints(poses[first:last][rows - first], path)

@@ -206,11 +206,6 @@ def select_joints(joints: np.ndarray, file) -> np.ndarray:
     return joints[:, JOINTS_OF_32]
 
 
-def to_metres(joints_mm: np.ndarray) -> np.ndarray:
-    """float64 metres. The division is in the file's dtype, as in MMPose, to agree to the bit."""
-    return (joints_mm / 1000).astype(np.float64)
-
-
 def in_picture(joints_px: np.ndarray, image_size) -> np.ndarray:
     """(..., K) bool: 0 <= x < width and 0 <= y < height, as in the released code."""
     return ((joints_px >= 0) & (joints_px < np.asarray(image_size))).all(axis=-1)
@@ -224,32 +219,37 @@ def lost_frames(kind: str, file: str, frames, stride: int, detail: str) -> list[
     return [Problem(kind, file, int(frames[0]), f"{detail}; none of the stride lost", dropped=0)]
 
 
-def check_lengths(frames, px, joints_3d, stride: int, file: str) -> tuple[int, list[Problem]]:
-    """How many rows the 2D and the 3D labels share, and problems if one has more.
+def pair_labels(
+    frames, px, mm, view: CalibratedCamera, stride: int, file: str, complete: bool
+) -> tuple[SequenceLabels, list[Problem]]:
+    """The labels of frames that have both 2D and 3D, and problems for the others.
 
     Args:
-      frames: (F,) frame numbers of the rows; F is at least the longer length.
+      frames: (F,) frame numbers of the rows; F is at least the length of `px` and of `mm`.
+      px: (F2, 17, 2).
+      mm: (F3, 17, 3) millimetres.
+      view: the camera.
+      stride: lost frames that are no multiple of it cost no record.
+      file: the annotation, for problems.
+      complete: whether the annotation has as many rows of 2D as of 3D. If it has not, the lost row
+        may lie in the middle, so that every row after it pairs the 2D of one frame with the 3D of
+        another; then only rows are kept whose 2D is the projection of their 3D.
     """
-    shared, longest = sorted((len(px), len(joints_3d)))
-    detail = f"2D labels of {len(px)} frames, 3D labels of {len(joints_3d)}"
-    return shared, lost_frames(_LENGTHS_DIFFER, file, frames[shared:longest], stride, detail)
-
-
-def keep_agreeing(
-    labels: SequenceLabels, view: CalibratedCamera, stride: int, file: str
-) -> tuple[SequenceLabels, list[Problem]]:
-    """The labels whose 2D is the projection of their 3D.
-
-    Where a file has fewer rows of 2D than of 3D or the reverse, the lost row may lie in the middle:
-    every row after it pairs the 2D of one frame with the 3D of another.
-    """
-    px = view.project(labels.joints_m)
-    error_px = np.median(np.linalg.norm(px - labels.joints_px, axis=-1), axis=-1)
-    apart = error_px > _SAME_FRAME_PX
+    shared, longest = sorted((len(px), len(mm)))
+    detail = f"2D labels of {len(px)} frames, 3D labels of {len(mm)}"
+    problems = lost_frames(_LENGTHS_DIFFER, file, frames[shared:longest], stride, detail)
+    detail = f"{len(frames)} frames, poses of {shared}"
+    problems += lost_frames("frame without annotation", file, frames[longest:], stride, detail)
+    # The division is in the file's dtype, as in MMPose, so that all layouts agree to the last bit.
+    metres = (mm[:shared] / 1000).astype(np.float64)
+    labels = SequenceLabels(frames[:shared], px[:shared].astype(np.float64), metres)
+    if complete:
+        return labels, problems
+    distance_px = np.linalg.norm(view.project(metres) - labels.joints_px, axis=-1)
+    apart = np.median(distance_px, axis=-1) > _SAME_FRAME_PX
     detail = "2D and 3D are of different frames"
-    return labels.rows(~apart), lost_frames(
-        _LENGTHS_DIFFER, file, labels.frames[apart], stride, detail
-    )
+    problems += lost_frames(_LENGTHS_DIFFER, file, labels.frames[apart], stride, detail)
+    return labels.rows(~apart), problems
 
 
 def sort_frames(
