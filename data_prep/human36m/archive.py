@@ -16,12 +16,11 @@ import numpy as np
 
 from data_prep import video
 from data_prep.building import Problem
-from data_prep.human36m.cameras import CAMERAS
+from data_prep.human36m.cameras import CAMERAS, parse_view
 from data_prep.human36m.names import (
     file_numbers,
     in_order_of_trials,
     known_cause,
-    parse_sequence,
 )
 from data_prep.human36m.sequences import (
     LabelError,
@@ -140,7 +139,7 @@ def _files(root, places) -> tuple[dict[tuple, dict[str, Path]], list[Problem]]:
     found, problems = defaultdict(dict), []
     for kind, place in places.items():
         for path in sorted(place.glob(f"*{_SUFFIXES[kind]}")) if place else ():
-            key = _parse(path)
+            key = parse_view(path.stem)
             if key is None:
                 continue
             first = found[key].setdefault(kind, path)
@@ -174,13 +173,6 @@ def _count_strided(path, stride: int) -> int:
 def _folder(subject_folder: Path, kind: str) -> Path | None:
     places = (subject_folder / pattern.format(kind) for pattern in _FOLDERS)
     return next((place for place in places if place.is_dir()), None)
-
-
-def _parse(path: Path) -> tuple[str, str, str] | None:
-    """(action, file number, camera) of "Directions 1.54138969.cdf"."""
-    name, _, camera = path.stem.rpartition(".")
-    sequence = parse_sequence(name)
-    return (*sequence, camera) if sequence and camera in CAMERAS else None
 
 
 def read_pose(path: str, dimensions: int) -> np.ndarray:

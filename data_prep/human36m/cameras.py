@@ -9,7 +9,7 @@ import functools
 import numpy as np
 
 from data_prep.cameras import CalibratedCamera
-from data_prep.human36m.names import SUBJECTS
+from data_prep.human36m.names import SUBJECTS, parse_sequence
 from liftjax.errors import unknown_name
 
 # The data set's own numbers are float32; these digits give every bit of them.
@@ -88,6 +88,13 @@ def published_camera(subject: str, name: str) -> CalibratedCamera:
         image_size=(1000, _HEIGHTS[name]),
         distortion_model="human36m",
     )
+
+
+def parse_view(name: str) -> tuple[str, str, str] | None:
+    """(action, file number, camera) of "Directions 1.54138969"; None of any other name."""
+    sequence_name, _, camera = name.rpartition(".")
+    sequence = parse_sequence(sequence_name)
+    return (*sequence, camera) if sequence and camera in CAMERAS else None
 
 
 def _numbers(text: str) -> np.ndarray:

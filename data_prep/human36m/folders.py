@@ -53,7 +53,7 @@ class FolderUnit(SequenceUnit):
         ]
 
     def count_pictures(self) -> int:
-        return count_strided(frame_numbers(self.pictures), self.options.stride)
+        return count_strided(pictured_frames(self.pictures), self.options.stride)
 
     def picture_file(self, frame: int) -> str:
         return self.relative(Path(self.pictures, numbered_files(self.pictures)[frame]))
@@ -63,7 +63,7 @@ def add_unit(found: SubjectSequences, unit: FolderUnit, frames: np.ndarray) -> N
     """Adds a unit with labels of these frames, or the problem that its pictures are missing."""
     if Path(unit.pictures).is_dir():
         found.units.append(unit)
-        found.held[unit.name] = frames, frame_numbers(unit.pictures)
+        found.held[unit.name] = frames, pictured_frames(unit.pictures)
         return
     cause = known_cause(unit.subject, unit.action, unit.trial, unit.camera)
     lost = count_strided(frames, unit.options.stride)
@@ -71,7 +71,7 @@ def add_unit(found: SubjectSequences, unit: FolderUnit, frames: np.ndarray) -> N
     found.problems.append(Problem("missing camera", folder, None, cause, lost))
 
 
-def first_number(folder) -> int:
+def first_picture_number(folder) -> int:
     """The number of the recording's first picture: 0 if there is such a file, else 1."""
     return _listing(folder)[0]
 
@@ -81,7 +81,7 @@ def numbered_files(folder) -> dict[int, str]:
     return _listing(folder)[1]
 
 
-def frame_numbers(folder) -> np.ndarray:
+def pictured_frames(folder) -> np.ndarray:
     """The frame numbers of the pictures in a folder, increasing."""
     return np.array(list(numbered_files(folder)), int)
 

@@ -21,8 +21,8 @@ from data_prep.human36m.folders import (
     FolderUnit,
     add_unit,
     count_strided,
-    first_number,
-    frame_numbers,
+    first_picture_number,
+    pictured_frames,
 )
 from data_prep.human36m.names import canonical_action, known_cause
 from data_prep.human36m.sequences import (
@@ -89,7 +89,7 @@ def plan_units(
             with _open(path) as h5:
                 frames = {name: _rows(h5, path, name)[1] for name in CAMERAS}
         except LabelError as error:
-            pictured = (frame_numbers(_pictures(path, name)) for name in CAMERAS)
+            pictured = (pictured_frames(_pictures(path, name)) for name in CAMERAS)
             lost = sum(count_strided(numbers, stride) for numbers in pictured)
             problem = Problem("unreadable annotation", file, None, error.args[1], lost)
             found.problems.append(problem)
@@ -143,7 +143,7 @@ def _rows(h5: h5py.File, path, camera: str) -> tuple[np.ndarray, np.ndarray]:
         reason = f"camera has {len(cameras)} rows, frame {len(frames)}"
         raise LabelError(str(path), reason)
     rows = np.flatnonzero(cameras.astype("U") == camera)
-    return rows, frames[rows].astype(np.int64) - first_number(_pictures(path, camera))
+    return rows, frames[rows].astype(np.int64) - first_picture_number(_pictures(path, camera))
 
 
 def _read_joints(poses: h5py.Dataset, rows: np.ndarray, path: str) -> np.ndarray:

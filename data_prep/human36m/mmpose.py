@@ -16,14 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.building import Problem
-from data_prep.human36m.cameras import CAMERAS
-from data_prep.human36m.folders import FolderUnit, add_unit, first_number
+from data_prep.human36m.cameras import CAMERAS, parse_view
+from data_prep.human36m.folders import FolderUnit, add_unit, first_picture_number
 from data_prep.human36m.names import (
     SPLITS,
     file_numbers,
     in_order_of_trials,
     known_cause,
-    parse_sequence,
     parse_subject,
 )
 from data_prep.human36m.sequences import (
@@ -110,7 +109,7 @@ def plan_units(root: Path, file: Path, options: SequenceOptions) -> dict[str, Su
                     continue
                 folder, pictured, rows = rows_of[subject, action, number, name]
                 place = _pictures(root, subject, folder)
-                frames = pictured - first_number(place)
+                frames = pictured - first_picture_number(place)
                 labels = SequenceLabels(frames, px[rows, :, :2], metres[rows, :, :3])
                 labels, unsorted = sort_frames(labels, options.stride, relative)
                 unit = MMPoseUnit(
@@ -132,13 +131,9 @@ def _load(file: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         raise LiftjaxError(
             f"{file}: it has no array {error}; expected imgname, part, S."
         ) from error
-    except (OSError, ValueError, EOFError) as error:
-        raise LiftjaxError(
-            f"{file}: not a whole npz file of plain arrays ({error}); run preprocess_h36m.py again."
-        ) from error
     except Exception as error:  # zipfile and zlib raise their own kinds for a truncated file
         raise LiftjaxError(
-            f"{file}: cut short or broken ({error}); run preprocess_h36m.py again."
+            f"{file}: not a whole npz file of plain arrays ({error}); run preprocess_h36m.py again."
         ) from error
     names, px, metres = arrays
     for key, array in zip(_ARRAYS, (px, metres), strict=True):
@@ -166,26 +161,20 @@ def _sequences(names: np.ndarray, file: str):
             rows[match["folder"]].append((row, int(match["number"])))
     found = {}
     for folder, pairs in rows.items():
-        key = _parse(folder)
-        if key is None:
+        subject, _, view = folder.partition("_")
+        subject, parsed = parse_subject(subject), parse_view(view)
+        if subject is None or parsed is None:
             if "_ALL" not in folder:
                 detail = f"sequence {folder}"
                 problems.append(Problem("unexpected name", file, None, detail, len(pairs)))
             continue
+        key = (subject, *parsed)
         chosen = np.array(pairs)
         if key in found:
             _, pictured, earlier = found[key]
             chosen = np.concatenate([np.stack([earlier, pictured], axis=1), chosen])
         found[key] = folder, chosen[:, 1], chosen[:, 0]
     return found, problems
-
-
-def _parse(folder: str) -> tuple[str, str, str, str] | None:
-    """(subject, action, file number, camera) of "S1_Directions_1.54138969"."""
-    name, _, camera = folder.rpartition(".")
-    subject, _, sequence = name.partition("_")
-    subject, parsed = parse_subject(subject), parse_sequence(sequence)
-    return (subject, *parsed, camera) if subject and parsed and camera in CAMERAS else None
 
 
 def _pictures(root: Path, subject: str, folder: str) -> Path:

@@ -80,7 +80,8 @@ def number_by_video(
             )
     unsaid = [c for c, d in enumerate(found) if d.first is None]
     spans = [(min(found[c].people), max(found[c].people)) for c in unsaid]
-    first = first_number(spans, [lengths[c] for c in unsaid], [names[c] for c in unsaid], given)
+    of_unsaid = ([values[c] for c in unsaid] for values in (lengths, names))
+    first = first_frame_number(spans, *of_unsaid, given)
     aligned, remarks = [], []
     for d, length, name in zip(found, lengths, names, strict=True):
         people = d.people
@@ -121,7 +122,7 @@ def _with_empty_frames(people: dict[int, np.ndarray], length: int) -> dict[int, 
     return {number: people.get(number, nobody) for number in sorted(numbers)}
 
 
-def first_number(
+def first_frame_number(
     spans: Sequence[tuple[int, int]],
     lengths: Sequence[int],
     names: Sequence[str],

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data_prep.multicam.layout import find_recordings
-from data_prep.multicam.numbering import first_number
+from data_prep.multicam.numbering import first_frame_number
 from data_prep.multicam.recording import read_recording, reconstruct
 from data_prep.multicam.synchronise import estimate_lags
 from data_prep.pictures import letterbox_affine
@@ -327,7 +327,7 @@ def test_detections_counted_from_one_are_noticed(tmp_path):
     ],
 )
 def test_the_first_number_is_known_from_the_ends_of_all_cameras(spans, lengths, first):
-    assert first_number(spans, lengths, ["a", "b"]) == first
+    assert first_frame_number(spans, lengths, ["a", "b"]) == first
 
 
 @pytest.mark.parametrize(
@@ -349,14 +349,14 @@ def test_the_first_number_is_known_from_the_ends_of_all_cameras(spans, lengths, 
 def test_a_first_number_that_is_not_known_is_asked_for(spans, lengths, given, message):
     names = [f"cam{i}" for i in range(len(spans))]
     with pytest.raises(LiftjaxError, match=message):
-        first_number(spans, lengths, names, given=given)
+        first_frame_number(spans, lengths, names, given=given)
 
 
 def test_the_user_may_say_what_the_first_number_is():
     spans, lengths, names = [(1, 11), (2, 11)], [12, 12], ["a", "b"]
-    assert first_number(spans, lengths, names, given=1) == 1
-    assert first_number(spans, lengths, names, given=0) == 0
-    assert first_number([(100, 111)] * 2, lengths, names, given=100) == 100
+    assert first_frame_number(spans, lengths, names, given=1) == 1
+    assert first_frame_number(spans, lengths, names, given=0) == 0
+    assert first_frame_number([(100, 111)] * 2, lengths, names, given=100) == 100
 
 
 def picture_names(folder, start, skipped=()):
