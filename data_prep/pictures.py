@@ -107,5 +107,28 @@ def _crop(picture: np.ndarray, box_xyxy, image_to_picture) -> tuple[np.ndarray, 
     stored = np.maximum(np.rint(region * min(1.0, MAX_HEIGHT / region[1])), 1).astype(int)
     crop = cv2.resize(picture[y0:y1, x0:x1], stored.tolist(), interpolation=cv2.INTER_AREA)
     ratio = region / stored
-    shift = (x0, y0) + (ratio - 1) / 2  # pixel centres are integers
-    return crop, np.array([[ratio[0], 0, shift[0]], [0, ratio[1], shift[1]]])
+    return crop, scale_affine(ratio, (x0, y0))
+
+
+def scale_affine(scale, shift=0.0) -> np.ndarray:
+    """(2, 3) affine that scales pixels by `scale` and then shifts the picture by `shift`.
+
+    Pixel centres are integers, so the picture's corner is at (-1/2, -1/2).
+
+    Args:
+      scale: number or (2,) for x and y.
+      shift: number or (2,) pixels.
+    """
+    scale = np.broadcast_to(scale, 2)
+    x, y = shift + (scale - 1) / 2
+    return np.array([[scale[0], 0, x], [0, scale[1], y]])
+
+
+def letterbox_affine(image_size: tuple[int, int], video_size: tuple[int, int]) -> np.ndarray:
+    """(2, 3) affine from image pixels to the pixels of a video scaled to fit and centred.
+
+    Video software that changes the shape of pictures keeps the aspect and adds black bars.
+    """
+    image, video = np.asarray(image_size, float), np.asarray(video_size, float)
+    scale = (video / image).min()
+    return scale_affine(scale, (video - scale * image) / 2)

@@ -20,9 +20,8 @@ from safetensors.numpy import save_file
 
 from data_prep.coco.annotations import Selection, read_people
 from data_prep.human36m import mmpose
-from data_prep.human36m.sequences import Options
-from data_prep.lifting import build as lifting
-from data_prep.multicam.calibration import read_calibration
+from data_prep.human36m.sequences import SequenceOptions
+from data_prep.lifting.build import plan_lifting
 from data_prep.multicam.detections import read_detections
 from data_prep.panoptic.calibration import camera_name, read_cameras
 from data_prep.panoptic.poses import read_bodies
@@ -40,6 +39,7 @@ from tests.data_prep.coco import photographs
 from tests.data_prep.human36m import trees
 from tests.data_prep.lifting import files as lifting_files
 from tests.data_prep.multicam import synthetic_recording as multicam
+from tests.data_prep.multicam.synthetic_recording import read_calibration
 from tests.data_prep.panoptic import studio
 from tests.slow import slow
 
@@ -213,10 +213,16 @@ FORMATS = {
         detections("coco_results", "*.json"), read_detections, damaged_json, of_detections
     ),
     "qualisys": Format(
-        calibration(multicam.write_qca, "a.qca.txt"), read_calibration, damaged_text, of_cameras
+        calibration(multicam.write_qca, "a.qca.txt"),
+        read_calibration,
+        damaged_text,
+        of_cameras,
     ),
     "toml": Format(
-        calibration(multicam.write_toml, "a.toml"), read_calibration, damaged_text, of_cameras
+        calibration(multicam.write_toml, "a.toml"),
+        read_calibration,
+        damaged_text,
+        of_cameras,
     ),
     "panoptic cameras": Format(
         panoptic(lambda root: studio.calibration_file(root, "takes")),
@@ -233,7 +239,7 @@ FORMATS = {
     "statistics": Format(
         stats_npz, lambda p: read_statistics(str(p), 17), damaged_bytes, of_statistics
     ),
-    "videopose3d": Format(positions, lambda p: lifting.plan(p, stride=1), damaged_bytes, of_plan),
+    "videopose3d": Format(positions, lambda p: plan_lifting(p), damaged_bytes, of_plan),
     "data set": Format(
         lambda folder: shutil.move(
             json_file({"schema_version": 1, "splits": {"train": {"records": 3}}})(folder),
@@ -244,7 +250,7 @@ FORMATS = {
     ),
     "mmpose's human3.6m": Format(
         human36m_of_mmpose,
-        lambda p: mmpose.plan_units(p.parents[2], p, Options(stride=1)),
+        lambda p: mmpose.plan_units(p.parents[2], p, SequenceOptions(stride=1)),
         damaged_bytes,
         of_units,
     ),

@@ -1,32 +1,35 @@
 """What MMPose's preprocess_h36m.py makes: annotation_body3d/fps10/h36m_train.npz and images.
 
-The arrays have one row a picture: imgname "S1/S1_Directions_1.54138969/S1_Directions_1.54138969_
-000001.jpg" (file name of the archive with _ for blanks; number from 1), part (rows, 17, 3) pixels
-and a one, S (rows, 17, 4) metres in camera axes and a one. fps50 has every frame, fps10 every
-fifth. cameras.pkl beside them is not read: a pickle may run code, and the cameras are published.
+The arrays have one row for each picture: imgname "S1/S1_Directions_1.54138969/S1_Directions_1.
+54138969_000001.jpg" (file name of the archive with _ for blanks; number from 1), part (rows, 17, 3)
+pixels and a one, S (rows, 17, 4) metres in camera axes and a one. fps50 has every frame, fps10
+every fifth. cameras.pkl beside them is not read: a pickle may run code, and the cameras are
+published.
 """
 
 import dataclasses
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from data_prep.building import Problem
-from data_prep.human36m import folders
-from data_prep.human36m.cameras import CAMERAS
-from data_prep.human36m.names import assign_trials, file_numbers, parse_sequence, parse_subject
+from data_prep.human36m.cameras import CAMERAS, parse_view
+from data_prep.human36m.folders import FolderUnit, add_unit, first_picture_number
+from data_prep.human36m.names import (
+    SPLITS,
+    file_numbers,
+    in_order_of_trials,
+    known_cause,
+    parse_subject,
+)
 from data_prep.human36m.sequences import (
-    Found,
-    Labels,
-    Options,
-    Seen,
-    SequenceUnit,
-    in_order,
-    known,
+    SequenceLabels,
+    SequenceOptions,
+    SubjectSequences,
+    sort_frames,
 )
 from liftjax.errors import LiftjaxError
 
@@ -37,37 +40,28 @@ _NAME = re.compile(r"(?:.*/)?(?P<folder>[^/]+)/(?P<stem>[^/]+)_(?P<number>\d+)\.
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class MMPoseUnit(SequenceUnit):
-    """One camera's rows of an npz file and its folder of pictures."""
+class MMPoseUnit(FolderUnit):
+    """One camera's rows of an npz file and its folder of pictures.
 
-    annotation: str
-    pictures: str
-    labels: Labels
+    Attributes:
+      labels: those of the stride.
+      problems: what was wrong with the rows.
+      frames: the numbers of all its rows.
+    """
+
+    labels: SequenceLabels
     problems: tuple[Problem, ...]
-    frames: np.ndarray  # of all its rows; labels holds those of the stride
+    frames: np.ndarray
 
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        return self.annotation, self.pictures
-
-    def read_labels(self) -> tuple[Labels, list[Problem]]:
+    def read_labels(self) -> tuple[SequenceLabels, list[Problem]]:
         return self.labels, list(self.problems)
 
-    def read_pictures(self, frames) -> Iterator[Seen]:
-        return folders.read(self.pictures, self.source, frames, self.options.present)
-
     def unlabelled(self, frames: np.ndarray) -> list[Problem]:
-        return folders.unlabelled(self.pictures, self.source, self.frames, self.options.stride)
-
-    def pictures_there(self, stride: int) -> int:
-        return sum(frame % stride == 0 for frame in folders.numbered(self.pictures))
-
-    def picture_file(self, frame: int) -> str:
-        return self.relative(Path(self.pictures, folders.numbered(self.pictures)[frame]))
+        return super().unlabelled(self.frames)
 
 
 def annotation_files(root: Path, split: str) -> list[Path]:
-    """The npz files of a split, of the fewest frames per second first."""
+    """The npz files of a split, those of the fewest frames per second first."""
     places = ("annotation_body3d/fps*", "annotation_body3d", "fps*", ".")
     files = [f for place in places for f in sorted(root.glob(f"{place}/h36m_{split}.npz"))]
     return sorted(set(files), key=lambda file: (_fps(file), file))
@@ -75,7 +69,7 @@ def annotation_files(root: Path, split: str) -> list[Path]:
 
 def holds(root: Path) -> bool:
     """Whether a directory is in this layout."""
-    return any(annotation_files(root, split) for split in ("train", "test"))
+    return any(annotation_files(root, split) for split in SPLITS)
 
 
 def choose_file(root: Path, split: str, stride: int) -> Path | None:
@@ -90,62 +84,42 @@ def _fps(file: Path) -> int:
     return min(max(int(match[1]), 1), _ORIGINAL_FPS) if match else _ORIGINAL_FPS
 
 
-def plan_units(root: Path, file: Path, options: Options) -> dict[str, Found]:
+def plan_units(root: Path, file: Path, options: SequenceOptions) -> dict[str, SubjectSequences]:
     """The sequences of each subject in a file."""
     names, px, metres = _load(file)
-    rows_of, problems = _sequences(names, os.path.relpath(file, root))
+    relative = os.path.relpath(file, root)
+    rows_of, problems = _sequences(names, relative)
     found = {}
     for subject in sorted({key[0] for key in rows_of}):
-        mine = {key[1:]: value for key, value in rows_of.items() if key[0] == subject}
-        found[subject] = _of_subject(root, file, subject, mine, px, metres, options)
-    if problems and found:
-        next(iter(found.values())).problems[:0] = problems
-    return found
-
-
-def _of_subject(root: Path, file: Path, subject: str, rows_of, px, metres, options) -> Found:
-    found, relative = Found([], []), os.path.relpath(file, root)
-    numbers = defaultdict(set)
-    for action, number, _ in rows_of:
-        numbers[action].add(number)
-    for action in sorted(numbers):
-        trials = assign_trials(subject, action, numbers[action])
-        for number, trial in sorted(trials.items(), key=lambda item: item[1]):
+        found[subject] = of_subject = SubjectSequences(problems=problems)
+        problems = []  # those of the whole file are told once
+        sequences = (key[1:3] for key in rows_of if key[0] == subject)
+        for action, number, trial in in_order_of_trials(subject, sequences):
             sequence = f"{subject} {action} {number}".strip()
             if number not in file_numbers(subject, action):
                 detail = f"{sequence}: the archive has no such file; read as trial {trial}"
-                found.problems.append(Problem("unexpected sequence", relative, None, detail, 0))
+                problem = Problem("unexpected sequence", relative, None, detail, 0)
+                of_subject.problems.append(problem)
             for name in CAMERAS:
-                identity = (str(root), subject, action, trial, name, options, str(file))
-                if (action, number, name) in rows_of:
-                    _add_unit(found, identity, *rows_of[action, number, name], px, metres)
-                else:
-                    because = known(subject, action, trial, name)
-                    detail = f"no rows of {sequence} {name}. {because}".rstrip()
-                    found.problems.append(Problem("missing camera", relative, None, detail, 0))
+                if (subject, action, number, name) not in rows_of:
+                    cause = known_cause(subject, action, trial, name)
+                    detail = f"no rows of {sequence} {name}. {cause}".rstrip()
+                    problem = Problem("missing camera", relative, None, detail, 0)
+                    of_subject.problems.append(problem)
+                    continue
+                folder, pictured, rows = rows_of[subject, action, number, name]
+                place = _pictures(root, subject, folder)
+                frames = pictured - first_picture_number(place)
+                labels = SequenceLabels(frames, px[rows, :, :2], metres[rows, :, :3])
+                labels, unsorted = sort_frames(labels, options.stride, relative)
+                unit = MMPoseUnit(
+                    *(str(root), subject, action, trial, name, options, str(file), str(place)),
+                    labels.of_stride(options.stride),
+                    tuple(unsorted),
+                    frames,
+                )
+                add_unit(of_subject, unit, frames)
     return found
-
-
-def _add_unit(found: Found, identity: tuple, folder: str, pictured, rows, px, metres) -> None:
-    """Adds the unit of some rows, or the problem that its pictures are missing."""
-    root, subject, action, trial, name, options, file = identity
-    place = _pictures(Path(root), subject, folder)
-    frames = pictured - folders.first_number(place)
-    if not place.is_dir():
-        count = int((frames % options.stride == 0).sum())
-        detail = known(subject, action, trial, name)
-        missing = os.path.relpath(place, root)
-        found.problems.append(Problem("missing camera", missing, None, detail, count))
-        return
-    labels, problems = in_order(
-        Labels(frames, px[rows, :, :2], metres[rows, :, :3]),
-        options.stride,
-        os.path.relpath(file, root),
-    )
-    labels = labels.rows(np.flatnonzero(labels.frames % options.stride == 0))
-    unit = MMPoseUnit(*identity, str(place), labels, tuple(problems), frames)
-    found.units.append(unit)
-    found.held[unit.name] = frames, folders.numbers(place)
 
 
 def _load(file: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -157,13 +131,9 @@ def _load(file: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         raise LiftjaxError(
             f"{file}: it has no array {error}; expected imgname, part, S."
         ) from error
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # zipfile and zlib raise their own kinds for a truncated file
         raise LiftjaxError(
             f"{file}: not a whole npz file of plain arrays ({error}); run preprocess_h36m.py again."
-        ) from error
-    except Exception as error:  # zipfile and zlib have their own kinds for a file cut short
-        raise LiftjaxError(
-            f"{file}: cut short or broken ({error}); run preprocess_h36m.py again."
         ) from error
     names, px, metres = arrays
     for key, array in zip(_ARRAYS, (px, metres), strict=True):
@@ -174,7 +144,7 @@ def _load(file: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if not len(names) == len(px) == len(metres):
         raise LiftjaxError(
             f"{file}: {len(names)} names of pictures, {len(px)} 2D and {len(metres)} 3D poses, so "
-            "that rows belong to other pictures from some sequence on, as happens when a video "
+            "that from some sequence on rows belong to other pictures, as happens when a video "
             "cannot be read to its end; run preprocess_h36m.py again on whole videos."
         )
     return names.astype("U"), *(a.astype(np.float64, copy=False) for a in (px, metres))
@@ -191,13 +161,14 @@ def _sequences(names: np.ndarray, file: str):
             rows[match["folder"]].append((row, int(match["number"])))
     found = {}
     for folder, pairs in rows.items():
-        key = _parse(folder)
-        if key is None:
+        subject, _, view = folder.partition("_")
+        subject, parsed = parse_subject(subject), parse_view(view)
+        if subject is None or parsed is None:
             if "_ALL" not in folder:
-                problems.append(
-                    Problem("unexpected name", file, None, f"sequence {folder}", len(pairs))
-                )
+                detail = f"sequence {folder}"
+                problems.append(Problem("unexpected name", file, None, detail, len(pairs)))
             continue
+        key = (subject, *parsed)
         chosen = np.array(pairs)
         if key in found:
             _, pictured, earlier = found[key]
@@ -206,15 +177,7 @@ def _sequences(names: np.ndarray, file: str):
     return found, problems
 
 
-def _parse(folder: str) -> tuple[str, str, str, str] | None:
-    """(subject, action, file number, camera) of "S1_Directions_1.54138969"."""
-    name, _, camera = folder.rpartition(".")
-    subject, _, sequence = name.partition("_")
-    subject, parsed = parse_subject(subject), parse_sequence(sequence)
-    return (subject, *parsed, camera) if subject and parsed and camera in CAMERAS else None
-
-
 def _pictures(root: Path, subject: str, folder: str) -> Path:
-    """The folder of a sequence's pictures, as it should be if it is nowhere."""
+    """The folder of a sequence's pictures; if there is none, where it is expected."""
     places = [root / top / subject / folder for top in ("images", ".", "../images")]
     return next((place for place in places if place.is_dir()), places[0])

@@ -1,8 +1,9 @@
 """`python -m data_prep lifting`: VideoPose3D's files as records without pictures.
 
 Every frame of data_3d_h36m.npz becomes one record for each of the four cameras. Its 2D joints are
-the projection of the 3D ones, or those of a data_2d file (`--keypoints`), ground truth or detected.
-The joint sets of such files that are not Human3.6M's are converted where that is possible (COCO).
+the projection of the 3D ones, or come from a data_2d file (`--keypoints`), ground truth or
+detected. If such a file has another joint set than Human3.6M's, it is converted where that is
+possible (COCO).
 """
 
 import argparse
@@ -11,48 +12,68 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from data_prep.building import DatasetPlan, Problem, add_build_arguments, build_from_args
-from data_prep.human36m.cameras import SUBJECTS
-from data_prep.human36m.names import assign_trials, parse_sequence
-from data_prep.lifting.two_d import Detections, Projections
-from data_prep.lifting.view import View
+from data_prep.human36m.names import SPLITS, SUBJECTS, assign_trials, parse_sequence
+from data_prep.lifting.keypoints import FileKeypoints, ProjectedKeypoints
+from data_prep.lifting.views import SequenceView
 from liftjax.data.videopose3d import CAMERAS, Poses, read_positions_3d
 from liftjax.errors import LiftjaxError
 from liftjax.skeletons import HUMAN36M
 
-SPLITS = {"train": ("S1", "S5", "S6", "S7", "S8"), "test": ("S9", "S11")}
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `python -m data_prep lifting`."""
+    parser.add_argument("--source", required=True, help="VideoPose3D's data_3d_h36m.npz")
+    parser.add_argument(
+        "--keypoints",
+        metavar="FILE",
+        help="VideoPose3D's data_2d_h36m_NAME.npz, whose 2D joints to take; default: project the "
+        "3D joints",
+    )
+    parser.add_argument(
+        "--stride", type=int, default=1, metavar="N", help="take every N-th frame; default: all"
+    )
+    add_build_arguments(parser)
 
 
-def plan(source, keypoints=None, stride: int = 1) -> DatasetPlan:
+def run_command(args: argparse.Namespace) -> None:
+    """Builds the data set that parsed arguments describe."""
+    build_from_args(plan_lifting(args.source, args.keypoints, args.stride), args)
+
+
+def plan_lifting(source, keypoints=None, stride: int = 1) -> DatasetPlan:
     """All sequences of `source` from four cameras.
 
     Args:
-      source: data_3d_h36m.npz. keypoints: a data_2d_h36m_*.npz; None projects the 3D.
-      stride: take frames whose number is a multiple.
+      source: data_3d_h36m.npz.
+      keypoints: a data_2d_h36m_*.npz; None projects the 3D joints.
+      stride: take frames whose number is a multiple of it.
 
     Raises:
       LiftjaxError: a file is missing, damaged, of another format, unit or frame rate, or wants to
         run something.
     """
     if stride < 1:
-        raise LiftjaxError(f"--stride {stride}: it must be at least 1.")
+        raise LiftjaxError(f"--stride {stride}: give 1 or more.")
     source = Path(source).expanduser().absolute()
     poses = read_positions_3d(source)
-    two_d = Detections(Path(keypoints).expanduser().absolute()) if keypoints else Projections()
+    two_d = ProjectedKeypoints()
+    if keypoints:
+        two_d = FileKeypoints(Path(keypoints).expanduser().absolute())
     parts, problems = collections.defaultdict(list), []
-    for subject, sequence, found in _sequences(poses, source.name, stride):
-        if isinstance(found, Problem):
-            problems.append(found)
+    for subject, sequence, trial in _sequences(poses, source.name, stride):
+        if isinstance(trial, Problem):
+            problems.append(trial)
             continue
         world_m = poses[subject][sequence]
         views, lost = two_d.views(subject, sequence, len(world_m), stride)
         problems += lost
         units = tuple(
-            View(
+            SequenceView(
                 name=f"{subject}/{sequence}/{camera}",
                 inputs=(str(source), *two_d.inputs),
                 subject=subject,
-                action=found[0],
-                trial=found[1],
+                action=trial[0],
+                trial=trial[1],
                 camera=camera,
                 stride=stride,
                 world_m=world_m,
@@ -60,8 +81,8 @@ def plan(source, keypoints=None, stride: int = 1) -> DatasetPlan:
             )
             for camera, px in views.items()
         )
-        for unit in units[:1]:
-            unit.check_scale()
+        if units:
+            units[0].check_scale()
             parts[next(s for s in SPLITS if subject in SPLITS[s])].append(units)
     if not parts:
         reasons = "".join(f"; {p.kind}: {p.detail}" for p in problems[:3])
@@ -87,46 +108,18 @@ def _sequences(
     """(subject, sequence, (action, trial) or why it cannot be used), sorted."""
     for subject in sorted(poses):
         named = {sequence: parse_sequence(sequence) for sequence in sorted(poses[subject])}
-        numbers = collections.defaultdict(list)
-        for action, number in filter(None, named.values()):
-            numbers[action].append(number)
+        counts = collections.Counter(filter(None, named.values()))
         for sequence, parsed in named.items():
             where = f"{subject}/{sequence}"
-            lost = len(poses[subject][sequence][::stride]) * len(CAMERAS)
-            if subject not in SUBJECTS:
-                yield subject, sequence, Problem("no camera parameters", file, None, where, lost)
-            elif parsed is None:
-                yield subject, sequence, Problem("unknown action", file, None, where, lost)
-            else:
+            if parsed and subject in SUBJECTS:
                 action, number = parsed
-                if numbers[action].count(number) > 1:
+                if counts[parsed] > 1:
                     raise LiftjaxError(
                         f"{file}: {where} is there under another spelling too; remove one of them."
                     )
-                yield (
-                    subject,
-                    sequence,
-                    (
-                        action,
-                        assign_trials(subject, action, numbers[action])[number],
-                    ),
-                )
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `python -m data_prep lifting`."""
-    parser.add_argument("--source", required=True, help="VideoPose3D's data_3d_h36m.npz")
-    parser.add_argument(
-        "--keypoints",
-        metavar="FILE",
-        help="its data_2d_h36m_NAME.npz: 2D joints as detected; default: the 3D ones projected",
-    )
-    parser.add_argument(
-        "--stride", type=int, default=1, metavar="N", help="take every N-th frame; default: all"
-    )
-    add_build_arguments(parser)
-
-
-def run_command(args: argparse.Namespace) -> None:
-    """Builds the data set that parsed arguments describe."""
-    build_from_args(plan(args.source, args.keypoints, args.stride), args)
+                numbers = [n for a, n in counts if a == action]
+                yield subject, sequence, (action, assign_trials(subject, action, numbers)[number])
+            else:
+                kind = "unknown action" if subject in SUBJECTS else "no camera parameters"
+                lost = len(poses[subject][sequence][::stride]) * len(CAMERAS)
+                yield subject, sequence, Problem(kind, file, None, where, lost)

@@ -1,9 +1,9 @@
-"""Which detection in which camera is the person we want: the one whose rays meet.
+"""Which detection in which camera is the wanted person: the one whose rays meet.
 
 In every frame, a detection of one camera and one of another give a pose where their rays come
-nearest; it is believed as far as other cameras have a detection at its picture. The people so found
-are linked from frame to frame into tracks. The person of a recording is the track that most
-cameras see for most frames.
+nearest to each other. The more other cameras have a detection where they would see this pose, the
+better it is. The people found in this way are linked from frame to frame into tracks. The person of
+a recording is the track that most cameras see for most frames.
 
 Legend: C cameras, F frames, J joints, P detections of a camera, H pairs of detections.
 """
@@ -15,15 +15,14 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from tqdm import tqdm
 
+from data_prep.cameras import CalibratedCamera
 from data_prep.checks import LEG_BONE_M
-from data_prep.multicam.calibration import Camera
 from data_prep.multicam.triangulate import triangulate
-from liftjax import geometry
 from liftjax.errors import LiftjaxError
 from liftjax.skeletons import get_skeleton
 
 MIN_CONFIDENCE = 0.2  # a joint below this counts as not seen
-_MOST_DETECTIONS = 12  # of a camera and frame; beyond, the least confident are not looked at
+_MOST_DETECTIONS = 12  # of a camera and frame, the most confident ones
 _MAX_SPEED_M_S = 12.0  # median joint speed
 _MIN_STEP_M = 0.15  # allowed in one frame even of a very fast camera: detections jitter
 _MAX_ABSENCE_M = 2.0  # somebody who comes back further away counts as somebody else
@@ -39,8 +38,8 @@ class Track:
     """One person through a recording.
 
     Attributes:
-      frames: (F,) increasing numbers. detections: (C, F, J, 3) x, y, confidence; 0 in a camera that
-        does not see the person.
+      frames: (F,) increasing numbers.
+      detections: (C, F, J, 3) x, y, confidence; 0 in a camera that does not see the person.
     """
 
     frames: np.ndarray
@@ -52,7 +51,7 @@ class Track:
         return int((self.detections[..., 2] > 0).any(axis=-1).sum())
 
 
-def tolerance_px(cameras: Sequence[Camera]) -> float:
+def tolerance_px(cameras: Sequence[CalibratedCamera]) -> float:
     """How far off a view may be before it counts as contradicting the others.
 
     A 48th of the picture's longer side, 40 px of 1920: detectors err by less, other people's rays
@@ -63,19 +62,21 @@ def tolerance_px(cameras: Sequence[Camera]) -> float:
 
 def follow_people(
     people: Sequence[Mapping[int, np.ndarray]],
-    cameras: Sequence[Camera],
+    cameras: Sequence[CalibratedCamera],
     joint_set: str,
     fps: float = 60.0,
 ) -> list[Track]:
-    """Everybody that at least two cameras see, who is seen most first.
+    """Everybody whom at least two cameras see; the person who is seen most comes first.
 
     Args:
       people: for each camera, frame number -> (P, J, 3) x, y in pixels and confidence. Cameras may
         lack frames.
+      cameras: the C cameras.
       joint_set: name of the skeleton of the J joints.
+      fps: frame rate.
 
     Raises:
-      LiftjaxError: limbs have no human length: the calibration is in other units than metres.
+      LiftjaxError: limbs have no human length, so the calibration is not in metres.
     """
     numbers = sorted(set().union(*people))
     if not any(len(found) for camera in people for found in camera.values()):
@@ -105,11 +106,13 @@ def confident(detections: np.ndarray) -> np.ndarray:
 
 
 def _views(
-    people: Sequence[Mapping[int, np.ndarray]], cameras: Sequence[Camera], numbers: Sequence[int]
+    people: Sequence[Mapping[int, np.ndarray]],
+    cameras: Sequence[CalibratedCamera],
+    numbers: Sequence[int],
 ) -> Iterator[tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]]:
     """For each frame (detections, rays): for each camera (P, J, 3) and (P, J, 2).
 
-    At most the most confident few detections; their rays are computed for many frames at once.
+    Only the most confident detections; their rays are computed for many frames at once.
     """
     joints = next(len(p[0]) for camera in people for p in camera.values() if len(p))
     nobody = np.zeros((0, joints, 3))
@@ -117,8 +120,7 @@ def _views(
         columns = []
         for found, camera in zip(people, cameras, strict=True):
             chosen = [_surest(found.get(n, nobody)) for n in numbers[start : start + _CHUNK]]
-            px = np.concatenate(chosen)[..., :2]
-            rays = geometry.pixel_rays(px, camera.K, camera.distortion)
+            rays = camera.rays(np.concatenate(chosen)[..., :2])
             ends = np.cumsum([len(detections) for detections in chosen])
             columns.append(zip(chosen, np.split(rays, ends[:-1]), strict=True))
         for frame in zip(*columns, strict=True):
@@ -126,7 +128,7 @@ def _views(
 
 
 def _surest(everyone: np.ndarray) -> np.ndarray:
-    """Of the detections (P, J, 3) of a frame the most confident few, in their order."""
+    """The most confident few of a frame's detections (P, J, 3), in their order."""
     order = np.argsort(-everyone[..., 2].sum(axis=-1), kind="stable")
     return everyone[np.sort(order[:_MOST_DETECTIONS])]
 
@@ -142,7 +144,7 @@ def _pick(detections: Sequence[np.ndarray], choice: Sequence[int]) -> np.ndarray
 def _people_of_frame(
     detections: Sequence[np.ndarray],
     rays: Sequence[np.ndarray],
-    cameras: Sequence[Camera],
+    cameras: Sequence[CalibratedCamera],
     limbs,
     limb_m=(0.0, np.inf),
 ) -> Iterator[np.ndarray]:
@@ -192,40 +194,39 @@ def _pair_poses(rays, seen, cameras):
     return np.concatenate(pairs), np.concatenate(poses), np.concatenate(known)
 
 
-def _nearest_points(rays_a, rays_b, a: Camera, b: Camera):
+def _nearest_points(rays_a, rays_b, a: CalibratedCamera, b: CalibratedCamera):
     """Middles (..., 3) between two lines of sight where they come nearest; whether in front."""
-    origin_a, origin_b = -a.R.T @ a.t, -b.R.T @ b.t
     along_a, along_b = (
         np.concatenate([rays, np.ones_like(rays[..., :1])], axis=-1) @ camera.R
         for rays, camera in ((rays_a, a), (rays_b, b))
     )
-    between = origin_b - origin_a
+    between = b.position - a.position
     aa, bb = (along_a**2).sum(axis=-1), (along_b**2).sum(axis=-1)
     ab = (along_a * along_b).sum(axis=-1)
     pa, pb = along_a @ between, along_b @ between
     determinant = np.maximum(aa * bb - ab * ab, 1e-12)
     depth_a, depth_b = (bb * pa - ab * pb) / determinant, (ab * pa - aa * pb) / determinant
-    point_a = origin_a + depth_a[..., None] * along_a
-    point_b = origin_b + depth_b[..., None] * along_b
+    point_a = a.position + depth_a[..., None] * along_a
+    point_b = b.position + depth_b[..., None] * along_b
     return (point_a + point_b) / 2, (depth_a > 0) & (depth_b > 0)
 
 
 def _errors_px(poses, known, rays, seen, cameras) -> list[np.ndarray]:
-    """For each camera (H, P): median distance of a detection from the pose's picture."""
+    """For each camera (H, P): median distance of a detection from the projected pose."""
     errors = []
     enough = max(3, poses.shape[1] // 5)
     for ray, found, camera in zip(rays, seen, cameras, strict=True):
-        points = geometry.world_to_camera(poses, camera.R, camera.t)
+        points = camera.to_camera(poses)
         depth = points[..., 2]
-        picture = points[..., :2] / np.where(np.abs(depth) > 1e-9, depth, 1e-9)[..., None]
-        off = camera.K[0, 0] * np.linalg.norm(picture[:, None] - ray[None], axis=-1)
+        projected = points[..., :2] / np.where(np.abs(depth) > 1e-9, depth, 1e-9)[..., None]
+        off = camera.K[0, 0] * np.linalg.norm(projected[:, None] - ray[None], axis=-1)
         counted = (known & (depth > 0))[:, None] & found[None]
         errors.append(_median(off, counted, enough))
     return errors
 
 
 def _median(values: np.ndarray, counted: np.ndarray, enough: int) -> np.ndarray:
-    """Medians over the last axis of what counts; inf where fewer than `enough` do."""
+    """Medians over the last axis of the counted values; inf where they are fewer than `enough`."""
     ordered = np.sort(np.where(counted, values, np.inf), axis=-1)
     count = counted.sum(axis=-1)
     middle = np.maximum(count - 1, 0) // 2
@@ -269,13 +270,8 @@ def _limbs(joint_set: str) -> np.ndarray:
     """(8, 2) joint indices of upper and lower arms and legs."""
     skeleton = get_skeleton(joint_set)
     chains = (("hip", "knee"), ("knee", "ankle"), ("shoulder", "elbow"), ("elbow", "wrist"))
-    return np.array(
-        [
-            [skeleton.index(f"{side}_{joint}") for joint in pair]
-            for side in ("left", "right")
-            for pair in chains
-        ]
-    )
+    limbs = itertools.product(("left", "right"), chains)
+    return np.array([[skeleton.index(f"{side}_{j}") for j in pair] for side, pair in limbs])
 
 
 def _limb_lengths(poses: np.ndarray, known: np.ndarray, limbs: np.ndarray) -> np.ndarray:
@@ -286,7 +282,7 @@ def _limb_lengths(poses: np.ndarray, known: np.ndarray, limbs: np.ndarray) -> np
 
 
 def _check_units(people, cameras, numbers, limbs) -> None:
-    """Raises if the limbs of those whom the cameras agree on are not of human length."""
+    """Raises if people on whom the cameras agree have limbs of no human length."""
     lengths = []
     sample = numbers[:: max(1, len(numbers) // _SAMPLE)]
     for detections, rays in _views(people, cameras, sample):

@@ -20,10 +20,10 @@ _JOINTS = {
 }  # fmt: skip
 _FINGERS = ("thumb", "forefinger", "middle_finger", "ring_finger", "pinky_finger")
 _FINGER = re.compile(rf"(left|right)_({'|'.join(_FINGERS)})([1-4])")
-# How far off, in units of a person's extent, the joint between two others may be. BODY_25B's upper
-# neck was measured to be off by 0.04 to 0.07, its joint where BODY_25 has the hip by 0.1 to 0.3.
-_OFF_MIDDLE = {"body25": 0.05, "body25b": 0.12}
-# The same of sets that are told by their number: (joint, two others, how far off at most).
+# Joints that lie between two others: (joint, the two others, how far off the middle at most, in
+# units of the person's extent). BODY_25B's upper neck was measured to be off by 0.04 to 0.07, its
+# joint with the number of BODY_25's hip by 0.1 to 0.3.
+_BODY25 = {"body25": (8, 9, 12, 0.05), "body25b": (17, 5, 6, 0.12)}  # hip; upper neck
 _PLACES = {
     "coco": ((0, 3, 4, 0.25),),  # the nose between the ears, seen from the side
     "human36m": ((0, 1, 4, 0.08), (8, 11, 14, 0.08), (7, 0, 8, 0.08)),  # hip, thorax, spine
@@ -32,19 +32,21 @@ _PLACES = {
     "wholebody": ((0, 3, 4, 0.25), (91, 9, 9, 0.15), (112, 10, 10, 0.15)),  # hands at the wrists
 }
 _ENOUGH_CONFIDENCE = 0.2
-_ENOUGH_JOINTS = 0.7  # share of the joints of somebody whose proportions tell something
+_ENOUGH_JOINTS = 0.7  # share of a person's joints that must be found to judge the proportions
 
 
 def joint_set_named(meta: Mapping, given: str | None, where) -> tuple[str | None, str]:
-    """The joint set that MMPose's `meta_info` names, None if it says nothing; and what to remark.
+    """The joint set that MMPose's `meta_info` names, None if it says nothing; and a remark or "".
 
     Args:
+      meta: the `meta_info`.
       given: what the user says. It decides where the file names joints that we do not know.
+      where: what errors name.
 
     Raises:
-      LiftjaxError: these joints are none of ours, or not what the user says.
+      LiftjaxError: these joints are not one of our joint sets, or not what the user says.
     """
-    names, dataset = _names(meta.get("keypoint_id2name")), meta.get("dataset_name")
+    names, dataset = _joint_names(meta.get("keypoint_id2name")), meta.get("dataset_name")
     if not names and not dataset:
         return given, ""
     ours = tuple(map(_our_name, names))
@@ -53,24 +55,26 @@ def joint_set_named(meta: Mapping, given: str | None, where) -> tuple[str | None
     said = {n for n, says in ((by_names, names), (by_dataset, dataset)) if says}
     what = f"the joints of {dataset or 'an unnamed data set'}"
     what += f" ({', '.join(names[:5])}, ...)" if names else ""
-    if given and said - {None, given}:
+    others = " or ".join(sorted(said - {None, given}))
+    if given and others:
         raise LiftjaxError(
-            f"{where}: the file says that its joints are {what}, which is "
-            f"{' or '.join(sorted(said - {None}))}, but --detections-skeleton says {given}; leave "
-            "the option out, or give it as the file does."
+            f"{where}: the file says that its joints are {what}, which is {others}, but "
+            f"--detections-skeleton says {given}; leave the option out, or give it as the file "
+            "does."
         )
     if given:
         return given, f"{what} are taken to be {given}'s" if None in said else ""
     if len(said) > 1 or None in said:
         raise LiftjaxError(
-            f"{where}: {what} are no joint set that is known here; say with --detections-skeleton "
-            "NAME which of ours they equal, joint by joint, or use a detector of another set."
+            f"{where}: {what} are not a joint set that is known here; say with "
+            "--detections-skeleton NAME which of ours they equal, joint by joint, or use a "
+            "detector of another set."
         )
     return said.pop(), ""
 
 
-def _names(id2name) -> list[str]:
-    """The names in the order of their numbers; none if there are none such."""
+def _joint_names(id2name) -> list[str]:
+    """The names in the order of their numbers; none unless each has a number."""
     if not isinstance(id2name, dict) or not all(str(key).isdigit() for key in id2name):
         return []
     return [str(id2name[key]) for key in sorted(id2name, key=int)]
@@ -87,24 +91,21 @@ def _our_name(name: str) -> str:
 
 
 def joint_set_told(people: np.ndarray, where) -> str | None:
-    """The joint set of all people (N, J, 3) by J and by where the joints lie.
+    """The joint set of all people (N, J, 3), by J and by where the joints lie.
 
-    "openpose_coco" is OpenPose's set of 18; None if 25 may be BODY_25 or BODY_25B.
+    "openpose_coco" is OpenPose's set of 18; None means that 25 joints may be BODY_25 or BODY_25B.
 
     Raises:
       LiftjaxError: the number is not known, or the joints lie as those of another set do.
     """
     count = people.shape[1]
     if count == 25:
-        misfits = {
-            "body25": _off_middle(people, 8, 9, 12),  # the hip between the hips
-            "body25b": _off_middle(people, 17, 5, 6),  # the upper neck between the shoulders
-        }
+        misfits = {name: _off_middle(people, *place[:3]) for name, place in _BODY25.items()}
         name = min(misfits, key=misfits.get)
-        return name if misfits[name] < _OFF_MIDDLE[name] else None
+        return name if misfits[name] < _BODY25[name][3] else None
     if count not in _USUAL:
         raise LiftjaxError(
-            f"{where}: people of {count} joints, a joint set not known; say which with "
+            f"{where}: people of {count} joints, which is not a known joint set; say which with "
             "--detections-skeleton NAME."
         )
     name = _USUAL[count]
@@ -124,7 +125,7 @@ def lie_otherwise(people: np.ndarray, name: str) -> bool:
 
 
 def _misplaced(people: np.ndarray, name: str) -> list[float]:
-    """How far joints are from where the set has them: up to 1 they fit; inf if nobody shows it."""
+    """How far joints are from their places in the set: up to 1 they fit; inf if nobody shows it."""
     found = (people[..., 2] > _ENOUGH_CONFIDENCE).mean(axis=1)
     whole = people[found > _ENOUGH_JOINTS]
     return [_off_middle(whole, *joints) / limit for *joints, limit in _PLACES.get(name, ())]

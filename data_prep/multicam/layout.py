@@ -3,14 +3,14 @@
     SOURCE/                      one recording, or several at any depth, as Pose2Sim lays them out:
       calibration/Calib.toml     *.toml or *.qca.txt; also in SOURCE, or in each recording
       Walking/                   a recording: the folder that holds videos/ and pose/
-        videos/cam01.mp4 ...     one video a camera
-        pose/cam01_json/ ...     one folder a camera, or one file (cam01.json)
+        videos/cam01.mp4 ...     one video per camera
+        pose/cam01_json/ ...     one folder per camera, or one file (cam01.json)
 
 The calibration nearest to the recording counts: in its folder or a folder *calib* in it, else in
 the folder above, up to SOURCE. If there is a .toml file, .qca.txt files beside it are ignored, as
-Pose2Sim does. Cameras, videos and detections are matched by name, disregarding case, signs between,
-zeros in front and "_json"; else by a name that is part of the other; else by the last number.
-A camera that the calibration lists but that is not calibrated is left out, unless it has footage.
+in Pose2Sim. Cameras, videos and detections are matched by name, without regard to case, signs
+between, leading zeros and "_json"; else by a name that is part of the other; else by the last
+number. A camera that is listed but not calibrated is left out, unless it has footage.
 """
 
 import dataclasses
@@ -19,23 +19,29 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from data_prep.building import Problem
-from data_prep.multicam.calibration import Camera, is_calibration, read_cameras
+from data_prep.cameras import CalibratedCamera
+from data_prep.multicam.calibration import is_calibration, read_cameras
 from liftjax.errors import LiftjaxError
 
 _VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".m4v", ".mpg", ".webm")
+_LEAVE_OUT = "leave the camera out: --cameras with the names of the others."
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Files:
-    """What belongs to one recording; the c-th of everything is of the c-th camera.
+class RecordingFiles:
+    """What belongs to one recording. Entry c of each sequence is of camera c.
 
     Attributes:
-      name: its path below the source. subject, action: names for the records, of its folder and the
-        one above. trial: from 1 on, of recordings with the same names.
-      source: where recordings were looked for. folder: of the recording. calibration: the file.
-      cameras: calibrated ones that have footage. videos: files.
-      detections: a folder or file each.
+      name: its path below the source.
+      subject, action: names for the records: of the folder above, and of its own folder.
+      source: where recordings were looked for.
+      folder: of the recording.
+      calibration: the file.
+      cameras: calibrated cameras that have footage.
+      videos: files.
+      detections: folders or files.
       problems: what was noticed.
+      trial: number, from 1 on, of recordings with the same subject and action.
     """
 
     name: str
@@ -44,7 +50,7 @@ class Files:
     source: Path
     folder: Path
     calibration: Path
-    cameras: tuple[Camera, ...]
+    cameras: tuple[CalibratedCamera, ...]
     videos: tuple[Path, ...]
     detections: tuple[Path, ...]
     problems: tuple[Problem, ...] = ()
@@ -54,6 +60,11 @@ class Files:
         """A file as problems name it."""
         return str(path.relative_to(self.source))
 
+    @property
+    def pose_folder(self) -> str:
+        """The folder of all detections as problems name it."""
+        return self.shown(self.folder / "pose")
+
 
 def find_recordings(
     source,
@@ -62,16 +73,16 @@ def find_recordings(
     unit: str = "m",
     only: str | None = None,
     names: tuple[str, str] | None = None,
-) -> tuple[list[Files], list[Problem]]:
-    """The recordings of a directory in the order of their names, and what was passed over.
+) -> tuple[list[RecordingFiles], list[Problem]]:
+    """The recordings of a directory in the order of their names, and what was ignored.
 
     Args:
       source: the directory.
       calibration: the file for all recordings; None to look for it.
-      cameras: the ones to use, by their names in the calibration; NAME=FILE also says how the
-        video and the detections are called. Empty for all.
+      cameras: names in the calibration of the cameras to use; empty for all. NAME=FILE also says
+        what the video and the detections are called.
       unit: of the calibration's lengths, as for :func:`calibration.read_cameras`.
-      only: the path of one recording below the source, to take it alone.
+      only: the path of one recording below the source, to take no other.
       names: subject and action to give the records.
     """
     source = Path(source)
@@ -89,24 +100,15 @@ def find_recordings(
             f"{without[0] / 'pose'} is missing: expected a folder of 2D detections for each camera;"
             " run a detector (OpenPose, RTMPose) on the videos."
         )
-    problems = [
-        Problem("recording without detections", str(folder.relative_to(source)), None, "", 0)
+    found, taken = [], []
+    for folder in folders:
+        if folder not in without:
+            files = _recording_files(source, folder, calibration, cameras, unit, names)
+            taken.append((files.subject, files.action))
+            found.append(dataclasses.replace(files, trial=taken.count(taken[-1])))
+    return found, [
+        Problem("recording without detections", str(folder.relative_to(source)), dropped=0)
         for folder in without
-    ]
-    found = [
-        _files(source, folder, calibration, cameras, unit, names)
-        for folder in folders
-        if folder not in without
-    ]
-    return _numbered(found), problems
-
-
-def _numbered(found: Sequence[Files]) -> list[Files]:
-    """With trials, so that no two recordings have all names in common."""
-    names = [(files.subject, files.action) for files in found]
-    return [
-        dataclasses.replace(files, trial=1 + names[:i].count(names[i]))
-        for i, files in enumerate(found)
     ]
 
 
@@ -122,25 +124,26 @@ def _recording_folders(source: Path) -> list[Path]:
     return sorted(found)
 
 
-def _files(source: Path, folder: Path, calibration, cameras, unit: str, names) -> Files:
+def _recording_files(
+    source: Path, folder: Path, calibration, cameras: Sequence[str], unit: str, names
+) -> RecordingFiles:
     calibration = Path(calibration) if calibration else _nearest_calibration(source, folder)
     whole, unusable = read_cameras(calibration, unit)
     known = {camera.name: camera for camera in whole}
-    videos = _by_stem(
-        file for file in _visible(folder / "videos") if file.suffix.lower() in _VIDEOS
-    )
-    detections = _by_stem(
-        path for path in _visible(folder / "pose") if path.is_dir() or path.suffix == ".json"
-    )
-    chosen, aliases = _chosen(cameras, [*known, *unusable], calibration)
+    chosen, aliases = _chosen_cameras(cameras, [*known, *unusable], calibration)
     _check_usable(calibration, unusable, chosen if cameras else ())
-    what = f"{calibration} and of {folder}"
-    video_of = _match(chosen, aliases, videos, f"{what}/videos", bool(cameras))
-    detections_of = _match(chosen, aliases, detections, f"{what}/pose", bool(cameras))
-    _check_usable(calibration, unusable, [*video_of, *detections_of])
+
+    def match(place: str, files: Iterable[Path]) -> dict[str, Path]:
+        what = f"{calibration} and of {folder}/{place}"
+        return _match(chosen, aliases, _by_stem(files), what, bool(cameras))
+
+    paths = {place: _visible(folder / place) for place in ("videos", "pose")}
+    videos = match("videos", (p for p in paths["videos"] if p.suffix.lower() in _VIDEOS))
+    detections = match("pose", (p for p in paths["pose"] if p.is_dir() or p.suffix == ".json"))
+    _check_usable(calibration, unusable, [*videos, *detections])
     chosen = [name for name in chosen if name in known]
-    _check_both(folder, chosen, video_of, detections_of, bool(cameras))
-    used = [name for name in chosen if name in video_of]
+    _check_both(folder, chosen, videos, detections, bool(cameras))
+    used = [name for name in chosen if name in videos]
     if len(used) < 2:
         raise LiftjaxError(
             f"{folder} has footage of {len(used)} calibrated camera; triangulation needs two."
@@ -151,7 +154,9 @@ def _files(source: Path, folder: Path, calibration, cameras, unit: str, names) -
     subject = path.parts[-2] if len(path.parts) > 1 else action
     if names:
         subject, action = names
-    return Files(
+    idle = [("camera without footage", name) for name in known if name not in used]
+    idle += [("camera left out", f"{name}: {why}") for name, why in unusable.items()]
+    return RecordingFiles(
         name=name,
         subject=subject,
         action=action,
@@ -159,19 +164,9 @@ def _files(source: Path, folder: Path, calibration, cameras, unit: str, names) -
         folder=folder,
         calibration=calibration,
         cameras=tuple(known[name] for name in used),
-        videos=tuple(video_of[name] for name in used),
-        detections=tuple(detections_of[name] for name in used),
-        problems=(
-            *(
-                Problem("camera without footage", str(path), None, name, 0)
-                for name in known
-                if name not in used
-            ),
-            *(
-                Problem("camera left out", str(path), None, f"{name}: {why}", 0)
-                for name, why in unusable.items()
-            ),
-        ),
+        videos=tuple(videos[name] for name in used),
+        detections=tuple(detections[name] for name in used),
+        problems=tuple(Problem(kind, str(path), None, detail, 0) for kind, detail in idle),
     )
 
 
@@ -181,7 +176,7 @@ def _visible(folder: Path) -> list[Path]:
 
 
 def _by_stem(paths: Iterable[Path]) -> dict[str, Path]:
-    """Folders by name and files by name without ending: each is a camera's."""
+    """Folders by name and files by name without ending: each belongs to a camera."""
     found: dict[str, Path] = {}
     for path in paths:
         name = path.name if path.is_dir() else path.stem
@@ -192,13 +187,11 @@ def _by_stem(paths: Iterable[Path]) -> dict[str, Path]:
 
 
 def _nearest_calibration(source: Path, folder: Path) -> Path:
-    places = [folder, *(p for p in folder.parents if p.is_relative_to(source))]
-    for place in places:
+    for place in (folder, *(p for p in folder.parents if p.is_relative_to(source))):
         inside = [p for p in _visible(place) if p.is_dir() and "calib" in p.name.lower()]
         for where in (place, *inside):
             found = [file for file in _visible(where) if file.is_file() and is_calibration(file)]
-            tomls = [file for file in found if file.suffix == ".toml"]
-            found = tomls or found
+            found = [file for file in found if file.suffix == ".toml"] or found
             if len(found) > 1:
                 raise LiftjaxError(
                     f"{where} holds {len(found)} calibrations ({_listed(f.name for f in found)}); "
@@ -212,10 +205,10 @@ def _nearest_calibration(source: Path, folder: Path) -> Path:
     )
 
 
-def _chosen(
+def _chosen_cameras(
     cameras: Sequence[str], known: Sequence[str], calibration: Path
 ) -> tuple[list[str], dict[str, str]]:
-    """Names of the cameras to use, and what --cameras says of their files' names."""
+    """Names of the cameras to use, and what --cameras says their files are called."""
     if not cameras:
         return list(known), {}
     aliases = dict(c.split("=", 1) for c in cameras if "=" in c)
@@ -229,12 +222,16 @@ def _chosen(
 
 
 def _match(
-    names: Sequence[str], aliases: Mapping[str, str], files: Mapping[str, Path], what: str, some
+    names: Sequence[str],
+    aliases: Mapping[str, str],
+    files: Mapping[str, Path],
+    what: str,
+    chosen: bool,
 ) -> dict[str, Path]:
     """Camera name -> file, by the first rule under which they pair off.
 
     Args:
-      some: whether files may be left over, since the user chose the cameras.
+      chosen: whether the user chose the cameras, so that files of others may be left over.
     """
     given = {n: [s for s in files if n in aliases and _same(aliases[n], s)] for n in names}
     given = {name: stems[0] for name, stems in given.items() if len(stems) == 1}
@@ -242,11 +239,10 @@ def _match(
     others = [stem for stem in files if stem not in given.values()]
     for rule in (_same, _same_part, _contained, _same_number):
         pairs = [(n, s) for n in left for s in others if rule(aliases.get(n, n), s)]
-        matched_names, matched_files = [n for n, _ in pairs], [s for _, s in pairs]
-        one_to_one = len(set(matched_names)) == len(set(matched_files)) == len(pairs)
-        # Files of cameras that were not chosen may be left over.
-        whole = len(pairs) == len(left if some else others) or (some and rule is _same and pairs)
-        if one_to_one and whole:
+        matched_names, matched_files = ({pair[i] for pair in pairs} for i in (0, 1))
+        one_to_one = len(matched_names) == len(matched_files) == len(pairs)
+        whole = len(pairs) == len(left if chosen else others)
+        if one_to_one and (whole or (chosen and rule is _same and pairs)):
             return {name: files[stem] for name, stem in [*given.items(), *pairs]}
     if not files:
         return {}
@@ -257,29 +253,27 @@ def _match(
 
 
 def _check_usable(calibration: Path, unusable: Mapping[str, str], wanted: Iterable[str]) -> None:
-    """Raises if a camera is wanted, or has footage, with which something is wrong."""
+    """Raises if a camera that is wanted, or has footage, cannot be used."""
     for name in wanted:
         if name in unusable:
-            raise LiftjaxError(
-                f"{calibration}, {unusable[name].removesuffix('.')}. Calibrate it, or leave it out:"
-                " --cameras with the names of the others."
-            )
+            why = unusable[name].removesuffix(".")
+            raise LiftjaxError(f"{calibration}, {why}. Calibrate it, or {_LEAVE_OUT}")
 
 
-def _check_both(folder: Path, names, video_of, detections_of, chosen: bool) -> None:
+def _check_both(folder: Path, names, videos, detections, chosen: bool) -> None:
     """Raises if a camera has a video or detections, but not both."""
+    kinds = (
+        ("video", videos, detections, folder / "videos"),
+        ("folder of detections", detections, videos, folder / "pose"),
+    )
     for name in names:
-        for kind, of, place in (
-            ("video", video_of, folder / "videos"),
-            ("folder of detections", detections_of, folder / "pose"),
-        ):
-            other = detections_of if of is video_of else video_of
-            if name not in of and (chosen or name in other):
-                near = f"beside {other[name].name} " if name in other else ""
+        for kind, files, others, place in kinds:
+            if name not in files and (chosen or name in others):
+                near = f"beside {others[name].name} " if name in others else ""
+                there = _listed(sorted(file.name for file in files.values())) or "nothing"
                 raise LiftjaxError(
                     f"The {kind} of camera {name} is missing: expected {near}in {place}, which has "
-                    f"{_listed(sorted(p.name for p in of.values())) or 'nothing'}; or leave the "
-                    "camera out: --cameras with the names of the others."
+                    f"{there}; or {_LEAVE_OUT}"
                 )
 
 
@@ -293,12 +287,8 @@ def _listed(names: Iterable[str]) -> str:
 def _key(name: str) -> str:
     """Lower case, without "pose_", "_json", signs and leading zeros."""
     name = re.sub(r"^pose_|[_.]?(json|keypoints|predictions)$", "", name.lower())
-    return re.sub(r"(?<!\d)0+(?=\d)", "", re.sub(r"(?<=\d)[^a-z0-9]+(?=\d)", "x", name)).translate(
-        _SIGNS
-    )
-
-
-_SIGNS = {ord(sign): None for sign in " _-.+()[]"}
+    name = re.sub(r"(?<=\d)[^a-z0-9]+(?=\d)", "x", name)
+    return re.sub(r"[ _\-.+()\[\]]", "", re.sub(r"(?<!\d)0+(?=\d)", "", name))
 
 
 def _same(name: str, stem: str) -> bool:

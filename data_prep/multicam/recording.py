@@ -9,26 +9,25 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep import video
+from data_prep import pictures, video
 from data_prep.building import Problem
-from data_prep.multicam.calibration import Camera
+from data_prep.cameras import CalibratedCamera
 from data_prep.multicam.detections import Detections, read_detections
 from data_prep.multicam.follow import MIN_CONFIDENCE, Track, confident, follow_people, tolerance_px
-from data_prep.multicam.layout import Files
-from data_prep.multicam.letterbox import image_to_video
-from data_prep.multicam.numbering import by_video_numbers
-from data_prep.multicam.synchronise import Lags, estimate_lags, no_lags, shifted
-from data_prep.multicam.triangulate import drop_outliers, fill_gaps, without_standing_out
+from data_prep.multicam.layout import RecordingFiles
+from data_prep.multicam.numbering import number_by_video
+from data_prep.multicam.synchronise import Lags, estimate_lags, no_lags, shift_frames
+from data_prep.multicam.triangulate import drop_bad_cameras, drop_outliers, fill_gaps
 from liftjax import geometry
 from liftjax.errors import LiftjaxError
-from liftjax.skeletons import convert, convert_confidence, derived_joints, get_skeleton
+from liftjax.skeletons import convert, convert_confidence, get_skeleton
 
 MAX_GAP = 15  # frames over which a joint is interpolated
 MAX_LAG = 30  # frames
 _FPS = 60.0  # where a video does not say
 _SAME_RATE = 0.02  # relative: 29.97 is 30
-_REMARKABLE_FRAMES = 5  # of somebody else, worth a line
-_NOTHING_TO_SPEAK_OF = 0.1  # of the tolerance: 4 px of 1920
+_REMARKABLE_FRAMES = 5  # of another person
+_NEGLIGIBLE = 0.1  # of the tolerance: 4 px of 1920
 _ENOUGH_JOINTS = 0.3  # share of joints of a camera that agrees
 _SEEN_SHARE = 0.2  # a camera that agrees in fewer of the frames stands out
 _MARGIN = 0.1  # of the picture's size: joints of people at its edge are found so far outside
@@ -44,29 +43,36 @@ class Recording:
       files: where it comes from.
       people: for each camera, frame number -> (P, J, 3) detections in the calibrated picture, by
         the numbers of its own video.
-      fps: of the first video. joint_set: name of the detector's skeleton.
+      fps: of the first video.
+      joint_set: name of the detector's skeleton.
       problems: what was noticed; files relative to the source.
     """
 
-    files: Files
+    files: RecordingFiles
     people: Sequence[Mapping[int, np.ndarray]]
     fps: float
     joint_set: str
     problems: tuple[Problem, ...] = ()
 
     @property
-    def cameras(self) -> Sequence[Camera]:
+    def cameras(self) -> Sequence[CalibratedCamera]:
         return self.files.cameras
+
+    def shown_video(self, camera: int) -> str:
+        """The video of a camera as problems name it."""
+        return self.files.shown(self.files.videos[camera])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Poses:
+class TriangulatedPoses:
     """What a recording shows of one person.
 
     Attributes:
-      skeleton: name of the K joints. lags: of the cameras.
+      skeleton: name of the K joints.
+      lags: of the cameras.
       frames: (F,) numbers of common time; camera c shows them at frames + lags.frames[c].
-      world_m: (F, K, 3) joints, world axes. detected_px: (C, F, K, 2): the detections, converted.
+      world_m: (F, K, 3) joints, world axes.
+      detected_px: (C, F, K, 2) the detections, converted.
       seen: (C, F, K) bool: found by that camera's detector, in agreement with the others.
       filled: (F, K) bool: interpolated in time, since fewer than two cameras agreed.
       problems: frames left out, and why.
@@ -83,20 +89,21 @@ class Poses:
 
 
 def read_recording(
-    files: Files,
+    files: RecordingFiles,
     joint_set: str | None = None,
     on_video: bool = False,
     first_frame: int | None = None,
 ) -> Recording:
-    """Reads the detections, and of the videos their size and length.
+    """Reads the detections, and the size and length of the videos.
 
     Args:
-      joint_set: skeleton of the detections; None to tell it from them.
-      on_video: whether the detections are in the video's pixels, should it differ in size from the
-        calibrated picture; else they are in the calibrated picture's.
+      files: what belongs to the recording.
+      joint_set: skeleton of the detections; None to recognise it.
+      on_video: whether detections are in the pixels of a video that differs in size from the
+        calibrated picture; else they are in the calibrated picture's pixels.
       first_frame: the number that detections give to a video's first frame; None to find it.
     """
-    found, problems = [], [*files.problems, *_frame_rates(files)]
+    found, problems = [], [*files.problems, *_compare_rates(files)]
     for camera, path, where in zip(files.cameras, files.videos, files.detections, strict=True):
         detections = read_detections(where, joint_set, files.source)
         video.check_not_mirrored(path)
@@ -104,23 +111,24 @@ def read_recording(
         if size != camera.image_size:
             problems.append(_other_size(files, path, size, camera.image_size))
             if on_video:
-                detections = _mapped(detections, image_to_video(camera.image_size, size))
+                to_video = pictures.letterbox_affine(camera.image_size, size)
+                detections = _to_calibrated(detections, to_video)
         problems += [*detections.problems, *_outside(detections, camera, files.shown(where))]
         found.append(detections)
     lengths = [video.frame_count(path) for path in files.videos]
     names = [files.shown(where) for where in files.detections]
-    found, remarks = by_video_numbers(found, lengths, names, first_frame)
+    found, remarks = number_by_video(found, lengths, names, first_frame)
     return Recording(
         files,
         [detections.people for detections in found],
         video.frame_rate(files.videos[0]) or _FPS,
-        _one_joint_set(files, found),
+        _common_joint_set(files, found),
         (*problems, *remarks),
     )
 
 
-def _one_joint_set(files: Files, found: Sequence[Detections]) -> str:
-    """The joint set of all cameras; one whose own people leave it open has the others'."""
+def _common_joint_set(files: RecordingFiles, found: Sequence[Detections]) -> str:
+    """The joint set of all cameras. Where it cannot be recognised, it is that of the others."""
     names = sorted({d.joint_set for d in found if d.joint_set})
     if not names:
         raise LiftjaxError(
@@ -137,24 +145,19 @@ def _one_joint_set(files: Files, found: Sequence[Detections]) -> str:
     return names[0]
 
 
-def _frame_rates(files: Files) -> list[Problem]:
-    """A remark if a video says it has another frame rate than the first."""
+def _compare_rates(files: RecordingFiles) -> list[Problem]:
+    """A remark on each video whose frame rate is not the first one's."""
     rates = [video.frame_rate(path) for path in files.videos]
+    other = f"frames a second, {files.videos[0].name} has {rates[0]:.4g}"
     return [
-        Problem(
-            "different frame rates",
-            files.shown(path),
-            None,
-            f"{rate:.4g} frames a second, {files.videos[0].name} has {rates[0]:.4g}",
-            0,
-        )
+        Problem("different frame rates", files.shown(path), None, f"{rate:.4g} {other}", 0)
         for path, rate in zip(files.videos, rates, strict=True)
         if abs(rate - rates[0]) > _SAME_RATE * rates[0]
     ]
 
 
-def _other_size(files: Files, path: Path, size, calibrated) -> Problem:
-    """A remark on a video that has another size than the calibration; raises if it is turned."""
+def _other_size(files: RecordingFiles, path: Path, size, calibrated) -> Problem:
+    """A remark on a video of another size than the calibration; raises if it is turned."""
     sizes = "video {}x{}, calibration {}x{}".format(*size, *calibrated)
     if (size[0] > size[1]) != (calibrated[0] > calibrated[1]):
         raise LiftjaxError(
@@ -164,8 +167,8 @@ def _other_size(files: Files, path: Path, size, calibrated) -> Problem:
     return Problem("video of another size", files.shown(path), None, detail, 0)
 
 
-def _mapped(detections: Detections, image_to_video) -> Detections:
-    """The detections in calibrated pixels."""
+def _to_calibrated(detections: Detections, image_to_video: np.ndarray) -> Detections:
+    """Detections in a video's pixels, moved to the calibrated picture's."""
     back = geometry.invert_affine(image_to_video)
     people = {
         number: np.concatenate([geometry.apply_affine(back, p[..., :2]), p[..., 2:]], axis=-1)
@@ -174,8 +177,8 @@ def _mapped(detections: Detections, image_to_video) -> Detections:
     return dataclasses.replace(detections, people=people)
 
 
-def _outside(detections: Detections, camera: Camera, name: str) -> list[Problem]:
-    """A remark on detections outside the picture; raises if they are of no such picture."""
+def _outside(detections: Detections, camera: CalibratedCamera, name: str) -> list[Problem]:
+    """A remark on joints outside the picture; raises if they belong to another picture."""
     joints = np.concatenate([p.reshape(-1, 3) for p in detections.people.values()])
     px = joints[joints[:, 2] >= MIN_CONFIDENCE, :2]
     size = np.array(camera.image_size)
@@ -201,42 +204,50 @@ def _outside(detections: Detections, camera: Camera, name: str) -> list[Problem]
 
 def reconstruct(
     recording: Recording, skeleton: str = "human36m", max_lag: int = MAX_LAG, stride: int = 1
-) -> Poses:
+) -> TriangulatedPoses:
     """Follows the person through the recording and triangulates the joints.
 
     Args:
+      recording: the footage.
       skeleton: name of the joints wanted.
       max_lag: frames that cameras may run behind one another; 0 takes them to be in step.
-      stride: every how many frames are kept, by their numbers.
+      stride: keep frames whose number is a multiple of it.
 
     Raises:
-      LiftjaxError: nobody could be followed, lengths are not human, nothing is left.
+      LiftjaxError: nobody could be followed, lengths are not human, or nothing is left.
     """
-    cameras, name = recording.cameras, recording.files.name
+    cameras, name, joint_set = recording.cameras, recording.files.name, recording.joint_set
     lags = no_lags(len(cameras))
     if max_lag:
-        lags = estimate_lags(recording.people, cameras, recording.joint_set, max_lag, recording.fps)
-    people, problems = _common(recording, shifted(recording.people, lags.frames), stride)
-    tracks = follow_people(people, cameras, recording.joint_set, recording.fps)
+        lags = estimate_lags(recording.people, cameras, joint_set, max_lag, recording.fps)
+    people = shift_frames(recording.people, lags.frames)
+    people, problems = _common_frames(recording, people, stride)
+    tracks = follow_people(people, cameras, joint_set, recording.fps)
     if not tracks:
         raise LiftjaxError(
             f"{name}: no person could be followed: in no frame do the detections of two cameras "
             "agree. Is the calibration that of these videos, and are the detections in its pixels?"
         )
-    track = tracks[0]
     problems += [*_doubtful(recording, lags), *_others(recording, tracks)]
-    px = track.detections[..., :2]
-    limit = tolerance_px(cameras)
-    weights = without_standing_out(
-        px, confident(track.detections), cameras, _NOTHING_TO_SPEAK_OF * limit
-    )
+    track, limit = tracks[0], tolerance_px(cameras)
+    px, weights = track.detections[..., :2], confident(track.detections)
+    weights = drop_bad_cameras(px, weights, cameras, _NEGLIGIBLE * limit)
     world, weights = drop_outliers(px, weights, cameras, limit)
     _check_majority(recording, people, track.frames, weights)
     filled = fill_gaps(world, track.frames, MAX_GAP)
+
+    def to_skeleton(points):  # joints that it does not use may be unknown: their weight is 0
+        return convert(np.nan_to_num(points), joint_set, skeleton)
+
+    def known(points) -> np.ndarray:
+        """(F, K) joints of the skeleton that follow from known joints of the detector."""
+        finite = np.isfinite(points).all(axis=-1).astype(float)
+        return convert_confidence(finite, joint_set, skeleton) > 0
+
     kept = track.frames % stride == 0
-    lost = _lost(filled, recording.joint_set, skeleton)
+    lost = ~known(filled)
     problems += _absent(recording, people, track, stride)
-    problems += _lost_problems(recording, track.frames, lost & kept[:, None], skeleton)
+    problems += _lost_joints(recording, track.frames, lost & kept[:, None], skeleton)
     kept &= ~lost.any(axis=1)
     if not kept.any():
         usual = get_skeleton(skeleton).joints[int(lost.sum(axis=0).argmax())]
@@ -245,47 +256,42 @@ def reconstruct(
             f"{len(lost)}, because no two cameras agree on it for longer than {MAX_GAP} frames. "
             "Add a camera."
         )
-
-    def to_skeleton(points):  # joints that it does not use may be unknown: their weight is 0
-        return convert(np.nan_to_num(points), recording.joint_set, skeleton)
-
-    known = np.isfinite(world).all(axis=-1).astype(float)
-    seen = convert_confidence(weights, recording.joint_set, skeleton) > 0
-    problems += _standing_out(recording, seen[:, kept])
-    return Poses(
+    seen = (convert_confidence(weights, joint_set, skeleton) > 0)[:, kept]
+    problems += _standing_out(recording, seen)
+    return TriangulatedPoses(
         skeleton=skeleton,
         lags=lags,
         frames=track.frames[kept],
         world_m=to_skeleton(filled)[kept],
         detected_px=to_skeleton(px)[:, kept],
-        seen=seen[:, kept],
-        filled=(convert_confidence(known, recording.joint_set, skeleton) == 0)[kept],
+        seen=seen,
+        filled=~known(world)[kept],
         problems=tuple(problems),
     )
 
 
-def _common(recording: Recording, people, stride: int):
+def _common_frames(recording: Recording, people, stride: int):
     """The frames that every camera has, and what each lacks of those that another has."""
-    count = len(people)
+    files, count = recording.files, len(people)
     wanted = sorted(n for n in set().union(*people) if n % stride == 0)
     common = set.intersection(*(set(camera) for camera in people))
     if not common:
         spans = ", ".join(
             f"{c.name} {min(p)}-{max(p)}" for c, p in zip(recording.cameras, people, strict=True)
         )
-        raise LiftjaxError(f"{recording.files.name}: the cameras have no frame in common: {spans}.")
+        raise LiftjaxError(f"{files.name}: the cameras have no frame in common: {spans}.")
     problems, blamed = [], set()
-    for c, camera in enumerate(people):
-        missing = [n for n in wanted if n not in camera]
+    for camera, where, found in zip(recording.cameras, files.detections, people, strict=True):
+        missing = [n for n in wanted if n not in found]
         if missing:
-            new = [n for n in missing if n not in blamed]
-            blamed.update(new)
-            detail = f"{recording.cameras[c].name} has {len(camera)} frames; {len(missing)} that "
-            detail += "others have are left out in all"
-            file = recording.files.shown(recording.files.detections[c])
-            problems.append(
-                Problem("frames not in all cameras", file, missing[0], detail, count * len(new))
+            new = set(missing) - blamed
+            blamed |= new
+            detail = (
+                f"{camera.name} has {len(found)} frames; {len(missing)} that others have are left "
+                "out in all"
             )
+            kind, file, lost = "frames not in all cameras", files.shown(where), count * len(new)
+            problems.append(Problem(kind, file, missing[0], detail, lost))
     kept = [{n: found for n, found in camera.items() if n in common} for camera in people]
     return kept, problems
 
@@ -312,26 +318,33 @@ def _check_majority(recording: Recording, people, frames, weights: np.ndarray) -
 
 def _doubtful(recording: Recording, lags: Lags) -> list[Problem]:
     """A remark on every camera whose error is least at another lag than its motion tells."""
+    problems = []
+    for c, (lag, least) in enumerate(zip(lags.frames, lags.least_error, strict=True)):
+        if lag != least:
+            detail = (
+                f"{recording.cameras[c].name} is in step with the others' motion at a lag of {lag} "
+                f"frames, but nearest to them at {least}: it was moved, or its calibration is off"
+            )
+            file = recording.shown_video(c)
+            problems.append(Problem("calibration in doubt", file, None, detail, 0))
+    return problems
+
+
+def _others(recording: Recording, tracks: Sequence[Track]) -> list[Problem]:
+    """A remark on everybody else who was seen for a while."""
+    where = recording.files.pose_folder
     return [
-        Problem(
-            "calibration in doubt",
-            recording.files.shown(recording.files.videos[c]),
-            None,
-            f"{recording.cameras[c].name} is in step with the others' motion at a lag of {lag} "
-            f"frames, but nearest to them at {least}: it was moved, or its calibration is off",
-            0,
-        )
-        for c, (lag, least) in enumerate(zip(lags.frames, lags.least_error, strict=True))
-        if lag != least
+        Problem("another person", where, int(t.frames[0]), f"in {len(t.frames)} frames", 0)
+        for t in tracks[1:]
+        if len(t.frames) >= _REMARKABLE_FRAMES
     ]
 
 
 def _absent(recording: Recording, people, track: Track, stride: int) -> list[Problem]:
     """A problem for each frame in which the person was not found."""
+    where, count = recording.files.pose_folder, len(recording.cameras)
     found = set(track.frames.tolist())
     frames = [n for n in sorted(people[0]) if n not in found and n % stride == 0]
-    where = recording.files.shown(recording.files.folder / "pose")
-    count = len(recording.cameras)
     empty = {n for n in frames if not any(len(camera[n]) for camera in people)}
     return [
         Problem("person not found", where, n, "no detections" if n in empty else "", count)
@@ -339,14 +352,14 @@ def _absent(recording: Recording, people, track: Track, stride: int) -> list[Pro
     ]
 
 
-def _others(recording: Recording, tracks: Sequence[Track]) -> list[Problem]:
-    """A remark on everybody else who was seen for a while."""
-    where = recording.files.shown(recording.files.folder / "pose")
-    return [
-        Problem("another person", where, int(t.frames[0]), f"in {len(t.frames)} frames", 0)
-        for t in tracks[1:]
-        if len(t.frames) >= _REMARKABLE_FRAMES
-    ]
+def _lost_joints(recording: Recording, frames, lost: np.ndarray, skeleton: str) -> list[Problem]:
+    """A problem for each frame with lost joints, which are (F, K) bool."""
+    where, count = recording.files.pose_folder, len(recording.cameras)
+    names, problems = np.array(get_skeleton(skeleton).joints), []
+    for row in np.flatnonzero(lost.any(axis=1)):
+        kind, joints = "joint not seen by two cameras", ", ".join(names[lost[row]])
+        problems.append(Problem(kind, where, int(frames[row]), joints, count))
+    return problems
 
 
 def _standing_out(recording: Recording, seen: np.ndarray) -> list[Problem]:
@@ -355,36 +368,13 @@ def _standing_out(recording: Recording, seen: np.ndarray) -> list[Problem]:
     for c, frames in enumerate(seen.any(axis=-1)):
         share = frames.mean()
         if share < _SEEN_SHARE:
-            file = recording.files.shown(recording.files.videos[c])
             detail = f"{recording.cameras[c].name} agrees with the others in {share:.0%} of frames"
-            dropped = 0 if frames.any() else len(frames)  # the others are counted one by one
-            problems.append(Problem("camera stands out", file, None, detail, dropped))
+            lost = 0 if frames.any() else len(frames)  # the others are counted one by one
+            file = recording.shown_video(c)
+            problems.append(Problem("camera stands out", file, None, detail, lost))
     return problems
 
 
-def _lost(world: np.ndarray, joint_set: str, skeleton: str) -> np.ndarray:
-    """(F, K) joints of the target that follow from one that fewer than two cameras saw."""
-    known = np.isfinite(world).all(axis=-1).astype(float)
-    return convert_confidence(known, joint_set, skeleton) == 0
-
-
-def _lost_problems(recording: Recording, frames, lost: np.ndarray, skeleton: str) -> list[Problem]:
-    joints = get_skeleton(skeleton).joints
-    where = recording.files.shown(recording.files.folder / "pose")
-    count = len(recording.cameras)
-    return [
-        Problem(
-            "joint not seen by two cameras",
-            where,
-            int(frames[row]),
-            ", ".join(joint for joint, is_lost in zip(joints, lost[row], strict=True) if is_lost),
-            count,
-        )
-        for row in np.flatnonzero(lost.any(axis=1))
-    ]
-
-
-def check_convertible(joint_set: str, skeleton: str) -> tuple[str, ...]:
-    """Joints that are derived in the conversion; raises if there is none."""
+def check_convertible(joint_set: str, skeleton: str) -> None:
+    """Raises if the joints of one set cannot be converted to the other."""
     convert(np.zeros((get_skeleton(joint_set).num_joints, 3)), joint_set, skeleton)
-    return derived_joints(joint_set, skeleton)

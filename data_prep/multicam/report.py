@@ -2,13 +2,11 @@
 
 import numpy as np
 
-from data_prep.multicam.recording import Poses, Recording
-from data_prep.multicam.triangulate import project
-from liftjax import geometry
+from data_prep.multicam.recording import Recording, TriangulatedPoses
 from liftjax.skeletons import get_skeleton
 
 
-def check(recording: Recording, poses: Poses) -> dict:
+def reprojection_report(recording: Recording, poses: TriangulatedPoses) -> dict:
     """Errors of one recording: medians in pixels and, at their depth, in mm; JSON values."""
     joints = get_skeleton(poses.skeleton).joints
     filled = dict(zip(joints, poses.filled.sum(axis=0).tolist(), strict=True))
@@ -19,29 +17,31 @@ def check(recording: Recording, poses: Poses) -> dict:
         "cameras": {},
     }
     for c, camera in enumerate(recording.cameras):
-        seen = poses.seen[c]
-        error_px = np.linalg.norm(project(poses.world_m, camera) - poses.detected_px[c], axis=-1)
-        depth_m = geometry.world_to_camera(poses.world_m, camera.R, camera.t)[..., 2]
-        error_mm = 1000 * error_px * depth_m / camera.K[0, 0]
+        seen, lags = poses.seen[c], poses.lags
+        points_m = camera.to_camera(poses.world_m)
+        error_px = np.linalg.norm(camera.project(points_m) - poses.detected_px[c], axis=-1)
+        error_mm = 1000 * error_px * points_m[..., 2] / camera.K[0, 0]
         report["cameras"][camera.name] = {
-            "lag_frames": poses.lags.frames[c],
-            "lag_of_least_error": poses.lags.least_error[c],
-            "epipolar_px_without_lags": _rounded(poses.lags.before_px[c]),
-            "epipolar_px": _rounded(poses.lags.after_px[c]),
+            "lag_frames": lags.frames[c],
+            "lag_of_least_error": lags.least_error[c],
+            "epipolar_px_without_lags": _rounded(lags.before_px[c]),
+            "epipolar_px": _rounded(lags.after_px[c]),
             "frames_in_agreement": int(seen.any(axis=-1).sum()),
-            "median_px": _percentile(error_px[seen], 50),
-            "median_mm": _percentile(error_mm[seen], 50),
+            **_medians(error_px[seen], error_mm[seen]),
             "p95_px": _percentile(error_px[seen], 95),
             "joints": {
                 joint: {
-                    "median_px": _percentile(error_px[:, k][seen[:, k]], 50),
-                    "median_mm": _percentile(error_mm[:, k][seen[:, k]], 50),
-                    "seen": int(seen[:, k].sum()),
+                    **_medians(error_px[found, k], error_mm[found, k]),
+                    "seen": int(found.sum()),
                 }
-                for k, joint in enumerate(joints)
+                for k, (joint, found) in enumerate(zip(joints, seen.T, strict=True))
             },
         }
     return report
+
+
+def _medians(error_px: np.ndarray, error_mm: np.ndarray) -> dict:
+    return {"median_px": _percentile(error_px, 50), "median_mm": _percentile(error_mm, 50)}
 
 
 def _percentile(values: np.ndarray, q: float) -> float | None:
@@ -65,16 +65,7 @@ def format_report(name: str, report: dict) -> str:
     rows = [(joint, [c["joints"][joint] for c in cameras.values()]) for joint in joints]
     for joint, cells in [*rows, ("all joints", list(cameras.values()))]:
         lines.append(f"{joint:16}" + "".join(f"{_cell(cell):>{width}}" for cell in cells))
-    lines.append(_lag_line(cameras))
-    if report["interpolated"]:
-        counts = ", ".join(f"{joint} {n}" for joint, n in report["interpolated"].items())
-        lines.append(f"frames in which a joint was interpolated: {counts}")
-    return "\n".join(lines)
-
-
-def _lag_line(cameras: dict) -> str:
-    """What was found about the cameras' lags and calibrations."""
-    lines = [_late(cameras)]
+    lines.append(_lags(cameras))
     for name, camera in cameras.items():
         if camera["lag_of_least_error"] != camera["lag_frames"]:
             lines.append(
@@ -82,10 +73,19 @@ def _lag_line(cameras: dict) -> str:
                 f"others' epipolar lines; a lag of {camera['lag_of_least_error']} frames would "
                 "lessen that, but puts it out of step with their motion"
             )
+    if report["interpolated"]:
+        counts = ", ".join(f"{joint} {n}" for joint, n in report["interpolated"].items())
+        lines.append(f"frames in which a joint was interpolated: {counts}")
     return "\n".join(lines)
 
 
-def _late(cameras: dict) -> str:
+def _cell(errors: dict) -> str:
+    if errors["median_px"] is None:
+        return "not seen"
+    return f"{errors['median_px']:.1f} ({errors['median_mm']:.0f})"
+
+
+def _lags(cameras: dict) -> str:
     late = {name: c for name, c in cameras.items() if c["lag_frames"]}
     if not late:
         measured = any(c["epipolar_px"] is not None for c in cameras.values())
@@ -95,9 +95,3 @@ def _late(cameras: dict) -> str:
         f"(epipolar error {c['epipolar_px_without_lags']} -> {c['epipolar_px']} px)"
         for name, c in late.items()
     )
-
-
-def _cell(cell: dict) -> str:
-    if cell["median_px"] is None:
-        return "not seen"
-    return f"{cell['median_px']:.1f} ({cell['median_mm']:.0f})"

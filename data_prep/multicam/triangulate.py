@@ -1,4 +1,4 @@
-"""3D points from their pictures in several calibrated cameras, and who is who.
+"""3D points from their pictures in several calibrated cameras, without views that contradict.
 
 Legend: C cameras, F frames, J joints.
 """
@@ -8,30 +8,28 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data_prep.multicam.calibration import Camera
-from liftjax import geometry
+from data_prep.cameras import CalibratedCamera
 
 _NEWTON_STEPS = 5
-_STANDING_OUT = 0.7  # the others' error without a camera, to that with it
-_SAMPLE = 100  # frames to find that out from
+_BAD_CAMERA = 0.7  # the others' error without a bad camera, relative to that with it
+_SAMPLE = 100  # frames in which bad cameras are looked for
 
 
-def triangulate(points_px, weights, cameras: Sequence[Camera]) -> np.ndarray:
-    """World points (..., 3) in metres whose weighted reprojection error is least.
+def triangulate(points_px, weights, cameras: Sequence[CalibratedCamera]) -> np.ndarray:
+    """World points (..., 3) in metres that have the least weighted reprojection error.
 
     A linear solution on undistorted rays starts a few Gauss-Newton steps on the pixel error.
 
     Args:
-      points_px: (C, ..., 2) pixels. weights: (C, ...) not negative; zero means not seen.
+      points_px: (C, ..., 2) pixels.
+      weights: (C, ...) not negative; zero means not seen.
       cameras: the C cameras.
 
     Returns:
       Points; NaN where fewer than two cameras saw the point.
     """
     points_px, weights = np.asarray(points_px, float), np.asarray(weights, float)
-    rays = np.stack(
-        [geometry.pixel_rays(p, c.K, c.distortion) for p, c in zip(points_px, cameras, strict=True)]
-    )
+    rays = np.stack([camera.rays(p) for p, camera in zip(points_px, cameras, strict=True)])
     shape = weights.shape[1:]
     rays, weights = rays.reshape(len(cameras), -1, 2), weights.reshape(len(cameras), -1)
     seen = (weights > 0).sum(axis=0) >= 2
@@ -42,11 +40,11 @@ def triangulate(points_px, weights, cameras: Sequence[Camera]) -> np.ndarray:
     return world.reshape(*shape, 3)
 
 
-def drop_outliers(points_px, weights, cameras: Sequence[Camera], max_error_px: float):
-    """World points (..., 3) and weights (C, ...) with views that contradict the others at zero.
+def drop_outliers(points_px, weights, cameras: Sequence[CalibratedCamera], max_error_px: float):
+    """World points (..., 3), and weights (C, ...) that are zero for contradicting views.
 
-    While a point's largest reprojection error exceeds `max_error_px`, the view goes without which
-    the rest agree best; two views that do not agree both go, and the point is NaN.
+    While a point's largest reprojection error exceeds `max_error_px`, that view is dropped without
+    which the others agree best. Of two views that disagree both are dropped, and the point is NaN.
 
     Args: as for :func:`triangulate`.
     """
@@ -61,47 +59,43 @@ def drop_outliers(points_px, weights, cameras: Sequence[Camera], max_error_px: f
             break
         without = np.repeat(weights[None, :, bad], len(cameras), axis=0)
         without[np.arange(len(cameras)), np.arange(len(cameras))] = 0
-        solved = [_solve(points_px[:, bad], w, cameras) for w in without]
+        worlds, errors = zip(*(_solve(points_px[:, bad], w, cameras) for w in without), strict=True)
         # Leaving out a view that had no weight changes nothing, so it never wins.
-        best = np.argmin([e for _, e in solved], axis=0)
-        at = np.arange(len(bad))
+        best, at = np.argmin(errors, axis=0), np.arange(len(bad))
         weights[best, bad] = 0
-        world[bad] = np.stack([w for w, _ in solved])[best, at]
-        error[bad] = np.stack([e for _, e in solved])[best, at]
+        world[bad], error[bad] = np.stack(worlds)[best, at], np.stack(errors)[best, at]
     contradictory = error > max_error_px
     weights[:, contradictory], world[contradictory] = 0, np.nan
     return world.reshape(*shape[1:], 3), weights.reshape(shape)
 
 
-def without_standing_out(
-    points_px, weights, cameras: Sequence[Camera], least_px: float
+def drop_bad_cameras(
+    points_px, weights, cameras: Sequence[CalibratedCamera], least_px: float
 ) -> np.ndarray:
-    """Weights (C, F, J) with those of a camera at zero that spoils the others' agreement.
+    """Weights (C, F, J) that are zero for cameras which spoil the others' agreement.
 
-    Such a camera was moved, or its calibration is of another one. It shows where the error falls
-    by 30 % or more without it, beyond what fewer views explain; that takes four cameras.
+    Such a camera was moved, or its calibration is another camera's. Without it the error falls by
+    30 % or more, beyond what fewer views explain. To see that takes four cameras.
 
-    Args: as for :func:`triangulate`.
+    Args:
+      points_px, weights, cameras: as for :func:`triangulate`.
+      least_px: a smaller error is no reason to drop a camera.
     """
     weights = np.array(weights, float)
     step = max(1, weights.shape[1] // _SAMPLE)
     points_px = np.asarray(points_px)[:, ::step]
+    index = np.arange(len(cameras))[:, None, None]
     while True:
         sample = weights[:, ::step]
         used = np.flatnonzero((sample > 0).any(axis=(1, 2)))
         if len(used) < 4:
             return weights
         error = _noise_px(points_px, sample, cameras)
-        errors = [_noise_px(points_px, np.where(_one(c, sample), 0, sample), cameras) for c in used]
+        errors = [_noise_px(points_px, np.where(index == c, 0, sample), cameras) for c in used]
         best = int(np.argmin(errors))
-        if error < least_px or not errors[best] < _STANDING_OUT * error:
+        if error < least_px or not errors[best] < _BAD_CAMERA * error:
             return weights
         weights[used[best]] = 0
-
-
-def _one(camera: int, weights) -> np.ndarray:
-    """(C, 1, 1) whether it is that camera."""
-    return (np.arange(len(weights)) == camera)[:, None, None]
 
 
 def _noise_px(points_px, weights, cameras) -> float:
@@ -156,7 +150,7 @@ def _newton_step(world, rays, weights, cameras) -> np.ndarray:
     """(N, 3): the step that lowers sum_c w_c |f_c (projection - ray)|^2."""
     normal, gradient = np.zeros((len(world), 3, 3)), np.zeros((len(world), 3))
     for ray, weight, camera in zip(rays, weights, cameras, strict=True):
-        x, y, z = geometry.world_to_camera(world, camera.R, camera.t).T
+        x, y, z = camera.to_camera(world).T
         focal = camera.K[0, 0]
         residual = focal * (np.stack([x / z, y / z], axis=-1) - ray)
         zero = np.zeros_like(z)
@@ -168,18 +162,7 @@ def _newton_step(world, rays, weights, cameras) -> np.ndarray:
     return -np.linalg.solve(normal, gradient[..., None])[..., 0]
 
 
-def reprojection_error(world, points_px, cameras: Sequence[Camera]) -> np.ndarray:
-    """(C, ...) distances in pixels between the pictures of `world` (..., 3) and `points_px`."""
-    return np.stack(
-        [
-            np.linalg.norm(project(world, camera) - p, axis=-1)
-            for p, camera in zip(points_px, cameras, strict=True)
-        ]
-    )
-
-
-def project(world, camera: Camera) -> np.ndarray:
-    """Pixels (..., 2) of world points (..., 3)."""
-    return geometry.project(
-        geometry.world_to_camera(world, camera.R, camera.t), camera.K, camera.distortion
-    )
+def reprojection_error(world, points_px, cameras: Sequence[CalibratedCamera]) -> np.ndarray:
+    """(C, ...) distances in pixels between the projections of `world` (..., 3) and `points_px`."""
+    pairs = zip(points_px, cameras, strict=True)
+    return np.stack([np.linalg.norm(c.project_world(world) - p, axis=-1) for p, c in pairs])

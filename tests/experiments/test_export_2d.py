@@ -5,7 +5,7 @@ import pytest
 
 from data_prep.building import build_dataset, write_dataset
 from data_prep.human36m.cameras import CAMERAS
-from data_prep.lifting.build import plan
+from data_prep.lifting.build import plan_lifting
 from liftjax.cli import main
 from liftjax.data.records import PoseDataset
 from liftjax.errors import LiftjaxError
@@ -137,7 +137,7 @@ def test_the_command_writes_what_data_prep_reads_back_to_the_same_numbers(
     assert {len(views) for s in written.values() for views in s.values()} == {4}
 
     detector, _ = load_model(str(detected / "run"), "detector")
-    build_dataset(plan(source, out, stride=2), tmp_path / "poses")
+    build_dataset(plan_lifting(source, out, stride=2), tmp_path / "poses")
     for split in ("train", "test"):
         pictures = PoseDataset.open(detected / "set", split)
         expected = predict_2d(detector, pictures)

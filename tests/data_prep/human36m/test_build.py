@@ -9,7 +9,7 @@ import pytest
 
 from data_prep.__main__ import main
 from data_prep.building import Problem
-from data_prep.human36m.build import parse_subjects, plan
+from data_prep.human36m.build import parse_subjects, plan_human36m
 from liftjax import geometry
 from liftjax.data.records import PoseDataset
 from liftjax.errors import LiftjaxError
@@ -42,7 +42,7 @@ def sources(made, tmp_path_factory):
 def records(source, **options):
     """(records, problems) of a tree."""
     options = {"subjects": SUBJECTS, "strides": STRIDES} | options
-    planned = plan(source, **options)
+    planned = plan_human36m(source, **options)
     units = [unit for parts in planned.parts.values() for part in parts for unit in part]
     items = [item for unit in units for item in unit.records()]
     problems = [p for p in planned.problems if p.kind != "missing sequence"]
@@ -142,7 +142,7 @@ def test_a_tree_thinned_to_every_64th_frame_is_refused_with_the_stride_that_fits
     made = trees.takes([("S11", "Walking", 1)], 260, cameras=("54138969", "55011271"))
     trees.write_fetch(tmp_path, made, keep=trees.every(64))
     with pytest.raises(LiftjaxError, match=r"frame 100.*--test-stride 64") as error:
-        plan(tmp_path, subjects=("S11",))
+        plan_human36m(tmp_path, subjects=("S11",))
     assert "\n" not in str(error.value)
     found, _ = records(tmp_path, subjects=("S11",), strides={"train": 40, "test": 64})
     assert [r.frame for r in found] == 2 * [0, 64, 128, 192, 256]
@@ -154,7 +154,7 @@ def test_a_tree_thinned_by_movement_is_taken_as_it_is_on_demand(tmp_path):
     trees.write_fetch(tmp_path, made, keep=lambda take: kept)
     strides = {"train": 10, "test": 100}
     with pytest.raises(LiftjaxError, match="--frames present --train-stride 1"):
-        plan(tmp_path, subjects=("S7",), strides=strides)
+        plan_human36m(tmp_path, subjects=("S7",), strides=strides)
     found, _ = records(tmp_path, subjects=("S7",), strides=strides, present=True)
     assert [r.frame for r in found] == [0, 50, 80]
     found, _ = records(tmp_path, subjects=("S7",), strides={"train": 1, "test": 1}, present=True)
@@ -164,7 +164,7 @@ def test_a_tree_thinned_by_movement_is_taken_as_it_is_on_demand(tmp_path):
 def test_a_missing_subject_is_refused_with_those_there(sources):
     for source in sources.values():
         with pytest.raises(LiftjaxError, match=r"S6, S7, S8 missing.*--subjects S1,S5,S9,S11"):
-            plan(source, strides=STRIDES)
+            plan_human36m(source, strides=STRIDES)
     assert parse_subjects(["S9,S1", "S5"]) == ("S1", "S5", "S9")
     with pytest.raises(LiftjaxError, match="S2"):
         parse_subjects(["S2"])
@@ -173,10 +173,10 @@ def test_a_missing_subject_is_refused_with_those_there(sources):
 def test_an_unknown_tree_is_told_what_was_looked_for(tmp_path):
     (tmp_path / "S1").mkdir()
     with pytest.raises(LiftjaxError, match=r"D2_Positions.*annot\.h5.*annotation_body3d") as error:
-        plan(tmp_path)
+        plan_human36m(tmp_path)
     assert "\n" not in str(error.value)
     with pytest.raises(LiftjaxError, match="no directory"):
-        plan(tmp_path / "nowhere")
+        plan_human36m(tmp_path / "nowhere")
 
 
 def test_the_tree_may_lie_one_folder_deeper(sources, tmp_path):
@@ -184,7 +184,7 @@ def test_the_tree_may_lie_one_folder_deeper(sources, tmp_path):
     assert len(records(tmp_path)[0]) == 64
     (tmp_path / "extracted").symlink_to(sources["archive"])
     with pytest.raises(LiftjaxError, match=r"several.*extracted, processed"):
-        plan(tmp_path)
+        plan_human36m(tmp_path)
 
 
 def test_the_folder_names_of_h36m_fetch_before_it_extracts_pictures(made, built, tmp_path):
@@ -199,12 +199,12 @@ def test_the_folder_names_of_h36m_fetch_before_it_extracts_pictures(made, built,
 
 def test_one_subjects_folder_is_not_the_source(sources):
     with pytest.raises(LiftjaxError, match="one subject"):
-        plan(sources["archive"] / "S1")
+        plan_human36m(sources["archive"] / "S1")
 
 
 def test_units_survive_the_way_to_a_worker(sources, built):
     for layout, source in sources.items():
-        unit = plan(source, subjects=SUBJECTS, strides=STRIDES).parts["train"][0][0]
+        unit = plan_human36m(source, subjects=SUBJECTS, strides=STRIDES).parts["train"][0][0]
         there = pickle.loads(pickle.dumps(unit))
         assert (there.name, there.inputs) == (unit.name, unit.inputs)
         first = next(iter(there.records()))
@@ -222,7 +222,7 @@ def test_pickles_are_refused_and_the_way_to_convert_them_works(tmp_path, monkeyp
     (folder / "annot.h5").unlink()
     (folder / "annot.pkl").write_bytes(pickle.dumps(annotation))
     with pytest.raises(LiftjaxError, match="pickle") as error:
-        plan(tmp_path, subjects=("S5",))
+        plan_human36m(tmp_path, subjects=("S5",))
     assert "\n" not in str(error.value)
     monkeypatch.chdir(folder)
     exec(str(error.value).split('python -c "')[1].rstrip('"'), {})

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from data_prep.human36m.cameras import CAMERAS, SUBJECTS, camera
+from data_prep.human36m.cameras import CAMERAS, published_camera
+from data_prep.human36m.names import SUBJECTS
 from liftjax import geometry
 from liftjax.errors import LiftjaxError
 
@@ -9,7 +10,7 @@ from liftjax.errors import LiftjaxError
 @pytest.mark.parametrize("subject", SUBJECTS)
 @pytest.mark.parametrize("name", CAMERAS)
 def test_a_camera_stands_in_the_laboratory_and_looks_at_its_middle(subject, name):
-    view = camera(subject, name)
+    view = published_camera(subject, name)
     np.testing.assert_allclose(view.R @ view.R.T, np.eye(3), atol=1e-12)
     assert np.linalg.det(view.R) == pytest.approx(1)
     position = -view.R.T @ view.t
@@ -23,7 +24,7 @@ def test_a_camera_stands_in_the_laboratory_and_looks_at_its_middle(subject, name
 
 
 def test_the_numbers_are_the_published_ones():
-    view = camera("S9", "60457274")
+    view = published_camera("S9", "60457274")
     assert view.K[0, 0] == 1145.5113525390625
     assert view.K[1, 2] == 501.88201904296875
     # k1, k2, p1, p2, k3: the published tangential pair is p2, p1
@@ -39,7 +40,7 @@ def test_the_numbers_are_the_published_ones():
 
 def test_the_projection_is_the_published_formula():
     """As published: d = xy (1 + k r2 + ... + a x + b y) + (a, b) r2, with the pair (a, b)."""
-    view = camera("S1", "55011271")
+    view = published_camera("S1", "55011271")
     k1, k2, k3 = -0.1942136287689209, 0.2404085397720337, 0.006819975562393665
     pair = np.array([-0.0016190266469493508, -0.0027408944442868233])
     points = np.random.default_rng(0).uniform([-1, -1, 3], [1, 1, 6], (50, 3))
@@ -52,7 +53,7 @@ def test_the_projection_is_the_published_formula():
 
 
 def test_two_cameras_are_two_rows_higher():
-    sizes = {name: camera("S5", name).image_size for name in CAMERAS}
+    sizes = {name: published_camera("S5", name).image_size for name in CAMERAS}
     assert sizes == {
         "54138969": (1000, 1002), "55011271": (1000, 1000),
         "58860488": (1000, 1000), "60457274": (1000, 1002),
@@ -61,6 +62,6 @@ def test_two_cameras_are_two_rows_higher():
 
 def test_unknown_names_are_told():
     with pytest.raises(LiftjaxError, match="S2"):
-        camera("S2", "54138969")
+        published_camera("S2", "54138969")
     with pytest.raises(LiftjaxError, match="54138969"):
-        camera("S1", "54138968")
+        published_camera("S1", "54138968")

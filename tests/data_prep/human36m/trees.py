@@ -13,9 +13,8 @@ import h5py
 import numpy as np
 from cdflib.cdfwrite import CDF
 
-from data_prep.human36m.cameras import CAMERAS, DISTORTION_MODEL, camera
+from data_prep.human36m.cameras import CAMERAS, published_camera
 from data_prep.human36m.names import file_numbers
-from liftjax import geometry
 
 # What the archive of S1 and h36m-fetch's table of actions call some of them.
 S1_NAMES = {"Photo": "TakingPhoto", "WalkDog": "WalkingDog"}
@@ -60,7 +59,7 @@ class Take:
 
     def picture(self, frame: int) -> np.ndarray:
         """(H, W, 3) uint8 BGR."""
-        width, height = camera(self.subject, self.camera).image_size
+        width, height = published_camera(self.subject, self.camera).image_size
         shade = 50 + 30 * (frame % 5)
         picture = np.full((height, width, 3), (shade, 90, 160 - shade // 2), np.uint8)
         for x, y in self.px[frame, list(JOINTS)].tolist():
@@ -78,9 +77,9 @@ def takes(
         sway = np.sin(0.7 * time + np.arange(32)[None, :, None] + [0.0, 1.0, 2.0] + number)
         world = _BODY + 15 * sway + [200 * np.cos(number), 200 * np.sin(number), 0]
         for name in cameras:
-            view = camera(subject, name)
-            cam = geometry.world_to_camera(world / 1000, view.R, view.t)
-            px = geometry.project(cam, view.K, view.distortion, DISTORTION_MODEL)
+            view = published_camera(subject, name)
+            cam = view.to_camera(world / 1000)
+            px = view.project(cam)
             made.append(Take(subject, action, trial, name, px.astype(np.float32), cam * 1000))
     return made
 
@@ -119,7 +118,7 @@ def write_cdf(path: Path, joints: np.ndarray, records: bool = False) -> None:
 
 def write_video(path: Path, take: Take, frames: int | None = None) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    size = camera(take.subject, take.camera).image_size
+    size = published_camera(take.subject, take.camera).image_size
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 50, size)
     for frame in range(len(take.px) if frames is None else frames):
         writer.write(take.picture(frame % len(take.px)))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from data_prep.human36m.cameras import CAMERAS, camera
+from data_prep.human36m.cameras import CAMERAS, published_camera
 
 METADATA = {
     "layout_name": "h36m",
@@ -35,7 +35,7 @@ def person(frames: int, seed: int = 0) -> np.ndarray:
 
 def project(points: np.ndarray, subject: str, name: str) -> np.ndarray:
     """(F, 17, 2) float32 pixels, by the formula of VideoPose3D's `project_to_2d`."""
-    view = camera(subject, name)
+    view = published_camera(subject, name)
     xyz = points[:, KEPT].astype(np.float64) @ view.R.T + view.t
     xy = xyz[..., :2] / xyz[..., 2:]
     r2 = (xy**2).sum(-1, keepdims=True)

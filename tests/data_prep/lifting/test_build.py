@@ -6,7 +6,7 @@ import pytest
 from data_prep.__main__ import main
 from data_prep.building import build_dataset
 from data_prep.human36m.cameras import CAMERAS
-from data_prep.lifting.build import plan
+from data_prep.lifting.build import plan_lifting
 from liftjax import geometry
 from liftjax.data.records import PoseDataset, read_metadata
 from liftjax.errors import LiftjaxError
@@ -15,7 +15,7 @@ from tests.data_prep.lifting import files
 
 def made(out, *arguments, **keywords):
     """The report of the built data set, and its splits."""
-    document = build_dataset(plan(*arguments, **keywords), out)
+    document = build_dataset(plan_lifting(*arguments, **keywords), out)
     return document, {s: PoseDataset.open(out, s) for s in document["splits"]}
 
 
@@ -158,7 +158,7 @@ def test_files_that_do_not_fit_are_refused(tmp_path):
     thinned = files.two_d(positions, lambda px: px[::2])
     keypoints = files.save_2d(tmp_path / "data_2d_h36m_half.npz", thinned)
     with pytest.raises(LiftjaxError, match=r"Directions/54138969 has 20 frames, the 3D 40"):
-        plan(source, keypoints)
+        plan_lifting(source, keypoints)
     metadata = {
         "num_joints": 16,
         "keypoints_symmetry": [[3, 4, 5, 13, 14, 15], [0, 1, 2, 10, 11, 12]],
@@ -166,18 +166,18 @@ def test_files_that_do_not_fit_are_refused(tmp_path):
     sixteen = files.two_d(positions, lambda px: px[:, :16])
     keypoints = files.save_2d(tmp_path / "data_2d_h36m_sh.npz", sixteen, metadata)
     with pytest.raises(LiftjaxError, match=r"sh.npz: No conversion mpii -> human36m"):
-        plan(source, keypoints)
+        plan_lifting(source, keypoints)
     with pytest.raises(LiftjaxError, match="has no positions_3d but positions_2d, metadata"):
-        plan(keypoints)
+        plan_lifting(keypoints)
     with pytest.raises(LiftjaxError, match="--stride 0"):
-        plan(source, stride=0)
+        plan_lifting(source, stride=0)
 
 
 def test_millimetres_are_refused(tmp_path):
     positions = {"S1": {"Walking": files.person(12) * 1000}}
     source = files.save_3d(tmp_path / "data_3d_h36m.npz", positions)
     with pytest.raises(LiftjaxError, match="another unit"):
-        build_dataset(plan(source), tmp_path / "set")
+        build_dataset(plan_lifting(source), tmp_path / "set")
 
 
 @pytest.mark.slow

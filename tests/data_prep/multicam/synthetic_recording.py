@@ -8,9 +8,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from data_prep.cameras import CalibratedCamera
 from data_prep.multicam import demo_recording
-from data_prep.multicam.calibration import Camera
-from data_prep.multicam.triangulate import project
+from data_prep.multicam.calibration import read_cameras
+from liftjax.errors import LiftjaxError
 from liftjax.skeletons import convert, get_skeleton
 
 FRAMES = 12
@@ -56,7 +57,7 @@ class Spec:
     videos: bool = True
 
 
-def make_cameras() -> list[Camera]:
+def make_cameras() -> list[CalibratedCamera]:
     """Four cameras around the origin, looking at a person one metre up."""
     cameras = []
     for i, angle in enumerate(np.radians([0, 70, 150, 240])):
@@ -67,7 +68,7 @@ def make_cameras() -> list[Camera]:
         right /= np.linalg.norm(right)
         R = np.stack([right, np.cross(forward, right), forward])
         cameras.append(
-            Camera(
+            CalibratedCamera(
                 name=f"cam_{i + 1:02d}",
                 K=np.array([[400.0, 0, 118], [0, 402.0, 161], [0, 0, 1]]),
                 distortion=np.array([-0.05, 0.1, 0.001, -0.002, 0]),
@@ -153,7 +154,7 @@ def write_footage(folder: Path, spec: Spec, video: str, pose: str) -> None:
     rng = np.random.default_rng(0)
     for i, camera in enumerate(make_cameras()):
         shown = np.arange(spec.frames) - spec.lags[i]
-        points = project(make_world(shown, spec.joint_set, spec.start_m), camera)
+        points = camera.project_world(make_world(shown, spec.joint_set, spec.start_m))
         if spec.videos:
             ball = points[:, get_skeleton(spec.joint_set).index(BALL)]
             write_video(folder / "videos" / video.format(i + 1), ball, VIDEO_SIZES[i])
@@ -232,7 +233,7 @@ FORMS = {
 }
 
 
-def write_qca(path: Path, cameras: list[Camera]) -> None:
+def write_qca(path: Path, cameras: list[CalibratedCamera]) -> None:
     items = []
     for camera in cameras:
         rotation = np.diag([1, -1, -1]) @ camera.R
@@ -255,7 +256,7 @@ def write_qca(path: Path, cameras: list[Camera]) -> None:
     path.write_text(f"<calibration><cameras>{''.join(items)}</cameras></calibration>")
 
 
-def write_toml(path: Path, cameras: list[Camera], scale: float = 1.0) -> None:
+def write_toml(path: Path, cameras: list[CalibratedCamera], scale: float = 1.0) -> None:
     sections = [
         f'[{camera.name}]\nname = "{camera.name}"\n'
         f"size = {[float(s) for s in camera.image_size]}\nmatrix = {camera.K.tolist()}\n"
@@ -278,6 +279,14 @@ def write_video(path: Path, ball_px: np.ndarray, size=IMAGE_SIZE, rate: float = 
         cv2.circle(picture, center, 5 * 16, (255, 255, 255), -1, cv2.LINE_AA, 4)
         writer.write(picture)
     writer.release()
+
+
+def read_calibration(path, unit: str = "m") -> list[CalibratedCamera]:
+    """The cameras of a file; raises if one cannot be used."""
+    cameras, unusable = read_cameras(path, unit)
+    for why in unusable.values():
+        raise LiftjaxError(f"{path}, {why}")
+    return cameras
 
 
 # The demo's package

@@ -232,7 +232,7 @@ def lose_video(root):
 def break_detections(root):
     file = synthetic.detections_file(root / demo_recording.TRIAL, 2, 0)
     file.write_text('{"people": [')
-    return r"cam02\.0000\.json is not an OpenPose file"
+    return r"cam02\.0000\.json is not a file of detections"
 
 
 SPOILERS = [lose_calibration, break_calibration, truncate_video, lose_video, break_detections]

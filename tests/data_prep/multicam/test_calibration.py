@@ -4,9 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
-from data_prep.multicam.calibration import is_calibration, read_calibration, read_cameras
+from data_prep.multicam.calibration import is_calibration, read_cameras
 from liftjax.errors import LiftjaxError
 from tests.data_prep.multicam import synthetic_recording as synthetic
+from tests.data_prep.multicam.synthetic_recording import read_calibration
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def test_a_settings_file_is_no_calibration(tmp_path):
 
 
 SPOILT = [
-    (("fisheye = false", "fisheye = true"), r"\[cam_01\]: a fisheye camera"),
+    (("fisheye = false", "fisheye = true"), r"\[cam_01\]: it is a fisheye camera"),
     (("-0.05, 0.1, 0.001, -0.002", "-0.05, 0.1"), "distortions has 2 numbers, expected 4 or 5"),
     (("size = ", "sise = "), r"\[cam_01\]: size is missing"),
     (("[[400.0, 0.0, 118.0]", "[[nan, 0.0, 118.0]"), "K holds NaN"),
@@ -136,7 +137,7 @@ def test_a_video_of_a_part_of_the_sensor_has_its_own_principal_point(tmp_path, l
     [
         ('active="0" serial="9" model="Miqus Video"', "9", "switched off or not calibrated"),
         ('calibrated="false" serial="9"', "9", "switched off or not calibrated"),
-        ('active="1" serial="9"', "9", "<intrinsic> is missing; it is not calibrated"),
+        ('active="1" serial="9"', "9", "<intrinsic> is missing; the camera is not calibrated"),
         ('active="1"', "number 1", "no serial number"),
     ],
 )

@@ -12,7 +12,7 @@ CAMERA = synthetic.make_cameras()[0]
 
 def write(folder, form, joint_set):
     """Writes camera 1's detections; returns where they are, and the points (F, J, 2)."""
-    points = synthetic.project(synthetic.make_world(joint_set=joint_set), CAMERA)
+    points = CAMERA.project_world(synthetic.make_world(joint_set=joint_set))
     synthetic.FORMS[form](folder / "cam01_json", "cam01", [[p] for p in points])
     one_file = folder / "cam01.json"
     return one_file if one_file.exists() else folder / "cam01_json", points
@@ -266,7 +266,7 @@ def test_the_user_may_not_contradict_the_file(tmp_path):
 
 def test_17_joints_that_lie_as_human36ms_do_are_not_taken_for_cocos(tmp_path):
     world = synthetic.human36m_world(joint_set="coco")
-    points = synthetic.project(world, CAMERA)
+    points = CAMERA.project_world(world)
     synthetic.FORMS["coco_results"](tmp_path / "cam01_json", "cam01", [[p] for p in points])
     with pytest.raises(LiftjaxError, match=r"do not lie as those of coco do; .*human36m's"):
         read_detections(tmp_path / "cam01.json")
@@ -279,7 +279,7 @@ def test_17_joints_that_lie_as_human36ms_do_are_not_taken_for_cocos(tmp_path):
     ("form", "joint_set"), [("mmpose_frames", "coco"), ("openpose", "halpe26")]
 )
 def test_joints_in_another_order_are_of_another_set(tmp_path, form, joint_set):
-    points = synthetic.project(synthetic.make_world(joint_set=joint_set), CAMERA)[:, ::-1]
+    points = CAMERA.project_world(synthetic.make_world(joint_set=joint_set))[:, ::-1]
     synthetic.FORMS[form](tmp_path / "cam01_json", "cam01", [[p] for p in points])
     with pytest.raises(LiftjaxError, match=f"do not lie as those of {joint_set} do"):
         read_detections(tmp_path / "cam01_json")

@@ -163,7 +163,7 @@ def test_a_camera_that_is_not_calibrated_matters_only_if_it_is_wanted(tmp_path):
         (problem,) = found.problems
         assert (problem.kind, problem.dropped) == ("camera left out", 0)
         assert problem.detail.startswith("cam_05: [cam_05]: ")
-    message = r"Calib\.toml, \[cam_05\]: matrix is missing; .*leave it out: --cameras"
+    message = r"Calib\.toml, \[cam_05\]: matrix is missing; .*leave the camera out: --cameras"
     with pytest.raises(LiftjaxError, match=message):
         find_recordings(tmp_path, cameras=[*NAMES, "cam_05"])
     touch(tmp_path, ["cam5.mp4"], [], calibration="")

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 
 from data_prep.multicam.layout import find_recordings
-from data_prep.multicam.letterbox import image_to_video
-from data_prep.multicam.numbering import first_number
+from data_prep.multicam.numbering import first_frame_number
 from data_prep.multicam.recording import read_recording, reconstruct
 from data_prep.multicam.synchronise import estimate_lags
-from data_prep.multicam.triangulate import project
+from data_prep.pictures import letterbox_affine
 from liftjax import geometry
 from liftjax.errors import LiftjaxError
 from liftjax.skeletons import HUMAN36M
@@ -174,7 +173,7 @@ def second_person(folder, frames, shift_m, first=True):
         for frame in frames:
             file = synthetic.detections_file(folder, c + 1, frame)
             content = json.loads(file.read_text())
-            row = np.column_stack([project(world[frame], camera), np.full(25, 0.9)])
+            row = np.column_stack([camera.project_world(world[frame]), np.full(25, 0.9)])
             content["people"].insert(0 if first else 1, {"pose_keypoints_2d": row.ravel().tolist()})
             file.write_text(json.dumps(content))
 
@@ -328,7 +327,7 @@ def test_detections_counted_from_one_are_noticed(tmp_path):
     ],
 )
 def test_the_first_number_is_known_from_the_ends_of_all_cameras(spans, lengths, first):
-    assert first_number(spans, lengths, ["a", "b"]) == first
+    assert first_frame_number(spans, lengths, ["a", "b"]) == first
 
 
 @pytest.mark.parametrize(
@@ -350,14 +349,14 @@ def test_the_first_number_is_known_from_the_ends_of_all_cameras(spans, lengths, 
 def test_a_first_number_that_is_not_known_is_asked_for(spans, lengths, given, message):
     names = [f"cam{i}" for i in range(len(spans))]
     with pytest.raises(LiftjaxError, match=message):
-        first_number(spans, lengths, names, given=given)
+        first_frame_number(spans, lengths, names, given=given)
 
 
 def test_the_user_may_say_what_the_first_number_is():
     spans, lengths, names = [(1, 11), (2, 11)], [12, 12], ["a", "b"]
-    assert first_number(spans, lengths, names, given=1) == 1
-    assert first_number(spans, lengths, names, given=0) == 0
-    assert first_number([(100, 111)] * 2, lengths, names, given=100) == 100
+    assert first_frame_number(spans, lengths, names, given=1) == 1
+    assert first_frame_number(spans, lengths, names, given=0) == 0
+    assert first_frame_number([(100, 111)] * 2, lengths, names, given=100) == 100
 
 
 def picture_names(folder, start, skipped=()):
@@ -470,7 +469,7 @@ def test_a_mirrored_video_is_refused(tmp_path):
 def test_detections_in_the_videos_own_pixels(tmp_path):
     folder = write(tmp_path)
     for frame in range(synthetic.FRAMES):  # camera 2's video is narrower, with bars
-        to_video = image_to_video(synthetic.IMAGE_SIZE, synthetic.VIDEO_SIZES[1])
+        to_video = letterbox_affine(synthetic.IMAGE_SIZE, synthetic.VIDEO_SIZES[1])
 
         def move(joints, to_video=to_video):
             joints[:, :2] = geometry.apply_affine(to_video, joints[:, :2])

@@ -4,7 +4,6 @@ import pytest
 from data_prep.multicam.triangulate import (
     drop_outliers,
     fill_gaps,
-    project,
     reprojection_error,
     triangulate,
 )
@@ -12,7 +11,7 @@ from tests.data_prep.multicam.synthetic_recording import make_cameras, make_worl
 
 CAMERAS = make_cameras()
 WORLD = make_world()[:3]
-PX = np.stack([project(WORLD, camera) for camera in CAMERAS])
+PX = np.stack([camera.project_world(WORLD) for camera in CAMERAS])
 
 
 def test_exact_pictures_give_the_points_back():

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from data_prep.building import Problem, Unit
+from data_prep.cameras import make_record
 from data_prep.checks import check_leg_lengths, leg_length
-from data_prep.human36m.cameras import DISTORTION_MODEL, camera
+from data_prep.human36m.cameras import published_camera
 from data_prep.human36m.names import MISALIGNED
-from data_prep.human36m.sequences import JOINTS_OF_32, visible
+from data_prep.human36m.sequences import JOINTS_OF_32, in_picture
 from liftjax import geometry
 from liftjax.data.schema import Record
 from liftjax.skeletons import HUMAN36M
@@ -19,7 +20,7 @@ _FAR = 0.2  # of the box's longer side: no detector is so wrong in half of all f
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class View(Unit):
+class SequenceView(Unit):
     """Poses of a sequence for one camera.
 
     Attributes:
@@ -38,13 +39,12 @@ class View(Unit):
     keypoints_px: np.ndarray | None
 
     def records(self) -> Iterator[Record | Problem]:
-        view = camera(self.subject, self.camera)
+        view = published_camera(self.subject, self.camera)
         length = len(self.world_m if self.keypoints_px is None else self.keypoints_px)
         frames = np.arange(0, length, self.stride)
-        world_FK3 = self.world_m[frames][:, JOINTS_OF_32].astype(np.float64)
-        joints_FK3 = geometry.world_to_camera(world_FK3, view.R, view.t)
-        projected_FK2 = _project(joints_FK3, view)
-        px_FK2 = projected_FK2
+        joints_FK3 = view.to_camera(self.world_m[frames][:, JOINTS_OF_32].astype(np.float64))
+        in_front = np.where(joints_FK3[..., 2:] > 0, joints_FK3, np.nan)
+        px_FK2 = projected_FK2 = view.project(in_front)
         if self.keypoints_px is not None:
             px_FK2 = self.keypoints_px[frames].astype(np.float64)
             yield from self._far_from(px_FK2, projected_FK2)
@@ -52,26 +52,8 @@ class View(Unit):
             detail = f"{self.name}: labels are known to drift off the person in part of it"
             yield Problem("misaligned sequence", self._file(0), None, detail, dropped=0)
         boxes_F4 = geometry.box_from_joints(px_FK2, view.image_size)
-        visible_FK = visible(px_FK2, view.image_size)
-        roots_F3 = joints_FK3[:, HUMAN36M.root_index]
-        poses_FK3 = joints_FK3 - roots_F3[:, None]
+        visible_FK = in_picture(px_FK2, view.image_size)
         whole_2d, whole_3d = (np.isfinite(a).all(axis=(1, 2)) for a in (px_FK2, joints_FK3))
-        shared = {
-            "image": b"",
-            "stored_to_image": np.eye(3)[:2],
-            "image_size": np.array(view.image_size),
-            "has_3d": True,
-            "camera_K": view.K,
-            "camera_R": view.R,
-            "camera_t": view.t,
-            "camera_distortion": view.distortion,
-            "distortion_model": DISTORTION_MODEL,
-            "skeleton": HUMAN36M.name,
-            "subject": self.subject,
-            "action": self.action,
-            "camera": self.camera,
-            "trial": self.trial,
-        }
         for row, frame in enumerate(frames.tolist()):
             if not whole_3d[row]:
                 yield Problem("NaN joints", self._file(0), frame, self.name)
@@ -80,14 +62,17 @@ class View(Unit):
             elif not whole_2d[row]:
                 yield Problem("NaN joints", self._file(-1), frame, self.name)
             else:
-                yield Record(
-                    box_xyxy=boxes_F4[row],
-                    joints_px=px_FK2[row],
-                    joint_visible=visible_FK[row],
-                    pose_m=poses_FK3[row],
-                    root_m=roots_F3[row],
+                yield make_record(
+                    view,
+                    joints_FK3[row],
+                    px_FK2[row],
+                    visible_FK[row],
+                    skeleton=HUMAN36M.name,
+                    subject=self.subject,
+                    action=self.action,
                     frame=frame,
-                    **shared,
+                    trial=self.trial,
+                    box_xyxy=boxes_F4[row],
                 )
 
     def check_scale(self) -> None:
@@ -112,9 +97,3 @@ class View(Unit):
                 "keypoints and projected poses; is the file of these cameras and frames?"
             )
             yield Problem("keypoints far from the poses", self._file(-1), None, detail, 0)
-
-
-def _project(joints_FK3: np.ndarray, view) -> np.ndarray:
-    """Pixels (F, K, 2); NaN where a joint is not in front of the camera."""
-    in_front = np.where(joints_FK3[..., 2:] > 0, joints_FK3, np.nan)
-    return geometry.project(in_front, view.K, view.distortion, DISTORTION_MODEL)

@@ -1,6 +1,5 @@
 """Where the 2D joints of a sequence come from: the projected poses, or a data_2d file."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,24 +10,24 @@ from liftjax.data.videopose3d import CAMERAS, read_keypoints
 from liftjax.errors import LiftjaxError
 from liftjax.skeletons import HUMAN36M, conversion_matrix, convert, derived_joints
 
-LEAST_SHARE = 0.9  # of a sequence's frames that the 2D must have; with fewer it is another rate
+_LEAST_SHARE = 0.9  # of a sequence's frames that the 2D must have; fewer are of another frame rate
 
-Views = dict[str, np.ndarray | None]  # camera -> (F, 17, 2) pixels; None: to be projected
+CameraKeypoints = dict[str, np.ndarray | None]  # camera -> (F, 17, 2) pixels; None: to be projected
 
 
-class Projections:
-    """2D joints that are the 3D ones projected."""
+class ProjectedKeypoints:
+    """2D joints that are the projected 3D joints."""
 
     name, inputs = "projection of the 3D poses", ()
 
     def views(
         self, subject: str, sequence: str, frames: int, stride: int
-    ) -> tuple[Views, list[Problem]]:
+    ) -> tuple[CameraKeypoints, list[Problem]]:
         """The 2D joints of a sequence whose poses have `frames` frames, and what was wrong."""
         return dict.fromkeys(CAMERAS), []
 
 
-class Detections:
+class FileKeypoints:
     """2D joints from a data_2d file, cut to the length of the 3D ones."""
 
     def __init__(self, path: Path):
@@ -45,37 +44,30 @@ class Detections:
 
     def views(
         self, subject: str, sequence: str, frames: int, stride: int
-    ) -> tuple[Views, list[Problem]]:
-        """As for :class:`Projections`."""
-        where = f"{subject}/{sequence}"
-        views = self._sequence(subject, sequence)
+    ) -> tuple[CameraKeypoints, list[Problem]]:
+        """As for :class:`ProjectedKeypoints`."""
+        where, lost = f"{subject}/{sequence}", -(-frames // stride)
+        there = self._positions.get(subject, {})
+        spellings = [s for s in there if parse_sequence(s) == parse_sequence(sequence)]
+        views = there.get(sequence, there.get(next(iter(spellings), None)))
         if views is None:
-            lost = -(-frames // stride) * len(CAMERAS)
-            return {}, [Problem("sequence without keypoints", self._file, None, where, lost)]
+            count = lost * len(CAMERAS)
+            return {}, [Problem("sequence without keypoints", self._file, None, where, count)]
         found, problems = {}, []
         for camera, px in zip(CAMERAS, views, strict=True):
             name = f"{where}/{camera}"
             if px is None:
-                lost = -(-frames // stride)
                 problems.append(Problem("missing camera", self._file, None, name, lost))
                 continue
-            problems += self._length_problem(name, len(px), frames, stride)
+            problems += self._check_length(name, len(px), frames, stride)
             found[camera] = convert(px[:frames], self._skeleton, HUMAN36M.name)
         return found, problems
 
-    def _sequence(self, subject: str, sequence: str):
-        """The four cameras of a sequence, which may be spelt in another way there."""
-        there: Mapping = self._positions.get(subject, {})
-        if sequence in there:
-            return there[sequence]
-        same = [name for name in there if parse_sequence(name) == parse_sequence(sequence)]
-        return there[same[0]] if same else None
-
-    def _length_problem(self, name: str, has: int, frames: int, stride: int) -> list[Problem]:
-        if has < LEAST_SHARE * frames:
+    def _check_length(self, name: str, has: int, frames: int, stride: int) -> list[Problem]:
+        if has < _LEAST_SHARE * frames:
             raise LiftjaxError(
-                f"{self._path}: {name} has {has} frames, the 3D {frames}; row n must be frame n "
-                "at 50 Hz in both, so this is no file for these poses."
+                f"{self._path}: {name} has {has} frames, the 3D {frames}; row n must be frame n at "
+                "50 Hz in both, so this file does not belong to these poses."
             )
         detail = f"{name}: 2D of {has} frames, 3D of {frames}; cut to the shorter"
         if has > frames:  # some videos are longer than the motion capture
