@@ -88,9 +88,9 @@ def golden():
 @pytest.fixture(scope="module")
 def browser():
     """A headless browser, one for the module's tests; skips them where there is none."""
-    from tests.browser import NAMES, Browser, find_chromium
+    from tests.browser import NAMES, find_chromium, running_browser
 
     if not find_chromium():
         pytest.skip(f"no browser in PATH: none of {', '.join(NAMES)}")
-    with Browser() as running:
+    with running_browser() as running:
         yield running
