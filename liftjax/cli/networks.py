@@ -102,7 +102,7 @@ def add_export_2d(commands) -> None:
         from liftjax.experiments import export_2d
         from liftjax.recipes import load_recipe
 
-        export_2d.run(
+        export_2d.export_keypoints(
             load_recipe(args.config or f"{args.workdir}/config.json", args.overrides),
             args.workdir,
             args.out,

@@ -1,16 +1,16 @@
-"""What the number in a cell of a table is, sample by sample.
+"""What is measured in a cell of a table, sample by sample.
 
-Means, intervals and paired tests are all taken from the same values, so that they cannot disagree
-about which samples count. Legend: N test samples.
+Means, intervals and paired tests all use the same values, so that they cannot disagree about which
+samples count. Legend: N test samples, R runs.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from liftjax.experiments.paper.outcomes import Outcome
+from liftjax.experiments.paper.outcomes import Outcome, Outcomes
 
 Run = Any  # whatever has an .id, by which outcomes are found, and a .title
 
@@ -18,9 +18,10 @@ Run = Any  # whatever has an .id, by which outcomes are found, and a .title
 class Sampled(NamedTuple):
     """One number a sample, and how much it counts.
 
-    Fields:
-      values_N: 0 where the weight is 0. weights_N: at least 0.
-      groups_N: samples with one number here are views of one instant, and are drawn together when
+    Attributes:
+      values_N: 0 where the weight is 0.
+      weights_N: at least 0.
+      groups_N: samples with the same number are views of one instant, and are drawn together when
         samples are drawn anew; None: every sample by itself.
     """
 
@@ -50,13 +51,14 @@ class Measure:
     """A number of a table, given the outcomes of the runs that it needs.
 
     Attributes:
-      runs: that must have been done. unit: "mm", of which less is better, or "%", of which more.
+      runs: those that must have been done.
+      unit: "mm", of which less is better, or "%", of which more.
       of: outcomes by run id -> the number, sample by sample.
     """
 
     runs: tuple[Run, ...]
     unit: str
-    of: Callable[[Mapping[str, Outcome]], Sampled]
+    of: Callable[[Outcomes], Sampled]
 
     @property
     def better(self) -> str:
@@ -70,14 +72,15 @@ def mpjpe(run: Run, lifter: str | None = None, action: str | None = None) -> Mea
     """Mean per-joint position error over frames.
 
     Args:
-      lifter: None for the mean over all lifters. action: only its samples.
+      lifter: None for the mean over all lifters.
+      action: the action whose samples count; None: all.
     """
     return _error(run, Outcome.error_mm, lifter, action)
 
 
 def p_mpjpe(run: Run, lifter: str | None = None) -> Measure:
     """The same after similarity alignment of each pose."""
-    return _error(run, Outcome.aligned_mm, lifter, None)
+    return _error(run, Outcome.aligned_mm, lifter)
 
 
 def median_of_lifters_mpjpe(run: Run) -> Measure:
@@ -86,10 +89,10 @@ def median_of_lifters_mpjpe(run: Run) -> Measure:
 
 
 def voted_mpjpe(runs: Sequence[Run], lifter: str | None = None) -> Measure:
-    """MPJPE of, for each sample, the run whose 2D is the most accurate there.
+    """MPJPE of a choice among runs: for each sample the one whose 2D is the most accurate there.
 
-    That is the least mean 2D error over the visible joints, as only who knows the labels can tell;
-    the first of equals, also for a sample without a visible joint.
+    The most accurate has the least mean 2D error over the visible joints, which only the labels
+    can tell. Among equals, and for a sample without a visible joint, it is the first.
     """
 
     def of(outcomes):
@@ -123,7 +126,7 @@ def pdj(run: Run) -> Measure:
 
 def on_perfect_2d(measure: Measure, reference: Run) -> Measure:
     """`measure` on the samples of which `reference` (FT-2D) has all visible joints correct."""
-    runs = _once(*measure.runs, reference)
+    runs = once([*measure.runs, reference])
     return Measure(runs, measure.unit, lambda o: measure.of(o).only(o[reference.id].perfect_N))
 
 
@@ -139,16 +142,16 @@ def average(measures: Sequence[Measure]) -> Measure:
             raise ValueError("An average needs measures of the same samples.")
         return parts[0]._replace(values_N=np.mean([part.values_N for part in parts], axis=0))
 
-    runs = _once(*(run for measure in measures for run in measure.runs))
+    runs = once(run for measure in measures for run in measure.runs)
     return Measure(runs, units.pop(), of)
 
 
-def _once(*runs: Run) -> tuple[Run, ...]:
+def once(runs: Iterable[Run]) -> tuple[Run, ...]:
     """Each run once, in order of first appearance."""
     return tuple({run.id: run for run in runs}.values())
 
 
-def _error(run, kind, lifter, action) -> Measure:
+def _error(run: Run, kind: Callable, lifter: str | None, action: str | None = None) -> Measure:
     def of(outcomes):
         outcome = outcomes[run.id]
         sampled = _errors(outcome, _over(outcome, kind, lifter))

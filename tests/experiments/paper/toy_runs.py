@@ -40,8 +40,8 @@ def install_data_and_pictures(replace=setattr) -> None:
     from liftjax.experiments.paper.report import gallery, html
 
     replace(data_prep.synthetic.build, "build", build)
-    replace(gallery, "draw", lambda *arguments: [])
-    replace(html, "write", lambda report, folder: folder / "report.html")
+    replace(gallery, "draw_figures", lambda *arguments: [])
+    replace(html, "write_page", lambda report, folder: folder / "report.html")
 
 
 def note(*words) -> None:

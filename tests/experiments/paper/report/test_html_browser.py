@@ -47,7 +47,7 @@ def write(tmp_path_factory):
     def write_page(report):
         folder = tmp_path_factory.mktemp("report")
         write_figures(report, folder)
-        return html.write(report, folder)
+        return html.write_page(report, folder)
 
     return write_page
 
