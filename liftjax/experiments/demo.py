@@ -87,12 +87,12 @@ def run_demo(
         size = dataclasses.replace(size, guided_steps=steps)
     _claim(workdir, {"scale": scale, "seed": seed, **dataclasses.asdict(size)})
     stage = Stage(workdir / "synthetic", "poses", seed, size)
-    _synthetic_data(stage)
+    _make_data(stage, "synthetic")
     lifters = _train_lifters(stage, size.lifter_steps)
     _train_detector(stage, "base", "ft2d", size.base_steps, BASE_SETTINGS)
     if data == "multicam":
         stage, start = Stage(workdir / "multicam", "train", seed, size), stage
-        _recording(stage)
+        _make_data(stage, "multicam")
         lifters = _train_lifters(stage, size.lifter_steps // 4, start.root / "lifters")
         first = {"detector.checkpoint": str(start.root / "base")}
         _train_detector(stage, "base", "ft2d", size.guided_steps, first)
@@ -136,25 +136,18 @@ def _claim(root: epath.Path, settings: dict) -> None:
     write_text(path, json.dumps(settings, indent=2))
 
 
-def _synthetic_data(stage: Stage) -> None:
-    from data_prep.synthetic import build
+def _make_data(stage: Stage, name: str) -> None:
+    from data_prep.multicam.build import build_demo_recording
+    from data_prep.synthetic.build import build
 
-    if not stage.data.exists():
-        build.build(
-            stage.data,
-            seed=stage.seed,
-            num_train=stage.size.train,
-            num_test=stage.size.test,
-            num_poses=stage.size.poses,
-            crop_size=STORED_SIZE,
-        )
-
-
-def _recording(stage: Stage) -> None:
-    from data_prep.multicam import build
-
-    if not stage.data.exists():
-        build.build_demo_recording(stage.data)
+    if stage.data.exists():
+        return
+    if name == "multicam":
+        build_demo_recording(stage.data)
+        return
+    size = stage.size
+    counts = {"num_train": size.train, "num_test": size.test, "num_poses": size.poses}
+    build(stage.data, seed=stage.seed, **counts, crop_size=STORED_SIZE)
 
 
 def _train_lifters(stage: Stage, steps: int, start: epath.Path | None = None) -> dict[str, str]:
@@ -209,8 +202,8 @@ def _report(stage: Stage, lifter_runs: dict[str, str]) -> dict:
         "samples": len(dataset),
         "reports": rows,
     }
-    (root / "table.json").write_text(json.dumps(table, indent=2) + "\n")
-    (root / "table.md").write_text(format_table(table, list(lifters)) + "\n")
+    write_text(root / "table.json", json.dumps(table, indent=2))
+    write_text(root / "table.md", format_table(table, list(lifters)))
     _figure(root / "figure.png", dataset, keypoints, poses)
     return table
 

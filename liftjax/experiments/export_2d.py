@@ -161,14 +161,9 @@ def fill(frames_F: np.ndarray, kpts_px_FK2: np.ndarray, rows: int) -> np.ndarray
     """
     if not np.isfinite(kpts_px_FK2).all():
         raise LiftjaxError("The detector gave NaN keypoints: its weights are damaged; take others.")
-    frames = np.arange(rows)
-    after = np.clip(np.searchsorted(frames_F, frames), 1, max(len(frames_F) - 1, 1))
-    before = after - 1
-    after = np.minimum(after, len(frames_F) - 1)
-    span = np.maximum(frames_F[after] - frames_F[before], 1)
-    share = np.clip((frames - frames_F[before]) / span, 0, 1)[:, None, None]
-    # Weights 0 and 1 give the detections themselves, bit for bit.
-    return ((1 - share) * kpts_px_FK2[before] + share * kpts_px_FK2[after]).astype(np.float32)
+    columns = kpts_px_FK2.reshape(len(frames_F), -1).T
+    filled = [np.interp(np.arange(rows), frames_F, column) for column in columns]
+    return np.stack(filled, axis=-1).astype(np.float32).reshape(rows, *kpts_px_FK2.shape[1:])
 
 
 def _longest_gap(frames: np.ndarray, rows: int) -> int:

@@ -8,7 +8,7 @@ from liftjax.experiments.paper.table import EXTRA_PCK, PCK, Cell, Column, Row, T
 
 
 def table_ablations(studies: Sequence[Study]) -> Table:
-    """What the paper leaves out."""
+    """Changes to parts of multi-model training that the paper does not try."""
     study = studies[0]
     joints = 15 if study.data == "panoptic" else 17
     variants = {
@@ -27,7 +27,7 @@ def table_ablations(studies: Sequence[Study]) -> Table:
     rows = []
     for (detector, label), changes in variants.items():
         run, proposed = study.multi(detector, **changes), label == "proposed"
-        if proposed or run != study.multi(detector):  # a change to what is so anyway is none
+        if proposed or run != study.multi(detector):  # a change that changes nothing is left out
             cells = [Cell(measure(run)) for measure in (mpjpe, p_mpjpe, pck, pdj)]
             title = DETECTOR_TITLES[detector]
             rows.append(Row((title, label), cells, title, proposed))

@@ -30,7 +30,8 @@ class Part:
 
     Attributes:
       what: the comparison in words.
-      margin: None: a is claimed to be below b. A number: to be within so much of b.
+      a, b: what is compared.
+      margin: the claim: that a is within so much of b; None: that a is below b.
     """
 
     what: str
@@ -76,10 +77,10 @@ def claims(study: Study) -> tuple[Claim, ...]:
         ("multi_better_on_unseen",
          "On a lifter unseen in training, multi-model guidance is better than single-model",
          _multi_better_on_unseen(study)),
-        ("beta_1_worst", "β = 1 is the worst of those tried", _beta_1_worst(study)),
-        ("beta_100_best", "β = 100 is the best of those tried", _beta_best(study, 100)),
+        ("beta_1_worst", "β = 1 is the worst of those tried", _beta_parts(study, worst=1)),
+        ("beta_100_best", "β = 100 is the best of those tried", _beta_parts(study, best=100)),
         ("beta_own_best", f"β = {own:g}, chosen for this scale, is the best of those tried",
-         () if own in BETAS else _beta_best(study, own)),
+         () if own in BETAS else _beta_parts(study, best=own)),
         ("softmax_not_worse", "Soft-argmax by softmax is at least as good as by ReLU",
          _softmax_below_relu(study)),
         ("pck_unchanged",
@@ -143,7 +144,7 @@ def _single_below_ft2d(study: Study) -> Iterator[Part]:
 
 
 def _multi_better_on_unseen(study: Study) -> Iterator[Part]:
-    """Means over the lifter left out; single-model, over the runs with each of the others too."""
+    """Means over the lifter left out; of single-model, over its runs with each other lifter too."""
     for detector in (name for name in _CROSS_VALIDATED if name in study.detectors):
         if len(study.lifters) < 2:
             continue
@@ -156,25 +157,17 @@ def _multi_better_on_unseen(study: Study) -> Iterator[Part]:
         yield Part(what, average(multi), average(single))
 
 
-def _beta_1_worst(study: Study) -> Iterator[Part]:
-    tried = _tried_betas(study)
-    for beta in (beta for beta in tried if beta != 1):
-        yield Part(f"β = {beta:g} against β = 1", tried[beta], tried[1])
-
-
-def _beta_best(study: Study, best: float) -> Iterator[Part]:
-    tried = _tried_betas(study)
-    for beta in (beta for beta in tried if beta != best):
-        yield Part(f"β = {best:g} against β = {beta:g}", tried[best], tried[beta])
-
-
-def _tried_betas(study: Study) -> dict[float, Measure]:
-    """MPJPE by beta, of HRNet guided by SB as in Table 6; {} if the study lacks either."""
+def _beta_parts(
+    study: Study, best: float | None = None, worst: float | None = None
+) -> Iterator[Part]:
+    """The best or the worst beta against each other one, of HRNet guided by SB as in Table 6."""
     if "hrnet" not in study.detectors or _SB not in study.lifters:
-        return {}
+        return
     betas = sorted({*BETAS, study.beta("hrnet")})
     runs = {beta: study.single("hrnet", _SB, **{"loss.beta": float(beta)}) for beta in betas}
-    return {beta: mpjpe(run, _SB) for beta, run in runs.items()}
+    for beta in (beta for beta in betas if beta not in (best, worst)):
+        a, b = (best, beta) if worst is None else (beta, worst)
+        yield Part(f"β = {a:g} against β = {b:g}", mpjpe(runs[a], _SB), mpjpe(runs[b], _SB))
 
 
 def _softmax_below_relu(study: Study) -> Iterator[Part]:

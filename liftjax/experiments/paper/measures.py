@@ -35,11 +35,6 @@ class Sampled(NamedTuple):
         total = self.weights_N.sum()
         return float((self.weights_N * self.values_N).sum() / total) if total > 0 else float("nan")
 
-    @property
-    def count(self) -> int:
-        """Samples that count."""
-        return int((self.weights_N > 0).sum())
-
     def only(self, keep_N: np.ndarray) -> "Sampled":
         """The same with no weight on the other samples."""
         weights_N = np.where(keep_N, self.weights_N, 0.0)
@@ -52,17 +47,13 @@ class Measure:
 
     Attributes:
       runs: those that must have been done.
-      unit: "mm", of which less is better, or "%", of which more.
+      unit: "mm" or "%".
       of: outcomes by run id -> the number, sample by sample.
     """
 
     runs: tuple[Run, ...]
     unit: str
     of: Callable[[Outcomes], Sampled]
-
-    @property
-    def better(self) -> str:
-        return "lower" if self.unit == "mm" else "higher"
 
 
 # 3D
@@ -84,7 +75,7 @@ def p_mpjpe(run: Run, lifter: str | None = None) -> Measure:
 
 
 def median_of_lifters_mpjpe(run: Run) -> Measure:
-    """MPJPE of the ensemble: the median over lifters of each joint's each axis."""
+    """MPJPE of the ensemble: the median over lifters, of each joint and axis by itself."""
     return Measure((run,), "mm", lambda o: _errors(o[run.id], o[run.id].median_error_mm))
 
 
@@ -161,7 +152,7 @@ def _error(run: Run, kind: Callable, lifter: str | None, action: str | None = No
 
 
 def _over(outcome: Outcome, kind: Callable, lifter: str | None) -> np.ndarray:
-    """(N,) errors of a lifter, or their mean over all lifters."""
+    """(N,) errors through a lifter, or their mean over all lifters."""
     if lifter is not None:
         return kind(outcome, lifter)
     return np.mean([kind(outcome, name) for name in outcome.lifters], axis=0)
@@ -174,9 +165,13 @@ def _errors(outcome: Outcome, error_mm_N: np.ndarray) -> Sampled:
 
 
 def _share(run: Run, joints: Callable[[Outcome], tuple[np.ndarray, np.ndarray]]) -> Measure:
-    """Correct ones of the joints that count, both (N, K) bool, in per cent.
+    """The share of correct joints among those that count, in per cent.
 
-    A sample counts as many times as it has such joints, so that the mean pools joints.
+    A sample counts as often as it has joints that count, so that the mean pools joints.
+
+    Args:
+      run: what is measured.
+      joints: outcome -> the correct joints, and those that count, both (N, K) bool.
     """
 
     def of(outcomes):
