@@ -94,3 +94,18 @@ def browser():
         pytest.skip(f"no browser in PATH: none of {', '.join(NAMES)}")
     with running_browser() as running:
         yield running
+
+
+@pytest.fixture
+def open_page(browser):
+    """Opens files as pages of the browser; in the end nothing may have gone wrong in them."""
+    pages = []
+
+    def open_one(path, **settings):
+        pages.append(browser.open(path, **settings))
+        return pages[-1]
+
+    yield open_one
+    for page in pages:
+        page.check()
+        page.close()

@@ -18,7 +18,7 @@ from liftjax.experiments.paper.report.printed import (
     difference,
     headings,
     measured_cells,
-    published_columns,
+    published_part,
     published_rows,
     published_title,
     remarks,
@@ -68,10 +68,9 @@ def _markdown_table(table: Mapping, same_data: bool) -> list[str]:
         _markdown_grid(table, body_rows(table, same_data, _MARKDOWN)),
         *map(_markdown_text, remarks(table)),
     ]
-    block = published_columns(table)
+    block = published_part(table)
     if not same_data and block["columns"]:
-        title = published_title(table)
-        parts.append(f"{title[0].upper()}{title[1:]}:")
+        parts.append(f"{published_title(table)}:")
         parts.append(_markdown_grid(block, published_rows(block, _MARKDOWN)))
     return parts
 

@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from liftjax import viewer
 from liftjax.experiments.paper.report import charts
+from liftjax.experiments.paper.report.printed import published_part, published_title
 from liftjax.experiments.paper.study import METHOD_TITLES
 from liftjax.writing import whole_file
 
@@ -84,34 +85,34 @@ def duration(seconds: float | None) -> str:
 
 def _shown_table(table: dict, report: dict) -> dict:
     """A table with what its cells show, as text; `apart`: the table of published numbers."""
-    same_data, columns = report["same_data"], table["columns"]
+    dense, apart = len(table["columns"]) > DENSE, None
+    printed = published_part(table)
+    if printed["columns"] and not report["same_data"]:
+        columns = [column | {"title": column["title"]} for column in printed["columns"]]
+        for column, name in itertools.product(columns, report["data"]):
+            column["title"] = column["title"].removeprefix(f"{name} ")  # which it is not of
+        rows = _shown_rows(printed, report, dense)
+        apart = printed | {"title": published_title(table), "columns": columns, "rows": rows}
+    return table | {"rows": _shown_rows(table, report, dense), "dense": dense, "apart": apart}
+
+
+def _shown_rows(table: dict, report: dict, dense: bool) -> list[dict]:
+    """Rows whose labels know if they repeat those above, which hides them in the table's order."""
     trained = {run["id"] for run in report["runs"]}
-    dense = len(columns) > DENSE
     rows, before = [], []
     for row in table["rows"]:
         labels = [str(label) for label in row["labels"]]
-        # A label that repeats the one above is hidden while the rows are in the table's order.
         same = [before[: i + 1] == labels[: i + 1] for i in range(len(labels))]
         rows.append({
             "labels": list(zip(labels, same, strict=True)),
             "starts": bool(before) and len(labels) > 1 and not same[0],
             "cells": [
-                cell and _shown_cell(cell, column["digits"], trained, same_data, dense)
-                for cell, column in zip(row["cells"], columns, strict=True)
+                cell and _shown_cell(cell, column["digits"], trained, report["same_data"], dense)
+                for cell, column in zip(row["cells"], table["columns"], strict=True)
             ],
         })  # fmt: skip
         before = labels
-    apart = None
-    if not same_data and any(c and c["published"] for row in rows for c in row["cells"]):
-        kept = [i for i, column in enumerate(columns) if not column["extra"]]
-        apart = {
-            "row_heads": table["row_heads"],
-            "columns": [columns[i] | {"title": columns[i]["title"]} for i in kept],
-            "rows": [row | {"cells": [row["cells"][i] for i in kept]} for row in rows],
-        }
-        for column, name in itertools.product(apart["columns"], report["data"]):
-            column["title"] = column["title"].removeprefix(f"{name} ")  # which it is not of
-    return table | {"rows": rows, "dense": dense, "apart": apart}
+    return rows
 
 
 def _shown_cell(

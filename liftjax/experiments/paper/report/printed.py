@@ -148,15 +148,19 @@ def _cell_texts(table: Mapping, row: Mapping, text: Callable, *options) -> list[
 
 def published_title(table: Mapping) -> str:
     """The heading of published numbers that stand apart."""
-    return f"published, {table.get('published_on', 'Human3.6M')}"
+    return f"Published, {table.get('published_on', 'Human3.6M')}"
 
 
-def published_columns(table: Mapping) -> dict:
-    """The table without the columns that have no published number."""
+def published_part(table: Mapping) -> dict:
+    """The columns and rows of a table that have published numbers."""
     kept = [
         i
         for i in range(len(table["columns"]))
         if any(_has_published({"cells": [row["cells"][i]]}) for row in table["rows"])
     ]
-    rows = [row | {"cells": [row["cells"][i] for i in kept]} for row in table["rows"]]
+    rows = [
+        row | {"cells": [row["cells"][i] for i in kept]}
+        for row in table["rows"]
+        if _has_published(row)
+    ]
     return table | {"columns": [table["columns"][i] for i in kept], "rows": rows}

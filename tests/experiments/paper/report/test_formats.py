@@ -192,7 +192,7 @@ def test_latex_has_the_best_in_bold_and_a_label_once_in_a_run_of_rows(report):
     text = formats.latex(report)
     cells = [c for t in report["tables"] for r in t["rows"] for c in r["cells"] if c]
     assert text.count(r"\textbf{") == sum(cell["best"] for cell in cells)
-    measured = latex_tabulars(text)[0][1].split("published, Human")[0]
+    measured = latex_tabulars(text)[0][1].split("Published, Human")[0]
     assert measured.count("RTMPose (Ours)") == 1
 
 
