@@ -2,6 +2,7 @@
 
 A file beside the data set is locked: by one build alone, or by all the shards of one together. The
 system ends the claims of a killed process. Where a file system has no locks nothing is kept apart.
+The package filelock does not serve here: its locks are never shared, and its files stay behind.
 """
 
 import contextlib
