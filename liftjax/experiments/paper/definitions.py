@@ -201,10 +201,7 @@ _VARIED = {
     "7": {"l_2d": (0.3, 0.7), "l_o": (0.2, 0.4), "l_xy": (5.0, 15.0), "l_z": (10.0, 30.0)},
     "8": {"l_single": (0.6, 1.0), "l_local": (10.0, 20.0), "l_global": (3.0, 7.0)},
 }
-_SYMBOLS = {
-    "l_2d": "λ_2D", "l_o": "λ_O", "l_xy": "λ_xy", "l_z": "λ_z",
-    "l_single": "λ_single", "l_local": "λ_local", "l_global": "λ_global",
-}  # fmt: skip
+_SYMBOLS = {"l_2d": "λ_2D", "l_o": "λ_O"}  # any other weight l_NAME is λ_NAME
 
 
 def table_7(studies: Sequence[Study]) -> Table:
@@ -228,12 +225,12 @@ def _weights(
 
     rows = [row(("Proposed", ""), train(), "proposed")]
     for weight, values in _VARIED[key].items():
-        paper = proposed_weights(key)[weight]
+        symbol, paper = _SYMBOLS.get(weight, f"λ{weight[1:]}"), proposed_weights(key)[weight]
         own = train().recipe["loss"]["weights"][weight]
         for value in values:
             changed = float(f"{(paper if own is None else own) * value / paper:.4g}")
             run = train(**{f"loss.weights.{weight}": changed})
-            labels = (f"Vary {_SYMBOLS[weight]}", f"{changed:g}")
+            labels = (f"Vary {symbol}", f"{changed:g}")
             rows.append(row(labels, run, weight, f"{value:g}"))
     return Table(
         key=key,

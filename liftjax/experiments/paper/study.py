@@ -12,15 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from liftjax.errors import unknown_name
-from liftjax.experiments.paper.runs import (
-    Lifters,
-    Run,
-    Source,
-    given_run,
-    measurement,
-    train_run,
-    truth_run,
-)
+from liftjax.experiments.paper import runs
+from liftjax.experiments.paper.runs import Lifters, Run, Source
 from liftjax.experiments.paper.scales import VIDEO_FRAMES, TablesScale
 
 DETECTOR_TITLES = {"hrnet": "HRNet", "rtmpose": "RTMPose", "dwpose": "DWPose"}
@@ -81,7 +74,7 @@ class Study:
 
     def truth(self) -> Run:
         """Ground-truth 2D through the lifters."""
-        return truth_run(self.source, self._lifters, self.seed)
+        return runs.truth_run(self.source, self._lifters, self.seed)
 
     def lifter(self, name: str) -> Run:
         """A lifter, trained on ground-truth poses."""
@@ -106,7 +99,7 @@ class Study:
         about = {"kind": "detector", "method": "base", "detector": detector, "seed": self.seed}
         about["title"] = f"{DETECTOR_TITLES[detector]}, first training in 2D"
         if detector in self.given:
-            return given_run(self.given[detector], self.source, **about)
+            return runs.given_run(self.given[detector], self.source, **about)
         settings, length = self._detector_settings(detector), self._length
         if self.earlier:
             settings["detector.checkpoint"] = self.earlier.start(detector)
@@ -141,8 +134,8 @@ class Study:
             for frames, run in ((1, self.lifter(name)), (VIDEO_FRAMES, self.video_lifter(name)))
         )
         if detector is None:
-            return truth_run(self.clips, lifters, self.seed)
-        return measurement(detector, self.clips, lifters, "on clips")
+            return runs.truth_run(self.clips, lifters, self.seed)
+        return runs.measurement(detector, self.clips, lifters, "on clips")
 
     @functools.cached_property
     def _lifters(self) -> Lifters:
@@ -171,7 +164,7 @@ class Study:
     ) -> Run:
         about = {"title": title, "kind": "lifter", "seed": self.seed}
         if given in self.given:
-            return given_run(self.given[given], source, **about)
+            return runs.given_run(self.given[given], source, **about)
         settings = {**self.scale.lifter_settings, **settings, "data.split": source.lifter_split}
         return self._train("lifter", settings, steps, about, source)
 
@@ -215,4 +208,4 @@ class Study:
         if self.scale.steps:  # a small scale, whose warm-up is to be short
             key, limit = "optim.warmup_steps", min(50, steps // 2)
             settings[key] = min(settings.get(key, limit), limit)
-        return train_run(recipe, settings, source or self.source, **about)
+        return runs.train_run(recipe, settings, source or self.source, **about)

@@ -11,18 +11,7 @@ from collections.abc import Mapping, Sequence
 from etils import epath
 from pylatexenc import latexencode
 
-from liftjax.experiments.paper.report.printed import (
-    PrintedRow,
-    Style,
-    body_rows,
-    difference,
-    headings,
-    measured_cells,
-    published_part,
-    published_rows,
-    published_title,
-    remarks,
-)
+from liftjax.experiments.paper.report import printed
 from liftjax.tables import text_table
 from liftjax.writing import write_text
 
@@ -41,7 +30,7 @@ def _markdown_text(text: str) -> str:
     return re.sub(r"([\\`*_<>|$#~\[\]])", r"\\\1", text)
 
 
-_MARKDOWN = Style(_markdown_text, lambda s: f"**{s}**", lambda s: s, lambda s: s, "-")
+_MARKDOWN = printed.Style(_markdown_text, lambda s: f"**{s}**", lambda s: s, lambda s: s, "-")
 
 
 def markdown(report: Mapping) -> str:
@@ -65,18 +54,18 @@ def _markdown_table(table: Mapping, same_data: bool) -> list[str]:
     parts = [
         f"## {name}{_markdown_text(table['title'])}",
         _markdown_text(table["caption"]),
-        _markdown_grid(table, body_rows(table, same_data, _MARKDOWN)),
-        *map(_markdown_text, remarks(table)),
+        _markdown_grid(table, printed.body_rows(table, same_data, _MARKDOWN)),
+        *map(_markdown_text, printed.remarks(table)),
     ]
-    block = published_part(table)
+    block = printed.published_part(table)
     if not same_data and block["columns"]:
-        parts.append(f"{published_title(table)}:")
-        parts.append(_markdown_grid(block, published_rows(block, _MARKDOWN)))
+        parts.append(f"{printed.published_title(table)}:")
+        parts.append(_markdown_grid(block, printed.published_rows(block, _MARKDOWN)))
     return parts
 
 
-def _markdown_grid(table: Mapping, rows: Sequence[PrintedRow]) -> str:
-    head = [_markdown_text(title) for title in headings(table, rows)]
+def _markdown_grid(table: Mapping, rows: Sequence[printed.PrintedRow]) -> str:
+    head = [_markdown_text(title) for title in printed.headings(table, rows)]
     labels = len(head) - len(table["columns"])
     return text_table(head, [a + b for a, b in rows], left=range(labels))
 
@@ -111,7 +100,7 @@ def tidy_csv(report: Mapping) -> str:
     """One line a cell: the table, the row's labels as row_1, row_2, ..., and what the cell holds.
 
     Numbers are as precise as in the report. Several seeds or runs are separated by spaces. The
-    difference (measured minus published) is given only where both are of the same data.
+    printed.difference (measured minus published) is given only where both are of the same data.
     """
     depth = max((len(table["row_heads"]) for table in report["tables"]), default=0)
     labels = [f"row_{i + 1}" for i in range(depth)]
@@ -120,8 +109,8 @@ def tidy_csv(report: Mapping) -> str:
     writer = csv.DictWriter(text, fields, lineterminator="\n")
     writer.writeheader()
     for table in report["tables"]:
-        for row, column, cell in measured_cells(table):
-            gap = difference(cell) if report["same_data"] else None
+        for row, column, cell in printed.measured_cells(table):
+            gap = printed.difference(cell) if report["same_data"] else None
             line = {key: column[key] for key in _OF_COLUMN}
             line |= {key: cell.get(key) for key in _OF_CELL}
             line |= {"table": table["key"], "group": row["group"], "column": column["key"]}
@@ -160,7 +149,7 @@ def _latex_interval(text: str) -> str:
     return rf"{{\scriptsize {text}}}"
 
 
-_LATEX = Style(
+_LATEX = printed.Style(
     latex_text,
     lambda s: rf"\textbf{{{s}}}",
     _latex_interval,
@@ -177,9 +166,11 @@ def latex(report: Mapping) -> str:
 
 
 def _latex_table(table: Mapping, report: Mapping) -> str:
-    rows, columns = body_rows(table, report["same_data"], _LATEX), len(table["columns"])
-    heads = headings(table, rows)
-    said = " ".join([table["title"] + ".", table["caption"], *remarks(table), report["intervals"]])
+    rows, columns = printed.body_rows(table, report["same_data"], _LATEX), len(table["columns"])
+    heads = printed.headings(table, rows)
+    said = " ".join(
+        [table["title"] + ".", table["caption"], *printed.remarks(table), report["intervals"]]
+    )
     return "\n".join([
         r"\begin{table}",
         r"\centering",
@@ -205,7 +196,7 @@ def _latex_row(cells: Sequence[str]) -> str:
     return " & ".join(f"{{}}{cell}" if cell.startswith("[") else cell for cell in cells) + r" \\"
 
 
-def _latex_body(rows: Sequence[PrintedRow]) -> list[str]:
+def _latex_body(rows: Sequence[printed.PrintedRow]) -> list[str]:
     """The rows, with a rule wherever the first label changes and has several rows."""
     firsts = [labels[0] for labels, _ in rows]
     several = len({f for f in firsts if f}) < sum(bool(f) for f in firsts)
@@ -222,9 +213,10 @@ def _latex_body(rows: Sequence[PrintedRow]) -> list[str]:
 
 def _latex_published(table: Mapping) -> list[str]:
     """The published numbers in the table's own columns, under a heading."""
-    rows = published_rows(table, _LATEX)
+    rows = printed.published_rows(table, _LATEX)
     if not rows:
         return []
     width = len(table["row_heads"]) + len(table["columns"])
-    title = rf"\multicolumn{{{width}}}{{l}}{{\emph{{{latex_text(published_title(table))}}}}} \\"
-    return [r"\midrule", title, *_latex_body(rows)]
+    title = latex_text(printed.published_title(table))
+    heading = rf"\multicolumn{{{width}}}{{l}}{{\emph{{{title}}}}} \\"
+    return [r"\midrule", heading, *_latex_body(rows)]
