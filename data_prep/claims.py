@@ -2,6 +2,7 @@
 
 A file beside the data set is locked: by one build alone, or by all shards of a build together. The
 system releases the locks of a killed process. On a file system without locks nothing is protected.
+The package filelock does not serve here: it has no shared locks, and its files stay behind.
 """
 
 import contextlib

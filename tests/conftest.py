@@ -88,9 +88,24 @@ def golden():
 @pytest.fixture(scope="module")
 def browser():
     """A headless browser, one for the module's tests; skips them where there is none."""
-    from tests.browser import NAMES, Browser, find_chromium
+    from tests.browser import NAMES, find_chromium, running_browser
 
     if not find_chromium():
         pytest.skip(f"no browser in PATH: none of {', '.join(NAMES)}")
-    with Browser() as running:
+    with running_browser() as running:
         yield running
+
+
+@pytest.fixture
+def open_page(browser):
+    """Opens files as pages of the browser; in the end nothing may have gone wrong in them."""
+    pages = []
+
+    def open_one(path, **settings):
+        pages.append(browser.open(path, **settings))
+        return pages[-1]
+
+    yield open_one
+    for page in pages:
+        page.check()
+        page.close()

@@ -117,7 +117,7 @@ def add_export_2d(commands) -> None:
     def run(args) -> None:
         from liftjax.experiments import export_2d
 
-        export_2d.run(
+        export_2d.export_keypoints(
             recipe_of_run(args),
             args.workdir,
             args.out,

@@ -7,7 +7,9 @@ def add_demo(commands) -> None:
     def run(args) -> None:
         from liftjax.experiments import demo
 
-        demo.run(args.workdir, data=args.data, scale=args.scale, seed=args.seed, steps=args.steps)
+        demo.run_demo(
+            args.workdir, data=args.data, scale=args.scale, seed=args.seed, steps=args.steps
+        )
 
     text = (
         "Run the whole method on a small data set: train lifters and a detector, then compare "
@@ -76,7 +78,7 @@ def add_tables(commands) -> None:
     def run(args) -> None:
         from liftjax.experiments.paper import command
 
-        command.run(
+        command.make_tables(
             args.table,
             args.workdir,
             data=args.data,

@@ -1,7 +1,7 @@
 """The whole method at a small scale: data, lifters, detector, guidance, table, figure.
 
-Everything starts from one detector trained on 2D labels; FT-2D goes on with the 2D loss alone,
-the guided ones with the 3D terms added, for the same number of steps.
+All methods start from one detector trained on 2D labels: FT-2D goes on with the 2D loss alone, the
+guided ones with the 3D terms added, for the same number of steps.
 """
 
 import dataclasses
@@ -10,11 +10,11 @@ import time
 
 import numpy as np
 from etils import epath
-from ml_collections import ConfigDict
 
 from liftjax import evaluation, geometry, metrics, visualize
 from liftjax.data.records import PoseDataset
 from liftjax.errors import LiftjaxError
+from liftjax.experiments.detection import detection_settings
 from liftjax.experiments.small import (
     BASE_SETTINGS,
     DETECTOR_SETTINGS,
@@ -38,8 +38,8 @@ SHOWN_PERCENTILES = (5, 35, 65, 95)  # of the 3D improvement, in the figure
 
 
 @dataclasses.dataclass(frozen=True)
-class Scale:
-    """How much of everything; chosen so that the default ends in 10 minutes on two CPU cores."""
+class DemoScale:
+    """How much of everything. The default ends in 10 minutes on two CPU cores."""
 
     train: int
     test: int
@@ -52,13 +52,13 @@ class Scale:
 
 
 SCALES = {
-    "tiny": Scale(96, 40, 400, "hrnet_tiny", 40, 20, 8, batch_size=8),
-    "default": Scale(4000, 1000, 40_000, "hrnet_small", 2000, 900, 400),
-    "large": Scale(16_000, 2000, 100_000, "hrnet_small", 8000, 6000, 2000),
+    "tiny": DemoScale(96, 40, 400, "hrnet_tiny", 40, 20, 8, batch_size=8),
+    "default": DemoScale(4000, 1000, 40_000, "hrnet_small", 2000, 900, 400),
+    "large": DemoScale(16_000, 2000, 100_000, "hrnet_small", 8000, 6000, 2000),
 }
 
 
-def run(
+def run_demo(
     workdir: str,
     *,
     data: str = "synthetic",
@@ -68,35 +68,38 @@ def run(
 ) -> dict:
     """Runs the demo in `workdir`, resuming what is there; returns the contents of table.json.
 
-    Each data set has a directory of its own in `workdir`; the results of this run lie on top.
+    Each data set has a directory of its own in `workdir`; the results of this run are copied to
+    `workdir` itself.
 
     Args:
+      workdir: where data, runs and results go.
       data: "synthetic" people, or "multicam": the real recording, for which the detector and the
         lifters start from the synthetic ones.
-      scale: one of SCALES. seed: of data, weights and order.
-      steps: guided steps, instead of the scale's.
+      scale: one of SCALES.
+      seed: of data, weights and order.
+      steps: guided steps; default: the scale's.
     """
     begun = time.perf_counter()
     workdir, size = epath.Path(workdir), SCALES[scale]
     if seed < 0 or (steps is not None and steps < 1):
-        raise LiftjaxError("--seed is at least 0 and --steps at least 1.")
+        raise LiftjaxError("--seed must be at least 0 and --steps at least 1.")
     if steps is not None:
         size = dataclasses.replace(size, guided_steps=steps)
     _claim(workdir, {"scale": scale, "seed": seed, **dataclasses.asdict(size)})
     stage = Stage(workdir / "synthetic", "poses", seed, size)
-    _synthetic_data(stage)
+    _make_data(stage, "synthetic")
     lifters = _train_lifters(stage, size.lifter_steps)
     _train_detector(stage, "base", "ft2d", size.base_steps, BASE_SETTINGS)
     if data == "multicam":
         stage, start = Stage(workdir / "multicam", "train", seed, size), stage
-        _recording(stage)
+        _make_data(stage, "multicam")
         lifters = _train_lifters(stage, size.lifter_steps // 4, start.root / "lifters")
         first = {"detector.checkpoint": str(start.root / "base")}
         _train_detector(stage, "base", "ft2d", size.guided_steps, first)
     for method, names in METHODS.items():
-        overrides = {"detector.checkpoint": str(stage.root / "base")}
-        overrides |= {f"lifters.{name}": lifters[name] for name in names}
-        _train_detector(stage, method, RECIPES[method], size.guided_steps, overrides)
+        settings = {"detector.checkpoint": str(stage.root / "base")}
+        settings |= {f"lifters.{name}": lifters[name] for name in names}
+        _train_detector(stage, method, RECIPES[method], size.guided_steps, settings)
     table = _report(stage, lifters)
     for name in RESULTS:
         (stage.root / name).copy(workdir / name, overwrite=True)
@@ -113,10 +116,11 @@ class Stage:
     root: epath.Path
     lifter_split: str
     seed: int
-    size: Scale
+    size: DemoScale
 
     @property
     def data(self) -> epath.Path:
+        """The directory of the data set."""
         return self.root / "data"
 
 
@@ -132,60 +136,48 @@ def _claim(root: epath.Path, settings: dict) -> None:
     write_text(path, json.dumps(settings, indent=2))
 
 
-def _synthetic_data(stage: Stage) -> None:
+def _make_data(stage: Stage, name: str) -> None:
+    from data_prep.multicam.build import build_demo_recording
     from data_prep.synthetic.build import build_synthetic_people
 
-    if not stage.data.exists():
-        build_synthetic_people(
-            stage.data,
-            seed=stage.seed,
-            num_train=stage.size.train,
-            num_test=stage.size.test,
-            num_poses=stage.size.poses,
-            crop_size=STORED_SIZE,
-        )
-
-
-def _recording(stage: Stage) -> None:
-    from data_prep.multicam import build
-
-    if not stage.data.exists():
-        build.build_demo_recording(stage.data)
+    if stage.data.exists():
+        return
+    if name == "multicam":
+        build_demo_recording(stage.data)
+        return
+    size = stage.size
+    counts = {"num_train": size.train, "num_test": size.test, "num_poses": size.poses}
+    build_synthetic_people(stage.data, seed=stage.seed, **counts, crop_size=STORED_SIZE)
 
 
 def _train_lifters(stage: Stage, steps: int, start: epath.Path | None = None) -> dict[str, str]:
     """Trains the four lifters on ground-truth poses; their run directories by name."""
     runs = {}
-    for name, overrides in LIFTERS.items():
-        config = load_recipe("lifter")
-        config.data.dir, config.data.split = str(stage.data), stage.lifter_split
-        config.seed, config.steps, config.checkpoint_every = stage.seed, steps, steps
-        config.lifter.name = name
+    for name, own in LIFTERS.items():
+        settings = {"lifter.name": name, "data.split": stage.lifter_split}
         if start is not None:
-            config.lifter.checkpoint = str(start / name)
-        for key, value in (LIFTER_SETTINGS | overrides).items():
-            set_value(config, key, value)
-        _fit(config)
-        runs[name] = str(stage.root / "lifters" / name)
-        training.run(config, runs[name])
+            settings["lifter.checkpoint"] = str(start / name)
+        settings |= LIFTER_SETTINGS | own
+        runs[name] = _train(stage, f"lifters/{name}", "lifter", steps, settings)
     return runs
 
 
-def _train_detector(stage: Stage, name: str, recipe: str, steps: int, overrides: dict) -> None:
-    config = load_recipe(recipe)
-    config.data.dir, config.seed, config.steps = str(stage.data), stage.seed, steps
-    config.batch_size, config.checkpoint_every = stage.size.batch_size, steps
-    config.detector.name, config.detector.image_size = stage.size.detector, IMAGE_SIZE
-    for key, value in (DETECTOR_SETTINGS | overrides).items():
+def _train_detector(stage: Stage, name: str, recipe: str, steps: int, own: dict) -> None:
+    settings = {"detector.name": stage.size.detector, "detector.image_size": IMAGE_SIZE}
+    settings |= {"batch_size": stage.size.batch_size, **DETECTOR_SETTINGS, **own}
+    _train(stage, name, recipe, steps, settings)
+
+
+def _train(stage: Stage, name: str, recipe: str, steps: int, settings: dict) -> str:
+    """Trains on one device, with a warm-up of at most half of the steps; the run directory."""
+    config, workdir = load_recipe(recipe), str(stage.root / name)
+    common = {"data.dir": str(stage.data), "seed": stage.seed, "num_devices": 1}
+    common |= {"steps": steps, "checkpoint_every": steps}
+    for key, value in (common | settings).items():
         set_value(config, key, value)
-    _fit(config)
-    training.run(config, str(stage.root / name))
-
-
-def _fit(config: ConfigDict) -> None:
-    """Fits a recipe to small runs: one device, a warm-up of half of the steps at most."""
-    config.num_devices = 1
-    config.optim.warmup_steps = min(config.optim.warmup_steps, config.steps // 2)
+    config.optim.warmup_steps = min(config.optim.warmup_steps, steps // 2)
+    training.train(config, workdir)
+    return workdir
 
 
 def _report(stage: Stage, lifter_runs: dict[str, str]) -> dict:
@@ -194,17 +186,14 @@ def _report(stage: Stage, lifter_runs: dict[str, str]) -> dict:
     lifters = load_lifters(lifter_runs, dataset.skeleton.name)
     rows, keypoints, poses = {"gt": evaluation.evaluate(None, lifters, dataset)[0]}, {}, {}
     for method in METHODS:
-        detector, _ = load_model(root / method, "detector")
+        detector, meta = load_model(root / method, "detector")
         rows[method], keypoints[method], poses[method] = evaluation.evaluate(
-            detector, lifters, dataset, beta=DETECTOR_SETTINGS["loss.beta"]
+            detector, lifters, dataset, **detection_settings(meta["recipe"])
         )
     table = {
         "rows": {
-            name: {
-                **{lifter: row["lifters"][lifter]["mpjpe"] for lifter in lifters},
-                "mean": row["mean"],
-                "pck": row["pck"],
-            }
+            name: {lifter: row["lifters"][lifter]["mpjpe"] for lifter in lifters}
+            | {key: row[key] for key in ("mean", "pck")}
             for name, row in rows.items()
         },
         "seed": stage.seed,
@@ -213,8 +202,8 @@ def _report(stage: Stage, lifter_runs: dict[str, str]) -> dict:
         "samples": len(dataset),
         "reports": rows,
     }
-    (root / "table.json").write_text(json.dumps(table, indent=2) + "\n")
-    (root / "table.md").write_text(format_table(table, list(lifters)) + "\n")
+    write_text(root / "table.json", json.dumps(table, indent=2))
+    write_text(root / "table.md", format_table(table, list(lifters)))
     _figure(root / "figure.png", dataset, keypoints, poses)
     return table
 
@@ -222,14 +211,10 @@ def _report(stage: Stage, lifter_runs: dict[str, str]) -> dict:
 def format_table(table: dict, lifters: list[str]) -> str:
     """The demo's markdown table."""
     head = ["2D input", *lifters, "mean", "PCK@0.2"]
-    body = [
-        [
-            TITLES[name],
-            *(f"{row[lifter]:.1f}" for lifter in [*lifters, "mean"]),
-            f"{row['pck']:.2f}",
-        ]
-        for name, row in table["rows"].items()
-    ]
+    body = []
+    for name, row in table["rows"].items():
+        errors = [f"{row[lifter]:.1f}" for lifter in [*lifters, "mean"]]
+        body.append([TITLES[name], *errors, f"{row['pck']:.2f}"])
     caption = (
         f"MPJPE in mm over {table['samples']} test samples, by lifter, and PCK@0.2 in per cent; "
         f"seed {table['seed']}, {table['base_steps']} steps of 2D training, "

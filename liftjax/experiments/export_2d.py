@@ -1,29 +1,29 @@
 """`export-2d`: a detector's keypoints on Human3.6M as a data_2d_*.npz, for everybody's lifters.
 
 The file has VideoPose3D's format (see `liftjax.data.videopose3d`): row n of a sequence is frame n
-at 50 Hz, for each of the four cameras. What the data set lacks is dealt with so that no row is
-ever out of place, and all of it is counted in a table beside the file:
+at 50 Hz, for each of the four cameras. No row is ever out of place, whatever the data set lacks;
+a table beside the file counts what was missing:
 
-  frames without a picture (a data set built with a stride): interpolated between detections, and
-    repeated before the first and after the last; readers that take every stride-th row, such as
-    VideoPose3D with --downsample, get detections alone
+  frames without a picture (a data set built with a stride): their keypoints are interpolated
+    between detections, and repeated before the first and after the last; readers that take every
+    stride-th row, such as VideoPose3D with --downsample, get detections alone
   a sequence that one of the cameras lacks: left out
   "Directions" of S11, whose video is broken in the archive: left out, as in VideoPose3D's files
 """
 
 import csv
 import dataclasses
-import io
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
+from flax import nnx
 from ml_collections import ConfigDict
 
 from liftjax.data.records import PoseDataset, read_metadata
 from liftjax.data.schema import IDENTITY
 from liftjax.data.videopose3d import CAMERAS, LAYOUTS, read_positions_3d, write_keypoints
 from liftjax.errors import LiftjaxError
+from liftjax.experiments.detection import detection_settings
 from liftjax.prediction import predict_2d
 from liftjax.runtime.checkpoints import load_model
 
@@ -33,7 +33,7 @@ _Views = dict[str, tuple[np.ndarray, np.ndarray]]  # camera -> frames (F,), keyp
 
 @dataclasses.dataclass
 class Line:
-    """What became of a sequence; a line of the table."""
+    """A line of the table: what became of a sequence."""
 
     subject: str
     sequence: str
@@ -43,7 +43,7 @@ class Line:
     left_out: str = ""
 
 
-def run(
+def export_keypoints(
     config: ConfigDict,
     workdir: str,
     out: str,
@@ -55,47 +55,49 @@ def run(
     """Detects in all pictures of the splits, writes `out` and the table `out`.csv.
 
     Args:
-      data: the data set; default: the recipe's. splits: default: all it has.
+      config: the recipe, which says how keypoints are decoded.
+      workdir: the run directory of the detector.
+      out: the file to write.
+      data: the data set; default: the recipe's.
+      splits: default: all that the data set has.
       poses: data_3d_h36m.npz, for the lengths and the names of its sequences; without it a
         sequence ends with its last picture, and readers may find it short.
     """
     detector, _ = load_model(workdir, "detector")
-    if detector.spec.skeleton not in LAYOUTS.values():
+    skeleton = detector.spec.skeleton
+    if skeleton not in LAYOUTS.values():
         raise LiftjaxError(
-            f"The detector in {workdir} finds {detector.spec.skeleton or 'unnamed'} joints; "
-            f"VideoPose3D's files have those of {', '.join(LAYOUTS.values())}."
+            f"The detector in {workdir} finds {skeleton or 'unnamed'} joints, but VideoPose3D's "
+            f"files hold {' or '.join(LAYOUTS.values())} joints; give a detector of those."
         )
     lengths = _lengths(poses) if poses else None
     data = data or config.data.dir
-    seen = sequences(*_detect(config, detector, data, splits))
-    positions, table = arrange(seen, lengths)
+    positions, table = arrange(_detect(config, detector, data, splits), lengths)
     if not positions:
         raise LiftjaxError(f"{data}: no sequence is there from all four cameras; {_why(table)}.")
-    write_keypoints(out, positions, detector.spec.skeleton)
-    Path(f"{out}.csv").write_text(_as_csv(table), encoding="utf-8")
+    write_keypoints(out, positions, skeleton)
+    with open(f"{out}.csv", "w", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(field.name for field in dataclasses.fields(Line))
+        writer.writerows(dataclasses.astuple(line) for line in table)
     print(report(table, out, lengths))
     return table
 
 
-def _detect(config: ConfigDict, detector, data: str, splits: Sequence[str]):
-    """Identities and keypoints of all records of these splits."""
+def _detect(
+    config: ConfigDict, detector: nnx.Module, data: str, splits: Sequence[str]
+) -> dict[tuple, _Views]:
+    """The sequences of these splits."""
     labels, kpts_px = {field: [] for field in IDENTITY}, []
     for split in splits or read_metadata(data)["splits"]:
         dataset = PoseDataset.open(data, split)
         _check_cameras(dataset)
-        kpts_px_NK2 = predict_2d(
-            detector,
-            dataset.with_pictures(),
-            batch_size=config.data.eval_batch_size,
-            beta=config.loss.beta,
-            normalizer=config.loss.normalizer,
-            quarter_pixel=config.loss.quarter_pixel_shift,
-            precision=config.precision,
-        )
-        kpts_px.append(kpts_px_NK2)
+        settings = {"batch_size": config.data.eval_batch_size, **detection_settings(config)}
+        kpts_px.append(predict_2d(detector, dataset.with_pictures(), **settings))
         for field in IDENTITY:
             labels[field].append(dataset.labels[field])
-    return {f: np.concatenate(parts) for f, parts in labels.items()}, np.concatenate(kpts_px)
+    labels = {field: np.concatenate(parts) for field, parts in labels.items()}
+    return sequences(labels, np.concatenate(kpts_px))
 
 
 def sequences(labels: Mapping[str, np.ndarray], kpts_px_NK2: np.ndarray) -> dict[tuple, _Views]:
@@ -116,7 +118,9 @@ def arrange(seen: Mapping[tuple, _Views], lengths: Mapping | None):
     """The sequences as VideoPose3D has them, and what became of each.
 
     Args:
-      lengths: (subject, action, file number) -> name and frames of the 3D; None: as detected.
+      seen: of :func:`sequences`.
+      lengths: (subject, action, file number) -> name and frames of the 3D poses; None: a sequence
+        is as long as its pictures.
     """
     positions: dict[str, dict[str, list]] = {}
     table = []
@@ -148,17 +152,18 @@ def arrange(seen: Mapping[tuple, _Views], lengths: Mapping | None):
 
 
 def fill(frames_F: np.ndarray, kpts_px_FK2: np.ndarray, rows: int) -> np.ndarray:
-    """Keypoints (rows, K, 2) float32 of every frame from those of some, in increasing order."""
+    """Keypoints (rows, K, 2) float32 of every frame, from those of some frames.
+
+    Args:
+      frames_F: the frames that have keypoints, in increasing order.
+      kpts_px_FK2: their keypoints.
+      rows: the number of frames.
+    """
     if not np.isfinite(kpts_px_FK2).all():
-        raise LiftjaxError("The detector gave NaN keypoints; its weights are damaged.")
-    frames = np.arange(rows)
-    after = np.clip(np.searchsorted(frames_F, frames), 1, max(len(frames_F) - 1, 1))
-    before = after - 1
-    after = np.minimum(after, len(frames_F) - 1)
-    span = np.maximum(frames_F[after] - frames_F[before], 1)
-    share = np.clip((frames - frames_F[before]) / span, 0, 1)[:, None, None]
-    # Weights 0 and 1 give the detections themselves, bit for bit.
-    return ((1 - share) * kpts_px_FK2[before] + share * kpts_px_FK2[after]).astype(np.float32)
+        raise LiftjaxError("The detector gave NaN keypoints: its weights are damaged; take others.")
+    columns = kpts_px_FK2.reshape(len(frames_F), -1).T
+    filled = [np.interp(np.arange(rows), frames_F, column) for column in columns]
+    return np.stack(filled, axis=-1).astype(np.float32).reshape(rows, *kpts_px_FK2.shape[1:])
 
 
 def _longest_gap(frames: np.ndarray, rows: int) -> int:
@@ -194,16 +199,8 @@ def _check_cameras(dataset: PoseDataset) -> None:
     if unknown:
         raise LiftjaxError(
             f"{dataset.directory} has cameras {', '.join(unknown[:4])}; VideoPose3D's files are of "
-            f"Human3.6M, whose cameras are {', '.join(CAMERAS)}."
+            f"Human3.6M, whose cameras are {', '.join(CAMERAS)}; give a data set of those."
         )
-
-
-def _as_csv(table: Sequence[Line]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([field.name for field in dataclasses.fields(Line)])
-    writer.writerows(dataclasses.astuple(line) for line in table)
-    return text.getvalue()
 
 
 def _why(table: Sequence[Line]) -> str:
@@ -230,6 +227,6 @@ def report(table: Sequence[Line], out: str, lengths: Mapping | None) -> str:
     if lengths is None:
         lines.append(
             "  sequences end with their last picture; with --poses data_3d_h36m.npz they are as "
-            "long as the poses, which VideoPose3D asks for"
+            "long as the poses, as VideoPose3D needs them"
         )
     return "\n".join([*lines, f"  by sequence in {out}.csv"])

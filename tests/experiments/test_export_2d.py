@@ -158,7 +158,7 @@ def test_the_command_writes_what_data_prep_reads_back_to_the_same_numbers(
 def test_without_the_poses_a_sequence_ends_with_its_last_picture(detected, tmp_path, capsys):
     out = tmp_path / "data_2d_h36m_tiny.npz"
     config = load_recipe("ft2d", [f"data.dir={detected / 'set'}"])
-    table = export_2d.run(config, str(detected / "run"), str(out), splits=["test"])
+    table = export_2d.export_keypoints(config, str(detected / "run"), str(out), splits=["test"])
     assert [(line.sequence, line.rows) for line in table] == [("Eating 1", 5)]
     assert "--poses data_3d_h36m.npz" in capsys.readouterr().out
 
@@ -166,7 +166,7 @@ def test_without_the_poses_a_sequence_ends_with_its_last_picture(detected, tmp_p
 def test_it_detects_in_the_precision_of_the_recipe(detected, tmp_path):
     config = load_recipe("ft2d", [f"data.dir={detected / 'set'}", "precision=bfloat16"])
     out = tmp_path / "data_2d_h36m_tiny.npz"
-    export_2d.run(config, str(detected / "run"), str(out), splits=["test"])
+    export_2d.export_keypoints(config, str(detected / "run"), str(out), splits=["test"])
     with np.load(out, allow_pickle=True) as archive:
         views = archive["positions_2d"].item()["S9"]["Eating 1"]
     detector, _ = load_model(str(detected / "run"), "detector")
@@ -185,6 +185,6 @@ def test_cameras_of_another_studio_are_refused(detected, tmp_path):
     write_dataset(tmp_path / "other", "toy", {"train": records}, {})
     config = load_recipe("ft2d")
     with pytest.raises(LiftjaxError, match=r"has cameras cam0, .* of Human3.6M, whose cameras are"):
-        export_2d.run(
+        export_2d.export_keypoints(
             config, str(detected / "run"), str(tmp_path / "x.npz"), data=str(tmp_path / "other")
         )

@@ -11,7 +11,7 @@ import pytest
 
 from liftjax import registry
 from liftjax.experiments import demo
-from liftjax.experiments.paper.scales import SCALES, TINY, DetectorPlan
+from liftjax.experiments.paper.scales import SCALES, TINY, DetectorSetup
 from liftjax.experiments.small import BASE_SETTINGS
 from tests.training.toys import ToySimCC
 
@@ -41,7 +41,7 @@ def toy_demo():
     """The tiny demo is in miniature."""
     counts = {key.removeprefix("num_"): count for key, count in COUNTS.items()}
     steps = {"lifter_steps": LIFTER_STEPS, "base_steps": FIRST_STEPS, "guided_steps": STEPS}
-    scale = demo.Scale(**counts, **steps, detector=DETECTOR, batch_size=BATCH_SIZE)
+    scale = demo.DemoScale(**counts, **steps, detector=DETECTOR, batch_size=BATCH_SIZE)
     with patched() as patch:
         patch.setitem(demo.SCALES, "tiny", scale)
         patch.setattr(demo, "LIFTERS", LIFTERS)
@@ -54,7 +54,7 @@ def toy_demo():
 @contextlib.contextmanager
 def toy_tables():
     """The tiny scale of the tables is in miniature."""
-    detector = DetectorPlan(DETECTOR, BASE_SETTINGS, FIRST_STEPS)
+    detector = DetectorSetup(DETECTOR, BASE_SETTINGS, FIRST_STEPS)
     scale = dataclasses.replace(
         TINY,
         detectors={"rtmpose": detector},

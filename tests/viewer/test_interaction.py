@@ -132,7 +132,7 @@ def test_the_wheel_scrolls_the_page_until_the_view_is_clicked(show):
     page.wheel(x, y, 100)
     assert state(page)["zoom"] == 1
     x, y = page.middle(SPACE)
-    page.wheel(x, y, -100, modifiers=2)  # Ctrl
+    page.wheel(x, y, -100, key="Control")
     assert state(page)["zoom"] > 1
     page.click((x, y))
     zoom, scrolled = state(page)["zoom"], page.run("return scrollY")

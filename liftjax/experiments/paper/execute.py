@@ -2,10 +2,10 @@
 
     WORKDIR/data/NAME-HASH    data sets that had to be made
     WORKDIR/runs/ID           run directories, with `done.json` when they are trained
-    WORKDIR/locks             which process is at what
+    WORKDIR/locks             files that processes lock while they work at something
 
-A run is in one place whatever table asks for it. Killed at any moment, the same command goes on:
-finished runs are left alone, the one in hand from its last checkpoint.
+A run has one directory whatever table asks for it. Killed at any moment, the same command goes on:
+finished runs are left alone, the one in hand goes on from its last checkpoint.
 """
 
 import contextlib
@@ -19,9 +19,10 @@ from etils import epath
 from flax import nnx
 
 from liftjax.data.records import PoseDataset
+from liftjax.experiments.detection import detection_settings
 from liftjax.experiments.paper import outcomes, sources
 from liftjax.experiments.paper.outcomes import Outcome
-from liftjax.experiments.paper.runs import Run, Source, in_order, resolved
+from liftjax.experiments.paper.runs import Lifters, Run, Source, in_order, resolved
 from liftjax.lifters.spec import Lifter
 from liftjax.prediction import lift, lift_dataset, predict_2d, sliding_form
 from liftjax.runtime.checkpoints import FOLDER, load_lifters, load_model, whole_steps
@@ -29,7 +30,6 @@ from liftjax.runtime.run_directory import read_json
 from liftjax.training import run as training
 from liftjax.writing import write_text
 
-_DONE = "done.json"
 _PATIENCE = 5.0  # seconds between looks at what other processes do
 
 
@@ -39,7 +39,7 @@ class Workdir:
     def __init__(self, root: str | epath.Path):
         self.root = epath.Path(root).expanduser().resolve()
         self._tests: dict[Source, PoseDataset] = {}
-        self._loaded: dict[tuple, dict[str, Lifter]] = {}
+        self._loaded: dict[Lifters, dict[str, Lifter]] = {}
 
     def place(self, run: Run) -> epath.Path:
         """The run directory; the user's where one was given."""
@@ -47,11 +47,10 @@ class Workdir:
 
     def seconds(self, run: Run) -> float | None:
         """How long a finished run took to train; None if that is not known."""
-        done = self._done(run)
-        return read_json(done).get("seconds")
+        return read_json(self._done(run)).get("seconds")
 
     def is_done(self, run: Run) -> bool:
-        """Whether nothing is left to do of it."""
+        """Whether the run is trained and measured, as far as it has to be."""
         return self._is_trained(run) and (not run.lifters or self._outcome(run).exists())
 
     def data(self, source: Source) -> str:
@@ -64,20 +63,18 @@ class Workdir:
         """Whether this process alone works at `name`, for as long as the context lasts.
 
         Args:
-          wait: until it does.
+          wait: wait until no other process works at it.
         """
         locks = self.root / "locks"
         locks.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(locks / name)
-        try:
-            lock.acquire(blocking=wait)
-        except filelock.Timeout:
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            lock.release()
+        lock = filelock.FileLock(locks / name, blocking=wait)
+        with contextlib.ExitStack() as held:
+            try:
+                held.enter_context(lock)
+            except filelock.Timeout:
+                yield False
+            else:
+                yield True
 
     def test(self, source: Source) -> PoseDataset:
         """The samples that are measured."""
@@ -98,14 +95,14 @@ class Workdir:
         """Trains a run, if there is something to train, and stores its outcome, if it has one."""
         if not self._is_trained(run):
             self._train(run)
-        if run.lifters and not self._outcome(run).exists():
+        if not self.is_done(run):
             self._measure(run)
 
     def _is_trained(self, run: Run) -> bool:
         return not run.recipe or self._done(run).exists()
 
     def _done(self, run: Run) -> epath.Path:
-        return self.root / "runs" / run.id / _DONE
+        return self.root / "runs" / run.id / "done.json"
 
     def _outcome(self, run: Run) -> epath.Path:
         return self.root / "runs" / run.id / run.outcome_name
@@ -115,18 +112,21 @@ class Workdir:
         places = {f"run:{parent.id}": str(self.place(parent)) for parent in run.parents}
         places[run.source.reference] = self.data(run.source)
         first = max(whole_steps(place / FOLDER), default=0)
-        training.run(resolved(run.recipe, places), str(place))
-        # What an earlier start took is not known, but how many steps it did.
+        training.train(resolved(run.recipe, places), str(place))
+        # The time of an earlier start is not known, but the number of its steps is.
         share = 1 - first / run.steps
         seconds = round((time.perf_counter() - begun) / share, 1) if share > 0 else None
-        write_text(place / _DONE, json.dumps({"title": run.title, "seconds": seconds}))
+        write_text(self._done(run), json.dumps({"title": run.title, "seconds": seconds}))
 
     def _measure(self, run: Run) -> None:
         dataset, path = self.test(run.source), self._outcome(run)
         kpts_px_NK2 = self._keypoints(run, dataset)
-        lifters = self._lifters(run.lifters, dataset.skeleton.name)
+        if run.lifters not in self._loaded:  # runs in a row mostly have the same lifters
+            places = {name: str(self.place(lifter)) for name, lifter in run.lifters}
+            lifters = load_lifters(places, dataset.skeleton.name, sliding_form)
+            self._loaded = {run.lifters: lifters}
         found = dataset.with_keypoints(kpts_px_NK2)
-        poses_m = {name: _lift(lifter, found) for name, lifter in lifters.items()}
+        poses_m = {name: _lift(one, found) for name, one in self._loaded[run.lifters].items()}
         path.parent.mkdir(parents=True, exist_ok=True)
         outcomes.save(path, kpts_px_NK2, poses_m)
 
@@ -134,22 +134,9 @@ class Workdir:
         if run.kind == "truth":
             return dataset.labels["joints_px"]
         detector = run.parents[0] if run.kind == "measurement" else run
-        loss = detector.recipe["loss"]
-        return predict_2d(
-            self.detector(detector),
-            dataset,
-            beta=loss["beta"],
-            normalizer=loss["normalizer"],
-            quarter_pixel=loss["quarter_pixel_shift"],
-            precision=detector.recipe["precision"],
-            cache=detector.recipe["data"]["cache"],
-        )
-
-    def _lifters(self, lifters: tuple[tuple[str, Run], ...], skeleton: str):
-        if lifters not in self._loaded:  # runs in a row mostly have the same
-            places = {name: str(self.place(run)) for name, run in lifters}
-            self._loaded = {lifters: load_lifters(places, skeleton, sliding_form)}
-        return self._loaded[lifters]
+        settings = detection_settings(detector.recipe)
+        cache = detector.recipe["data"]["cache"]
+        return predict_2d(self.detector(detector), dataset, **settings, cache=cache)
 
 
 def _lift(lifter: Lifter, dataset: PoseDataset) -> np.ndarray:
@@ -159,11 +146,11 @@ def _lift(lifter: Lifter, dataset: PoseDataset) -> np.ndarray:
     return lift_dataset(lifter, dataset)
 
 
-def execute(runs: Iterable[Run], workdir: Workdir, estimate: Mapping[Run, float]) -> None:
+def execute_runs(runs: Iterable[Run], workdir: Workdir, estimate: Mapping[Run, float]) -> None:
     """Does everything that `runs` still need, in order, and says how far it is.
 
-    Several processes may do this in one work directory, each on devices of its own: a run is done
-    by whoever comes to it first, and a process that dies lets go of its run.
+    Several processes may do this in one work directory, each on devices of its own: the process
+    that comes first to a run does it, and one that dies lets go of its run.
 
     Args:
       estimate: seconds that each unfinished run may take.
@@ -177,7 +164,7 @@ def execute(runs: Iterable[Run], workdir: Workdir, estimate: Mapping[Run, float]
         left = sum(estimate.get(run, 0.0) for run in missing)
         text = f"{_minutes(spent)} so far, about {_minutes(left)} to go"
         count = f"{len(ordered) - len(missing) + 1}/{len(ordered)}"
-        if any(_do_alone(run, workdir, f"[{count}] {_describe(run)} ({text})") for run in ready):
+        if any(_do_alone(run, workdir, count, text) for run in ready):
             waiting = False
             continue
         if not waiting:
@@ -186,19 +173,16 @@ def execute(runs: Iterable[Run], workdir: Workdir, estimate: Mapping[Run, float]
         time.sleep(_PATIENCE)
 
 
-def _do_alone(run: Run, workdir: Workdir, announcement: str) -> bool:
+def _do_alone(run: Run, workdir: Workdir, count: str, progress: str) -> bool:
     """Does a run unless another process is at it; returns whether it did."""
     with workdir.claim(run.id) as mine:
         if not mine or workdir.is_done(run):
             return False
-        print(announcement, flush=True)
+        seed = f", seed {run.seed}" if run.seed else ""
+        what = f"{run.id} {run.title}{seed}: {run.steps} steps"
+        print(f"[{count}] {what} ({progress})", flush=True)
         workdir.do(run)
     return True
-
-
-def _describe(run: Run) -> str:
-    seed = f", seed {run.seed}" if run.seed else ""
-    return f"{run.id} {run.title}{seed}: {run.steps} steps"
 
 
 def _minutes(seconds: float) -> str:

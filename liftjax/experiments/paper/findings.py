@@ -8,10 +8,10 @@ verdict, and a claim of many parts is the more easily called false.
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
-from liftjax.experiments.paper.measures import Measure, average, mpjpe, pck
-from liftjax.experiments.paper.outcomes import Outcome
+from liftjax.experiments.paper.measures import Measure, average, mpjpe, once, pck
+from liftjax.experiments.paper.outcomes import Outcomes
 from liftjax.experiments.paper.published import BETAS
 from liftjax.experiments.paper.runs import Run
 from liftjax.experiments.paper.statistics import Paired, paired
@@ -30,7 +30,8 @@ class Part:
 
     Attributes:
       what: the comparison in words.
-      margin: None: a is claimed to be below b. A number: to be within so much of b.
+      a, b: what is compared.
+      margin: the claim: that a is within so much of b; None: that a is below b.
     """
 
     what: str
@@ -60,53 +61,42 @@ class Claim:
     def runs(self) -> tuple[Run, ...]:
         """What must have been run."""
         measures = [measure for part in self.parts for measure in (part.a, part.b)]
-        return tuple({run.id: run for measure in measures for run in measure.runs}.values())
+        return once(run for measure in measures for run in measure.runs)
 
 
 def claims(study: Study) -> tuple[Claim, ...]:
     """The paper's findings, of the detectors and lifters that the study has."""
     own = study.beta("hrnet") if "hrnet" in study.detectors else 100
     found = [
-        Claim(
-            "multi_below_ft2d",
-            "Multi-model guidance lowers the mean MPJPE over lifters, for every detector",
-            tuple(_multi_below_ft2d(study)),
-        ),
-        Claim(
-            "single_below_ft2d",
-            "Single-model guidance lowers the MPJPE of its own lifter, for every detector",
-            tuple(_single_below_ft2d(study)),
-        ),
-        Claim(
-            "multi_better_on_unseen",
-            "On a lifter unseen in training, multi-model guidance is better than single-model",
-            tuple(_multi_better_on_unseen(study)),
-        ),
-        Claim("beta_1_worst", "β = 1 is the worst of those tried", tuple(_beta_1_worst(study))),
-        Claim("beta_100_best", "β = 100 is the best of those tried", tuple(_beta_best(study, 100))),
-        Claim(
-            "softmax_not_worse",
-            "Soft-argmax by softmax is at least as good as by ReLU",
-            tuple(_softmax_below_relu(study)),
-        ),
-        Claim(
-            "pck_unchanged",
-            "PCK@0.2 hardly changes while MPJPE falls, for every detector (multi-model)",
-            tuple(_pck_unchanged(study)),
-        ),
-    ]
-    if own not in BETAS:
-        statement = f"β = {own:g}, chosen for this scale, is the best of those tried"
-        found.insert(5, Claim("beta_own_best", statement, tuple(_beta_best(study, own))))
-    return tuple(claim for claim in found if claim.parts)
+        ("multi_below_ft2d",
+         "Multi-model guidance lowers the mean MPJPE over lifters, for every detector",
+         _multi_below_ft2d(study)),
+        ("single_below_ft2d",
+         "Single-model guidance lowers the MPJPE of its own lifter, for every detector",
+         _single_below_ft2d(study)),
+        ("multi_better_on_unseen",
+         "On a lifter unseen in training, multi-model guidance is better than single-model",
+         _multi_better_on_unseen(study)),
+        ("beta_1_worst", "β = 1 is the worst of those tried", _beta_parts(study, worst=1)),
+        ("beta_100_best", "β = 100 is the best of those tried", _beta_parts(study, best=100)),
+        ("beta_own_best", f"β = {own:g}, chosen for this scale, is the best of those tried",
+         () if own in BETAS else _beta_parts(study, best=own)),
+        ("softmax_not_worse", "Soft-argmax by softmax is at least as good as by ReLU",
+         _softmax_below_relu(study)),
+        ("pck_unchanged",
+         "PCK@0.2 hardly changes while MPJPE falls, for every detector (multi-model)",
+         _pck_unchanged(study)),
+    ]  # fmt: skip
+    made = [Claim(key, statement, tuple(parts)) for key, statement, parts in found]
+    return tuple(claim for claim in made if claim.parts)
 
 
-def findings(studies: Sequence[Study], outcomes: Mapping[str, Outcome]) -> list[dict]:
-    """The claims of which everything needed has been run, as the report holds them.
+def check_findings(studies: Sequence[Study], outcomes: Outcomes) -> list[dict]:
+    """The claims whose runs have all been done, as the report holds them.
 
     Args:
       studies: of one data set, one a seed; a claim is checked on those seeds that have its runs.
-      outcomes: by run id.
+      outcomes: of the runs that have been done.
     """
     by_key: dict[str, list[Claim]] = {}
     for study in studies:
@@ -117,7 +107,7 @@ def findings(studies: Sequence[Study], outcomes: Mapping[str, Outcome]) -> list[
     return [finding for finding in checked if finding]
 
 
-def _checked(seeds: Sequence[Claim], outcomes: Mapping[str, Outcome]) -> dict | None:
+def _checked(seeds: Sequence[Claim], outcomes: Outcomes) -> dict | None:
     """A finding from one claim of each seed; None if the samples are too few for an interval."""
     parts = []
     for same in zip(*(claim.parts for claim in seeds), strict=True):
@@ -132,11 +122,8 @@ def _checked(seeds: Sequence[Claim], outcomes: Mapping[str, Outcome]) -> dict | 
     verdicts = {part["verdict"] for part in parts}
     verdict = FALSE if FALSE in verdicts else UNDECIDED if UNDECIDED in verdicts else TRUE
     return {
-        "key": seeds[0].key,
-        "claim": seeds[0].statement,
-        "verdict": verdict,
-        "parts": parts,
-    }
+        "key": seeds[0].key, "claim": seeds[0].statement, "verdict": verdict, "parts": parts
+    }  # fmt: skip
 
 
 # The comparisons of each claim
@@ -157,7 +144,7 @@ def _single_below_ft2d(study: Study) -> Iterator[Part]:
 
 
 def _multi_better_on_unseen(study: Study) -> Iterator[Part]:
-    """Means over the lifter left out; single-model, over the runs with each of the others too."""
+    """Means over the lifter left out; of single-model, over its runs with each other lifter too."""
     for detector in (name for name in _CROSS_VALIDATED if name in study.detectors):
         if len(study.lifters) < 2:
             continue
@@ -170,25 +157,17 @@ def _multi_better_on_unseen(study: Study) -> Iterator[Part]:
         yield Part(what, average(multi), average(single))
 
 
-def _beta_1_worst(study: Study) -> Iterator[Part]:
-    tried = _tried_betas(study)
-    for beta in (beta for beta in tried if beta != 1):
-        yield Part(f"β = {beta:g} against β = 1", tried[beta], tried[1])
-
-
-def _beta_best(study: Study, best: float) -> Iterator[Part]:
-    tried = _tried_betas(study)
-    for beta in (beta for beta in tried if beta != best):
-        yield Part(f"β = {best:g} against β = {beta:g}", tried[best], tried[beta])
-
-
-def _tried_betas(study: Study) -> dict[float, Measure]:
-    """MPJPE by beta, of HRNet guided by SB as in Table 6; {} if the study lacks either."""
+def _beta_parts(
+    study: Study, best: float | None = None, worst: float | None = None
+) -> Iterator[Part]:
+    """The best or the worst beta against each other one, of HRNet guided by SB as in Table 6."""
     if "hrnet" not in study.detectors or _SB not in study.lifters:
-        return {}
+        return
     betas = sorted({*BETAS, study.beta("hrnet")})
     runs = {beta: study.single("hrnet", _SB, **{"loss.beta": float(beta)}) for beta in betas}
-    return {beta: mpjpe(run, _SB) for beta, run in runs.items()}
+    for beta in (beta for beta in betas if beta not in (best, worst)):
+        a, b = (best, beta) if worst is None else (beta, worst)
+        yield Part(f"β = {a:g} against β = {b:g}", mpjpe(runs[a], _SB), mpjpe(runs[b], _SB))
 
 
 def _softmax_below_relu(study: Study) -> Iterator[Part]:

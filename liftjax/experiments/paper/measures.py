@@ -1,16 +1,16 @@
-"""What the number in a cell of a table is, sample by sample.
+"""What is measured in a cell of a table, sample by sample.
 
-Means, intervals and paired tests are all taken from the same values, so that they cannot disagree
-about which samples count. Legend: N test samples.
+Means, intervals and paired tests all use the same values, so that they cannot disagree about which
+samples count. Legend: N test samples, R runs.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from liftjax.experiments.paper.outcomes import Outcome
+from liftjax.experiments.paper.outcomes import Outcome, Outcomes
 
 Run = Any  # whatever has an .id, by which outcomes are found, and a .title
 
@@ -18,9 +18,10 @@ Run = Any  # whatever has an .id, by which outcomes are found, and a .title
 class Sampled(NamedTuple):
     """One number a sample, and how much it counts.
 
-    Fields:
-      values_N: 0 where the weight is 0. weights_N: at least 0.
-      groups_N: samples with one number here are views of one instant, and are drawn together when
+    Attributes:
+      values_N: 0 where the weight is 0.
+      weights_N: at least 0.
+      groups_N: samples with the same number are views of one instant, and are drawn together when
         samples are drawn anew; None: every sample by itself.
     """
 
@@ -34,11 +35,6 @@ class Sampled(NamedTuple):
         total = self.weights_N.sum()
         return float((self.weights_N * self.values_N).sum() / total) if total > 0 else float("nan")
 
-    @property
-    def count(self) -> int:
-        """Samples that count."""
-        return int((self.weights_N > 0).sum())
-
     def only(self, keep_N: np.ndarray) -> "Sampled":
         """The same with no weight on the other samples."""
         weights_N = np.where(keep_N, self.weights_N, 0.0)
@@ -50,17 +46,14 @@ class Measure:
     """A number of a table, given the outcomes of the runs that it needs.
 
     Attributes:
-      runs: that must have been done. unit: "mm", of which less is better, or "%", of which more.
+      runs: those that must have been done.
+      unit: "mm" or "%".
       of: outcomes by run id -> the number, sample by sample.
     """
 
     runs: tuple[Run, ...]
     unit: str
-    of: Callable[[Mapping[str, Outcome]], Sampled]
-
-    @property
-    def better(self) -> str:
-        return "lower" if self.unit == "mm" else "higher"
+    of: Callable[[Outcomes], Sampled]
 
 
 # 3D
@@ -70,26 +63,27 @@ def mpjpe(run: Run, lifter: str | None = None, action: str | None = None) -> Mea
     """Mean per-joint position error over frames.
 
     Args:
-      lifter: None for the mean over all lifters. action: only its samples.
+      lifter: None for the mean over all lifters.
+      action: the action whose samples count; None: all.
     """
     return _error(run, Outcome.error_mm, lifter, action)
 
 
 def p_mpjpe(run: Run, lifter: str | None = None) -> Measure:
     """The same after similarity alignment of each pose."""
-    return _error(run, Outcome.aligned_mm, lifter, None)
+    return _error(run, Outcome.aligned_mm, lifter)
 
 
 def median_of_lifters_mpjpe(run: Run) -> Measure:
-    """MPJPE of the ensemble: the median over lifters of each joint's each axis."""
+    """MPJPE of the ensemble: the median over lifters, of each joint and axis by itself."""
     return Measure((run,), "mm", lambda o: _errors(o[run.id], o[run.id].median_error_mm))
 
 
 def voted_mpjpe(runs: Sequence[Run], lifter: str | None = None) -> Measure:
-    """MPJPE of, for each sample, the run whose 2D is the most accurate there.
+    """MPJPE of a choice among runs: for each sample the one whose 2D is the most accurate there.
 
-    That is the least mean 2D error over the visible joints, as only who knows the labels can tell;
-    the first of equals, also for a sample without a visible joint.
+    The most accurate has the least mean 2D error over the visible joints, which only the labels
+    can tell. Among equals, and for a sample without a visible joint, it is the first.
     """
 
     def of(outcomes):
@@ -123,7 +117,7 @@ def pdj(run: Run) -> Measure:
 
 def on_perfect_2d(measure: Measure, reference: Run) -> Measure:
     """`measure` on the samples of which `reference` (FT-2D) has all visible joints correct."""
-    runs = _once(*measure.runs, reference)
+    runs = once([*measure.runs, reference])
     return Measure(runs, measure.unit, lambda o: measure.of(o).only(o[reference.id].perfect_N))
 
 
@@ -139,16 +133,16 @@ def average(measures: Sequence[Measure]) -> Measure:
             raise ValueError("An average needs measures of the same samples.")
         return parts[0]._replace(values_N=np.mean([part.values_N for part in parts], axis=0))
 
-    runs = _once(*(run for measure in measures for run in measure.runs))
+    runs = once(run for measure in measures for run in measure.runs)
     return Measure(runs, units.pop(), of)
 
 
-def _once(*runs: Run) -> tuple[Run, ...]:
+def once(runs: Iterable[Run]) -> tuple[Run, ...]:
     """Each run once, in order of first appearance."""
     return tuple({run.id: run for run in runs}.values())
 
 
-def _error(run, kind, lifter, action) -> Measure:
+def _error(run: Run, kind: Callable, lifter: str | None, action: str | None = None) -> Measure:
     def of(outcomes):
         outcome = outcomes[run.id]
         sampled = _errors(outcome, _over(outcome, kind, lifter))
@@ -158,7 +152,7 @@ def _error(run, kind, lifter, action) -> Measure:
 
 
 def _over(outcome: Outcome, kind: Callable, lifter: str | None) -> np.ndarray:
-    """(N,) errors of a lifter, or their mean over all lifters."""
+    """(N,) errors through a lifter, or their mean over all lifters."""
     if lifter is not None:
         return kind(outcome, lifter)
     return np.mean([kind(outcome, name) for name in outcome.lifters], axis=0)
@@ -171,9 +165,13 @@ def _errors(outcome: Outcome, error_mm_N: np.ndarray) -> Sampled:
 
 
 def _share(run: Run, joints: Callable[[Outcome], tuple[np.ndarray, np.ndarray]]) -> Measure:
-    """Correct ones of the joints that count, both (N, K) bool, in per cent.
+    """The share of correct joints among those that count, in per cent.
 
-    A sample counts as many times as it has such joints, so that the mean pools joints.
+    A sample counts as often as it has joints that count, so that the mean pools joints.
+
+    Args:
+      run: what is measured.
+      joints: outcome -> the correct joints, and those that count, both (N, K) bool.
     """
 
     def of(outcomes):

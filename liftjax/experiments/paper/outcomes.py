@@ -13,8 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from liftjax import metrics
+from liftjax.data.schema import known_joints
 from liftjax.errors import LiftjaxError, unknown_name
 from liftjax.writing import whole_file
+
+Outcomes = Mapping[str, "Outcome"]  # by run id
 
 _KPTS, _POSE = "kpts_px", "pose_m/"
 _MOMENT = ("subject", "action", "trial", "frame")  # what the cameras of one instant share
@@ -43,11 +46,13 @@ class Outcome:
 
     @property
     def lifters(self) -> tuple[str, ...]:
+        """Their names."""
         return tuple(self.poses_m)
 
     @functools.cached_property
     def has_3d_N(self) -> np.ndarray:
-        return np.asarray(self.labels.get("has_3d", np.ones(len(self))), bool)
+        """Samples with a 3D label."""
+        return np.asarray(self.labels["has_3d"], bool)
 
     @functools.cached_property
     def moment_N(self) -> np.ndarray:
@@ -66,11 +71,6 @@ class Outcome:
             raise unknown_name("lifter", lifter, self.poses_m)
         return self.poses_m[lifter]
 
-    @functools.cached_property
-    def median_pose_m(self) -> np.ndarray:
-        """(N, K, 3): the median over lifters of each joint and axis."""
-        return np.median(np.stack(list(self.poses_m.values())), axis=0)
-
     def joint_error_mm(self, lifter: str) -> np.ndarray:
         """(N, K) distance of each joint from the truth, root-relative."""
         return self._if_3d(metrics.joint_distances(self.pose_m(lifter), self.labels["pose_m"]))
@@ -81,15 +81,16 @@ class Outcome:
 
     def aligned_mm(self, lifter: str) -> np.ndarray:
         """(N,) P-MPJPE of each sample: after similarity alignment to its truth."""
-        if lifter not in self._aligned_mm:
+        if lifter not in self._aligned_mm:  # it takes long, and several tables ask for it
             error_m_N = metrics.p_mpjpe(self.pose_m(lifter), self.labels["pose_m"])
             self._aligned_mm[lifter] = self._if_3d(error_m_N)
         return self._aligned_mm[lifter]
 
     @functools.cached_property
     def median_error_mm(self) -> np.ndarray:
-        """(N,) MPJPE of the median pose over lifters."""
-        return self._if_3d(metrics.mpjpe(self.median_pose_m, self.labels["pose_m"]))
+        """(N,) MPJPE of the median over lifters, of each joint and axis by itself."""
+        median_m_NK3 = np.median(np.stack(list(self.poses_m.values())), axis=0)
+        return self._if_3d(metrics.mpjpe(median_m_NK3, self.labels["pose_m"]))
 
     @functools.cached_property
     def _aligned_mm(self) -> dict[str, np.ndarray]:
@@ -115,10 +116,13 @@ class Outcome:
 
     @functools.cached_property
     def mean_error_px_N(self) -> np.ndarray:
-        """Mean 2D error over the visible joints; NaN for a sample without any."""
-        error_px_NK = np.where(self.visible_NK, self.error_px_NK, 0)
-        count_N = self.visible_NK.sum(axis=-1)
-        return np.where(count_N > 0, error_px_NK.sum(axis=-1) / np.maximum(count_N, 1), np.nan)
+        """Mean 2D error over the visible joints."""
+        return self.mean_over_visible(self.error_px_NK)
+
+    def mean_over_visible(self, values_NK: np.ndarray) -> np.ndarray:
+        """(N,) means over each sample's visible joints; NaN for a sample without any."""
+        sum_N, count_N = np.where(self.visible_NK, values_NK, 0).sum(-1), self.visible_NK.sum(-1)
+        return np.where(count_N > 0, sum_N / np.maximum(count_N, 1), np.nan)
 
     @functools.cached_property
     def correct_NK(self) -> np.ndarray:
@@ -140,8 +144,7 @@ class Outcome:
 
     @property
     def _torso(self) -> dict[str, np.ndarray]:
-        # In a record with 3D the joints outside the picture are known too.
-        return {"visible": self.visible_NK, "known": self.visible_NK | self.has_3d_N[:, None]}
+        return {"visible": self.visible_NK, "known": known_joints(self.labels)}
 
     @functools.cached_property
     def perfect_N(self) -> np.ndarray:

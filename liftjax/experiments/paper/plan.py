@@ -17,7 +17,7 @@ _EACH = 12.0  # seconds of building, compiling and measuring a run
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class TablesPlan:
     """The tables wanted, and studies by seed: `studies[s]` has one a data set."""
 
     tables: tuple[str, ...]
@@ -32,63 +32,59 @@ class Plan:
         return in_order(run for table in self.tables for run in self.runs_of(table))
 
 
-def estimate(runs: Sequence[Run], workdir: Workdir, platform: str) -> Mapping[Run, float]:
-    """Seconds that each unfinished run may take: as long a step as finished ones of its network,
-    or else by its multiply-adds."""
+def estimate_seconds(runs: Sequence[Run], workdir: Workdir, platform: str) -> Mapping[Run, float]:
+    """Seconds that each unfinished run may take.
+
+    A step takes as long as in the finished runs of the same network; if there are none, the
+    multiply-adds tell.
+    """
     measured: dict[str, list[float]] = {}
     for run in runs:
         seconds = workdir.seconds(run)
         if seconds and run.steps:
             measured.setdefault(_network(run), []).append(max(seconds - _EACH, 0.0) / run.steps)
-    rates = {name: statistics.median(each) for name, each in measured.items()}
-    guess = _GUESSES.get(platform, _GUESSES["gpu"])
-
-    def seconds(run: Run) -> float:
+    speed, left = _GUESSES.get(platform, _GUESSES["gpu"]), {}
+    for run in runs:
+        if workdir.is_done(run):
+            continue
         if not run.recipe:
-            return _EACH / 4
-        rate = rates.get(_network(run))
-        spent = run.operations / guess if rate is None else rate * run.steps
-        return spent + _EACH
-
-    return {run: seconds(run) for run in runs if not workdir.is_done(run)}
+            left[run] = _EACH / 4
+        elif timed := measured.get(_network(run)):
+            left[run] = statistics.median(timed) * run.steps + _EACH
+        else:
+            left[run] = run.operations / speed + _EACH
+    return left
 
 
 def _network(run: Run) -> str:
-    """What runs of about the same time a step have in common."""
-    if not run.recipe:
-        return ""
+    """The same for all runs whose steps take about the same time."""
     if run.kind == "lifter":
         return f"{run.recipe['lifter']['name']} {run.recipe['lifter']['num_frames']}"
     return run.recipe["detector"]["name"]
 
 
-def describe(plan: Plan, workdir: Workdir, platform: str) -> str:
-    """The plan in words: what each table adds, and all runs with their steps."""
-    runs = plan.runs()
-    left = estimate(runs, workdir, platform)
-    seen: set[Run] = set()
-    by_table = []
+def describe(plan: TablesPlan, workdir: Workdir, platform: str) -> str:
+    """The plan in words: all runs with their steps, and what each table adds."""
+    runs, seen = plan.runs(), set()
+    left = estimate_seconds(runs, workdir, platform)
+    by_run, by_table = [], []
+    for run in runs:
+        minutes = f"{left[run] / 60:.1f}" if run in left else "there"
+        by_run.append([run.id, run.title, str(run.seed), str(run.steps), minutes])
     for table in plan.tables:
         needed = plan.runs_of(table)
         new = [run for run in needed if run not in seen]
         seen.update(needed)
         title = TABLES[table](plan.studies[0]).title
         hours = sum(left.get(run, 0.0) for run in new) / 3600
-        by_table.append([table, title, f"{len(needed)}", f"{len(new)}", f"{hours:.1f}"])
-    body = [
-        [run.id, run.title, f"{run.seed}", f"{run.steps}",
-         "there" if run not in left else f"{left[run] / 60:.1f}"]
-        for run in runs
-    ]  # fmt: skip
-    head = ["table", "", "runs", "new", "hours"]
-    total = sum(left.values()) / 3600
+        by_table.append([table, title, str(len(needed)), str(len(new)), f"{hours:.1f}"])
     timed = any(workdir.seconds(run) for run in runs)
     how = "by the runs that are there" if timed else "by multiply-adds; within a factor of three"
     return "\n\n".join(
         [
-            text_table(["run", "what", "seed", "steps", "minutes"], body, left=(0, 1)),
-            text_table(head, by_table, left=(0, 1)),
-            f"{len(runs)} runs, {len(left)} to do: about {total:.1f} hours on this machine "
-            f"(estimated {how}).",
+            text_table(["run", "what", "seed", "steps", "minutes"], by_run, left=(0, 1)),
+            text_table(["table", "", "runs", "new", "hours"], by_table, left=(0, 1)),
+            f"{len(runs)} runs, {len(left)} to do: about {sum(left.values()) / 3600:.1f} hours on "
+            f"this machine (estimated {how}).",
         ]
     )

@@ -1,6 +1,6 @@
-"""The numbers that the paper's supplement prints, by table and cell; nothing measured is here.
+"""The numbers that the paper's supplement prints, by table and cell.
 
-They stand in published.json, one printed row a line, so that the two can be compared by eye.
+They are in published.json, one printed row a line, so that the two can be compared by eye.
 """
 
 import functools
@@ -35,38 +35,30 @@ def published(table: str, *key: str) -> float | None:
     return cells(table).get(tuple(_ACTIONS.get(part, part) for part in key))
 
 
+@functools.cache
 def cells(table: str) -> dict[tuple[str, ...], float]:
     """All printed numbers of a table by key; {} if the paper has no such table."""
-    return _tables().get(table, {})
-
-
-def notes(table: str) -> list[str]:
-    """What is odd about a table as printed, in sentences."""
-    document = _document()["tables"]
-    return list(document[table]["notes"]) if table in document else []
-
-
-def proposed_weights(table: str) -> dict[str, float]:
-    """The loss weights that the first row of Table 7 or 8 prints."""
-    return dict(_document()["tables"][table]["proposed"])
-
-
-@functools.cache
-def _document() -> dict:
-    return json.loads(resources.files(__package__).joinpath("published.json").read_text())
-
-
-@functools.cache
-def _tables() -> dict[str, dict[tuple[str, ...], float]]:
-    return {name: _cells(table) for name, table in _document()["tables"].items()}
-
-
-def _cells(table: dict) -> dict[tuple[str, ...], float]:
     found = {}
-    for row, numbers in table["rows"].items():
+    for row, numbers in _tables().get(table, {"rows": {}})["rows"].items():
         if isinstance(numbers, list):
-            keys = [(*row.split(), *column.split()) for column in table["columns"]]
+            keys = [(*row.split(), *column.split()) for column in _tables()[table]["columns"]]
             found |= dict(zip(keys, numbers, strict=True))
         else:
             found[tuple(row.split())] = numbers
     return {key: number for key, number in found.items() if number is not None}
+
+
+def notes(table: str) -> list[str]:
+    """What is odd about a table as printed, in sentences."""
+    return list(_tables().get(table, {"notes": []})["notes"])
+
+
+def proposed_weights(table: str) -> dict[str, float]:
+    """The loss weights that the first row of Table 7 or 8 prints."""
+    return dict(_tables()[table]["proposed"])
+
+
+@functools.cache
+def _tables() -> dict[str, dict]:
+    text = resources.files(__package__).joinpath("published.json").read_text()
+    return json.loads(text)["tables"]

@@ -29,7 +29,9 @@ class Source:
 
     Attributes:
       name: 'human36m', 'panoptic', 'synthetic', 'multicam' or 'clips'.
-      version: of what lies in the directory.
+      directory: the user's; "" for one that is made.
+      version: of the data in the directory.
+      settings: of the program that makes the data.
       lifter_split: the split that lifters learn from.
       samples: pictures to train on.
     """
@@ -50,7 +52,7 @@ class Source:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Run:
-    """Something trained, given, or (the labels themselves) neither. Equal ids are equal runs.
+    """A network that is trained or given, or what is measured. Runs with the same id are equal.
 
     Attributes:
       id: the name of its directory.
@@ -77,7 +79,7 @@ class Run:
     recipe: Mapping[str, Any] | None = None
     given: str = ""
     parents: tuple["Run", ...] = ()
-    lifters: tuple[tuple[str, "Run"], ...] = ()
+    lifters: "Lifters" = ()
 
     def __eq__(self, other) -> bool:
         return isinstance(other, Run) and self.id == other.id
@@ -92,23 +94,26 @@ class Run:
 
     @property
     def needs(self) -> tuple["Run", ...]:
-        """What must be there before it can be trained and evaluated."""
+        """The runs that must be done before it can be trained and measured."""
         return (*self.parents, *(lifter for _, lifter in self.lifters))
 
     @property
     def outcome_name(self) -> str:
-        """Of the file of its predictions: other lifters, other poses."""
+        """The name of the file of its predictions, which depend on the lifters."""
         return f"outcome-{digest([lifter.id for _, lifter in self.lifters])}.npz"
 
     @property
     def operations(self) -> float:
-        """Multiply-adds of its training, about: three forward passes a step.
+        """About how many multiply-adds its training takes: three forward passes a step.
 
-        Sizes that differ from a preset's are told by the number of parameters.
+        For a lifter that is larger or smaller than its preset they grow with its parameters.
         """
         if not self.recipe:
             return 0.0
         return 3e9 * _gmacs(self.kind, self.recipe) * self.recipe["batch_size"] * self.steps
+
+
+Lifters = tuple[tuple[str, Run], ...]  # by name
 
 
 def train_run(recipe: str, settings: Mapping[str, Any], source: Source, **about) -> Run:
@@ -134,30 +139,18 @@ def given_run(directory: str, source: Source, **about) -> Run:
     return Run(id=digest(["given", directory]), given=directory, source=source, **about)
 
 
-def truth_run(source: Source, lifters: tuple[tuple[str, Run], ...], seed: int) -> Run:
+def truth_run(source: Source, lifters: Lifters, seed: int) -> Run:
     """Ground-truth 2D poses, to be lifted."""
     name = digest(["truth", source.reference, *(lifter.id for _, lifter in lifters)])
-    return Run(
-        id=name, title="ground-truth 2D", kind="truth", seed=seed, source=source, lifters=lifters
-    )
+    return Run(name, "ground-truth 2D", "truth", seed, source, lifters=lifters)
 
 
-def measurement(
-    detector: Run, source: Source, lifters: tuple[tuple[str, Run], ...], where: str
-) -> Run:
+def measurement(detector: Run, source: Source, lifters: Lifters, where: str) -> Run:
     """A trained detector on the test samples of `source`, through `lifters`."""
     name = digest(["measured", detector.id, source.reference, *(run.id for _, run in lifters)])
-    return Run(
-        id=name,
-        title=f"{detector.title}, {where}",
-        kind="measurement",
-        method=detector.method,
-        detector=detector.detector,
-        seed=detector.seed,
-        source=source,
-        parents=(detector,),
-        lifters=lifters,
-    )
+    changed = {"id": name, "title": f"{detector.title}, {where}", "kind": "measurement"}
+    changed |= {"source": source, "parents": (detector,), "lifters": lifters}
+    return dataclasses.replace(detector, **changed, recipe=None, given="")
 
 
 def resolved(recipe: Mapping[str, Any], places: Mapping[str, str]) -> ConfigDict:
@@ -190,7 +183,7 @@ def in_order(runs: Iterable[Run]) -> list[Run]:
 
 @functools.lru_cache
 def _count(kind: str, spec: tuple[tuple[str, Any], ...]) -> int:
-    """Parameters of a network that is not built."""
+    """The number of a network's parameters, without building it."""
     module = nnx.eval_shape(lambda: build_model({"kind": kind, **dict(spec)}))
     return sum(v.size for v in jax.tree.leaves(nnx.state(module, nnx.Param)))
 

@@ -12,14 +12,15 @@ LIFTERS = ("simple_baseline", "iganet", "videopose3d", "mixste")  # in the paper
 
 
 @dataclasses.dataclass(frozen=True)
-class DetectorPlan:
-    """A detector of the tables and how the one is trained that all methods start from.
+class DetectorSetup:
+    """A detector of the tables, and how the detector that all methods start from is trained.
 
     Attributes:
-      preset: the network. start: settings of its first training, on 2D labels alone.
-      start_steps: its length; 0: as long as the guided training.
+      preset: the network.
+      start: settings of its first training, on 2D labels alone.
+      start_steps: steps of that training; 0: as many as of the guided training.
       teacher: the row whose first detector teaches this one, by DWPose's two stages.
-      settings: of what follows, FT-2D and guided alike.
+      settings: of the trainings that follow, FT-2D and guided alike.
     """
 
     preset: str
@@ -30,21 +31,25 @@ class DetectorPlan:
 
 
 @dataclasses.dataclass(frozen=True)
-class Scale:
-    """The size of everything.
+class TablesScale:
+    """The size of all experiments.
 
     Attributes:
-      detectors: by row of the tables. lifters: settings of each.
-      detector_settings, lifter_settings: of all detectors, of all lifters.
+      detectors: by row of the tables.
+      lifters: settings of each.
+      detector_settings: of all detectors.
+      lifter_settings: of all lifters.
+      batch_size: of detectors.
+      image_size: of crops (height, width).
       steps: of FT-2D and guided training; 0: `epochs` of the data.
-      batch_size: of detectors. image_size: of crops (height, width).
-      counts: of the synthetic data set. stored_size: of its pictures.
-      video_lifters: settings of those that see `VIDEO_FRAMES` frames. clip_counts: of the synthetic
-        data set of clips that they need.
+      counts: samples of the synthetic data set.
+      video_lifters: settings of those that see `VIDEO_FRAMES` frames.
+      clip_counts: samples of the synthetic clips that those need.
+      stored_size: of the pictures of the synthetic data sets.
     """
 
     name: str
-    detectors: Mapping[str, DetectorPlan]
+    detectors: Mapping[str, DetectorSetup]
     lifters: Mapping[str, Mapping[str, Any]]
     detector_settings: Mapping[str, Any]
     lifter_settings: Mapping[str, Any]
@@ -63,7 +68,7 @@ class Scale:
         return self.steps or max(1, round(self.epochs * samples / self.batch_size))
 
 
-# SimCC from scratch wants another optimizer than heatmaps, see the README.
+# SimCC from scratch needs another optimizer than heatmaps, see the README.
 _SIMCC_START = {
     "optim.name": "adamw",
     "optim.learning_rate": 4e-3,
@@ -72,12 +77,12 @@ _SIMCC_START = {
     "optim.schedule": "flat_cosine",
 }
 
-PAPER = Scale(
+PAPER = TablesScale(
     name="paper",
     detectors={
-        "hrnet": DetectorPlan("hrnet_w32", {}),
-        "rtmpose": DetectorPlan("rtmpose_l", _SIMCC_START),
-        "dwpose": DetectorPlan("dwpose_l", _SIMCC_START),
+        "hrnet": DetectorSetup("hrnet_w32", {}),
+        "rtmpose": DetectorSetup("rtmpose_l", _SIMCC_START),
+        "dwpose": DetectorSetup("dwpose_l", _SIMCC_START),
     },
     lifters={name: {} for name in LIFTERS},
     detector_settings={"log_every": 100},
@@ -94,8 +99,9 @@ PAPER = Scale(
 )
 
 # Chosen on S8: beta, of 3 to 100, as the best for FT-2D; the 3D terms at 0.03 of the paper's
-# weights (0.01, 0.1 and 1 were tried) for single- and multi-model guidance together. As they stand
-# their gradient is a hundred times that of the 2D terms, and so young a detector forgets its 2D.
+# weights (0.01, 0.1 and 1 were tried) for single- and multi-model guidance together. At the paper's
+# weights the gradient of the 3D terms is a hundred times that of the 2D terms, and a detector that
+# has been trained so little forgets its 2D.
 _SMALL_SIMCC = {
     "loss.balance": 0.0,
     "loss.beta": 10.0,
@@ -104,15 +110,15 @@ _SMALL_SIMCC = {
     "loss.weights.l_local": 0.45,
     "loss.weights.l_global": 0.15,
 }
-# Matching features, too, leaves the small student far behind one that has labels alone.
+# With features to match, the small student stays far behind one that learns from labels alone.
 _SMALL_STUDENT = {"distill.feature_weight": 0.0}
 
-SMALL = Scale(
+SMALL = TablesScale(
     name="small",
     detectors={
-        "hrnet": DetectorPlan("hrnet_small", small.BASE_SETTINGS, 900),
-        "rtmpose": DetectorPlan("rtmpose_tiny", _SIMCC_START, 1500, settings=_SMALL_SIMCC),
-        "dwpose": DetectorPlan(
+        "hrnet": DetectorSetup("hrnet_small", small.BASE_SETTINGS, 900),
+        "rtmpose": DetectorSetup("rtmpose_tiny", _SIMCC_START, 1500, settings=_SMALL_SIMCC),
+        "dwpose": DetectorSetup(
             "rtmpose_tiny", _SMALL_STUDENT, 1500, "rtmpose", settings=_SMALL_SIMCC
         ),
     },
@@ -132,7 +138,7 @@ SMALL = Scale(
     stored_size=small.STORED_SIZE,
 )
 
-# Everything real and nothing learnt: for trying the command itself.
+# A few steps of everything, which teach nothing: for trying the command itself.
 TINY = dataclasses.replace(
     SMALL,
     name="tiny",

@@ -1,5 +1,7 @@
 """The data sets of the tables: the user's own, or made in the work directory."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from etils import epath
 
@@ -8,16 +10,15 @@ from liftjax.data.records import PoseDataset, read_metadata, split_names
 from liftjax.errors import LiftjaxError, unknown_name
 from liftjax.experiments.paper.published import ACTION_HEADS
 from liftjax.experiments.paper.runs import Source, digest
-from liftjax.experiments.paper.scales import VIDEO_FRAMES, Scale
+from liftjax.experiments.paper.scales import VIDEO_FRAMES, TablesScale
 
-MADE = ("synthetic", "multicam")
-NAMES = ("human36m", "panoptic", *MADE)
+NAMES = ("human36m", "panoptic", "synthetic", "multicam")
 _VIDEO_STEP = 5  # frame numbers between neighbours, at most: a tenth of a second at 50 Hz
 _RECORDING_SAMPLES = 180  # pictures to train on in the demo recording: 60 frames, 3 cameras
 _SYNTHETIC_SEED = 0  # the data stays the same whatever the seed of what is trained
 
 
-def find(text: str, scale: Scale) -> Source:
+def find(text: str, scale: TablesScale) -> Source:
     """The data set of `--data NAME` or `--data NAME=DIRECTORY`.
 
     Raises:
@@ -26,27 +27,30 @@ def find(text: str, scale: Scale) -> Source:
     name, _, directory = text.partition("=")
     if name not in NAMES:
         raise unknown_name("data set", name, NAMES)
-    if name in MADE and not directory:
-        return _made(name, scale)
+    if name == "multicam" and not directory:
+        return Source(name, samples=_RECORDING_SAMPLES)
+    if name == "synthetic" and not directory:
+        return _synthetic(name, scale, scale.counts)
     directory = str(epath.Path(directory or f"data/{name}").expanduser().resolve())
     splits = split_names(directory)
     if "test" not in splits:
-        raise LiftjaxError(f"{directory} has no split 'test' to measure on, but {splits}.")
+        raise LiftjaxError(
+            f"{directory} has no split 'test' to measure on, only {', '.join(splits)}; prepare the "
+            "data with a test split."
+        )
     samples = int(PoseDataset.open(directory, "train").labels["has_image"].sum())
     lifter_split = "poses" if "poses" in splits else "train"
     version = digest(read_metadata(directory))
     return Source(name, directory, version, lifter_split=lifter_split, samples=samples)
 
 
-def find_clips(source: Source, scale: Scale) -> Source | None:
+def find_clips(source: Source, scale: TablesScale) -> Source | None:
     """The data for lifters of several frames; None where the data has no clips.
 
     Synthetic clips are a data set of their own; elsewhere the test split itself must be clips.
     """
     if source.name == "synthetic" and not source.directory:
-        settings = {"seed": _SYNTHETIC_SEED, "crop_size": scale.stored_size, **scale.clip_counts}
-        settings |= {"clip_frames": VIDEO_FRAMES}
-        return Source("clips", settings=tuple(sorted(settings.items())), lifter_split="poses")
+        return _synthetic("clips", scale, {**scale.clip_counts, "clip_frames": VIDEO_FRAMES})
     if source.directory:
         clips = windows.find_clips(PoseDataset.open(source.directory, "test").labels)
         is_video = clips.step <= _VIDEO_STEP and np.median(clips.lengths) >= VIDEO_FRAMES
@@ -54,15 +58,11 @@ def find_clips(source: Source, scale: Scale) -> Source | None:
     return None
 
 
-def _made(name: str, scale: Scale) -> Source:
-    if name == "multicam":
-        return Source(name, samples=_RECORDING_SAMPLES)
-    settings = {"seed": _SYNTHETIC_SEED, "crop_size": scale.stored_size, **scale.counts}
+def _synthetic(name: str, scale: TablesScale, counts: Mapping[str, int]) -> Source:
+    settings = {"seed": _SYNTHETIC_SEED, "crop_size": scale.stored_size, **counts}
+    samples = counts["num_train"]
     return Source(
-        name,
-        settings=tuple(sorted(settings.items())),
-        lifter_split="poses",
-        samples=scale.counts["num_train"],
+        name, settings=tuple(sorted(settings.items())), lifter_split="poses", samples=samples
     )
 
 
@@ -76,7 +76,7 @@ def actions(source: Source) -> tuple[str, ...]:
 
 
 def prepare(source: Source, folder: epath.Path) -> str:
-    """The directory of the data set; one that is to be made is made in `folder`."""
+    """The directory of the data set; one that is not the user's is made in `folder`."""
     if source.directory:
         return source.directory
     place = folder / source.reference.removeprefix("data:")
@@ -93,6 +93,6 @@ def prepare(source: Source, folder: epath.Path) -> str:
 
 
 def test_samples(directory: str) -> PoseDataset:
-    """The samples that are measured: the test split's, those with a picture and a 3D pose."""
+    """The samples that are measured: those of the test split with a picture and a 3D pose."""
     dataset = PoseDataset.open(directory, "test")
     return dataset.select(dataset.labels["has_image"] & dataset.labels["has_3d"].astype(bool))

@@ -1,8 +1,9 @@
 """How sure a number is, and whether two differ; 95 % intervals throughout.
 
-Several seeds: each seed is one observation, and Student's t speaks about training anew. One seed:
-samples are drawn anew (bootstrap), and the interval speaks about other test samples for the very
-networks at hand, not about training them again. Views of one instant are drawn together.
+With several seeds each seed is one observation, and Student's t says how another training may end.
+With one seed samples are drawn anew (bootstrap), and the interval says what other test samples may
+give for the same networks, not how another training may end. Views of one instant are drawn
+together.
 
 Legend: N samples, G groups of samples that are drawn together, R draws.
 """
@@ -22,7 +23,7 @@ NAN = float("nan")
 
 
 class Estimate(NamedTuple):
-    """A mean over seeds and its interval, NaN where there is none; `seeds`: the value of each."""
+    """A mean over seeds with its interval (NaN where there is none), and the value of each seed."""
 
     mean: float
     low: float
@@ -31,9 +32,11 @@ class Estimate(NamedTuple):
 
 
 class Paired(NamedTuple):
-    """What a - b is; `p`: how likely so large a difference, either way, if there were none.
+    """The difference a - b with its interval.
 
-    `over`: "seeds" or "samples", what the interval and the test have seen vary.
+    Attributes:
+      p: how likely so large a difference, either way, would be if there were none.
+      over: "seeds" or "samples": what varies in the interval and the test.
     """
 
     difference: float
@@ -46,32 +49,33 @@ class Paired(NamedTuple):
 def estimate(sampled: Sequence[Sampled]) -> Estimate:
     """The mean of a measure, one `Sampled` a seed."""
     seeds = tuple(one.value for one in sampled)
-    low, high = _bootstrap(sampled[0]) if len(seeds) == 1 else _student(seeds)
-    return Estimate(float(np.mean(seeds)), low, high, seeds)
+    interval = _bootstrap(sampled[0]) if len(seeds) == 1 else _student(seeds)
+    return Estimate(float(np.mean(seeds)), *interval, seeds)
 
 
 def paired(a: Sequence[Sampled], b: Sequence[Sampled]) -> Paired:
     """a - b of two methods on the same samples, or on the same seeds.
 
+    One seed: bootstrap interval, and the paired t test, whose error is taken over groups. Several:
+    interval and paired t test over the seeds' differences.
+
     Args:
       a, b: one `Sampled` a seed, in the same order of seeds.
-
-    One seed: bootstrap interval, and the paired t test, its error taken over groups. Several:
-    interval and paired t test over the seeds' differences.
     """
     differences = [_minus(one, other) for one, other in zip(a, b, strict=True)]
     values = [difference.value for difference in differences]
     if len(values) == 1:
-        low, high = _bootstrap(differences[0])
-        return Paired(values[0], low, high, _p_over_groups(differences[0]), "samples")
-    low, high = _student(values)
-    return Paired(float(np.mean(values)), low, high, _p(values), "seeds")
+        (one,) = differences
+        return Paired(one.value, *_bootstrap(one), _p_over_groups(one), "samples")
+    mean = float(np.mean(values))
+    p = _p_value(mean, float(stats.sem(values)), len(values) - 1)
+    return Paired(mean, *_student(values), p, "seeds")
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     """p-values of tests made together, adjusted by Holm's step-down; NaN is no test and stays.
 
-    Whoever calls those below 0.05 differences errs in any of them in at most 5 % of such tables.
+    Calling those below 0.05 differences is wrong about any of them in at most 5 % of such tables.
     """
     p = np.asarray(p_values, np.float64)
     adjusted, order = p.copy(), np.flatnonzero(~np.isnan(p))
@@ -87,22 +91,14 @@ def _minus(a: Sampled, b: Sampled) -> Sampled:
     return a._replace(values_N=a.values_N - b.values_N)
 
 
-# Over seeds
-
-
 def _student(values: Sequence[float]) -> tuple[float, float]:
-    """Student's interval of the mean."""
-    mean, error = np.mean(values), stats.sem(values)
-    reach = stats.t.ppf(1 - TAIL, len(values) - 1) * error
-    return float(mean - reach), float(mean + reach)
+    """Student's interval of the mean over seeds."""
+    reach = stats.t.ppf(1 - TAIL, len(values) - 1) * stats.sem(values)
+    return float(np.mean(values) - reach), float(np.mean(values) + reach)
 
 
-def _p(values: Sequence[float]) -> float:
-    """Two-sided p of the t test that the mean is 0."""
-    return _p_of(float(np.mean(values)), float(stats.sem(values)), len(values) - 1)
-
-
-def _p_of(mean: float, error: float, freedom: int) -> float:
+def _p_value(mean: float, error: float, freedom: int) -> float:
+    """Two-sided p of the t test that a mean with this standard error is 0."""
     if freedom < 1 or np.isnan(mean):
         return NAN
     if error == 0:  # all differences are one number
@@ -110,31 +106,23 @@ def _p_of(mean: float, error: float, freedom: int) -> float:
     return float(2 * stats.t.sf(abs(mean / error), freedom))
 
 
-# Over samples
-
-
-class _Groups(NamedTuple):
-    """Sums over the samples of each group that counts."""
-
-    weighted_G: np.ndarray
-    weight_G: np.ndarray
-
-
-def _groups(sampled: Sampled) -> _Groups:
+def _centered(sampled: Sampled) -> tuple[float, np.ndarray, np.ndarray]:
+    """The weighted mean; by group that counts, the summed deviation from it, and the weight."""
     groups_N = np.arange(len(sampled.weights_N)) if sampled.groups_N is None else sampled.groups_N
     weight_G = np.bincount(groups_N, sampled.weights_N)
-    weighted_G = np.bincount(groups_N, sampled.weights_N * sampled.values_N)
-    return _Groups(weighted_G[weight_G > 0], weight_G[weight_G > 0])
+    sum_G = np.bincount(groups_N, sampled.weights_N * sampled.values_N)[weight_G > 0]
+    weight_G = weight_G[weight_G > 0]
+    mean = sum_G.sum() / weight_G.sum() if len(weight_G) else NAN
+    return mean, sum_G - mean * weight_G, weight_G
 
 
 def _bootstrap(sampled: Sampled) -> tuple[float, float]:
     """Percentile interval of the weighted mean; NaN with fewer than two groups."""
-    weighted_G, weight_G = _groups(sampled)
+    mean, deviation_G, weight_G = _centered(sampled)
     if len(weight_G) < 2:
         return NAN, NAN
-    # About the mean, so that float32 is exact enough for the sums.
-    mean = weighted_G.sum() / weight_G.sum()
-    sums = np.stack([weighted_G - mean * weight_G, weight_G], axis=-1).astype(np.float32)
+    # Deviations from the mean are small enough to be summed in float32.
+    sums = np.stack([deviation_G, weight_G], axis=-1).astype(np.float32)
     top_R, bottom_R = (_draws(len(weight_G)) @ sums).T.astype(np.float64)
     low, high = mean + np.quantile(top_R / bottom_R, [TAIL, 1 - TAIL])
     return float(low), float(high)
@@ -153,11 +141,9 @@ def _p_over_groups(difference: Sampled) -> float:
 
     With equal weights and no groups this is the paired t test.
     """
-    weighted_G, weight_G = _groups(difference)
+    mean, deviation_G, weight_G = _centered(difference)
     count = len(weight_G)
     if count < 2:
         return NAN
-    mean = weighted_G.sum() / weight_G.sum()
-    residual_G = (weighted_G - mean * weight_G) / weight_G.mean()
-    error = residual_G.std(ddof=1) / np.sqrt(count)
-    return _p_of(mean, error, count - 1)
+    error = (deviation_G / weight_G.mean()).std(ddof=1) / np.sqrt(count)
+    return _p_value(mean, error, count - 1)

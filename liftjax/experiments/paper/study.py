@@ -12,17 +12,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from liftjax.errors import unknown_name
-from liftjax.experiments.paper.runs import (
-    Run,
-    Source,
-    given_run,
-    measurement,
-    train_run,
-    truth_run,
-)
-from liftjax.experiments.paper.scales import VIDEO_FRAMES, DetectorPlan, Scale
+from liftjax.experiments.paper import runs
+from liftjax.experiments.paper.runs import Lifters, Run, Source
+from liftjax.experiments.paper.scales import VIDEO_FRAMES, TablesScale
 
 DETECTOR_TITLES = {"hrnet": "HRNet", "rtmpose": "RTMPose", "dwpose": "DWPose"}
+METHOD_TITLES = {
+    "base": "first training",
+    "ft2d": "FT-2D",
+    "single": "single-model",
+    "multi": "multi-model",
+}
 LIFTER_TITLES = {
     "simple_baseline": "SB",
     "iganet": "IGANet",
@@ -36,7 +36,9 @@ class Study:
     """All experiments of one seed on one data set; its methods describe runs and run nothing.
 
     Attributes:
-      source: the data. scale: the size. seed: of everything that is trained.
+      source: the data.
+      scale: the size.
+      seed: of everything that is trained.
       given: the user's run directories for first detectors and lifters, by row and name.
       earlier: a study whose detectors and lifters this one starts from.
       clips: data whose test split is clips, and on which lifters of several frames are trained.
@@ -44,7 +46,7 @@ class Study:
     """
 
     source: Source
-    scale: Scale
+    scale: TablesScale
     seed: int = 0
     given: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)
     earlier: "Study | None" = None
@@ -67,43 +69,44 @@ class Study:
         return tuple(self.scale.lifters)
 
     def beta(self, detector: str) -> float:
-        """The beta of a detector's soft-argmax, where it is not what is varied."""
+        """The beta of a detector's soft-argmax in all runs that do not vary it."""
         return self.ft2d(detector).recipe["loss"]["beta"]
 
     def truth(self) -> Run:
         """Ground-truth 2D through the lifters."""
-        return truth_run(self.source, self._lifters, self.seed)
+        return runs.truth_run(self.source, self._lifters, self.seed)
 
     def lifter(self, name: str) -> Run:
         """A lifter, trained on ground-truth poses."""
-        about = {"title": f"lifter {LIFTER_TITLES[name]}", "kind": "lifter", "seed": self.seed}
-        if name in self.given:
-            return given_run(self.given[name], self.source, **about)
-        steps = self.scale.lifter_steps
-        settings = dict(self.scale.lifter_settings) | dict(self.scale.lifters[name])
+        steps, settings = self.scale.lifter_steps, {**self.scale.lifters[name], "lifter.name": name}
         if self.earlier:
             steps = max(1, steps // 4)
             settings["lifter.checkpoint"] = self.earlier.lifter(name)
-        settings |= {"lifter.name": name, "data.split": self.source.lifter_split}
-        return self._train("lifter", settings, steps, about)
+        title = f"lifter {LIFTER_TITLES[name]}"
+        return self._train_lifter(name, title, self.source, settings, steps)
+
+    def video_lifter(self, name: str) -> Run:
+        """A lifter of `VIDEO_FRAMES` frames, trained on ground-truth clips."""
+        settings = {**self.scale.video_lifters[name], "lifter.name": name}
+        settings["lifter.num_frames"] = VIDEO_FRAMES
+        title = f"lifter {LIFTER_TITLES[name]}, {VIDEO_FRAMES} frames"
+        steps = self.scale.lifter_steps
+        return self._train_lifter(f"{name}_{VIDEO_FRAMES}", title, self.clips, settings, steps)
 
     def start(self, detector: str) -> Run:
         """The detector that FT-2D and the guided ones go on from; trained on 2D labels alone."""
-        plan = self.scale.detectors[detector]
-        title = DETECTOR_TITLES[detector]
+        setup = self.scale.detectors[detector]
         about = {"kind": "detector", "method": "base", "detector": detector, "seed": self.seed}
-        about["title"] = f"{title}, first training in 2D"
+        about["title"] = f"{DETECTOR_TITLES[detector]}, first training in 2D"
         if detector in self.given:
-            return given_run(self.given[detector], self.source, **about)
-        length = self.scale.length(self.source.samples)
+            return runs.given_run(self.given[detector], self.source, **about)
+        settings, length = self._detector_settings(detector), self._length
         if self.earlier:
-            settings = {"detector.checkpoint": self.earlier.start(detector)}
-            settings = self._detector_settings(detector) | settings
+            settings["detector.checkpoint"] = self.earlier.start(detector)
             return self._train("ft2d", settings, length, about)
-        steps = plan.start_steps or length
-        if plan.teacher:
-            return self._distilled(plan, detector, steps, about)
-        return self._train("ft2d", self._detector_settings(detector) | plan.start, steps, about)
+        settings |= setup.start
+        train = self._distill if setup.teacher else functools.partial(self._train, "ft2d")
+        return train(settings, setup.start_steps or length, about)
 
     def ft2d(self, detector: str) -> Run:
         """The baseline: further steps on 2D labels alone."""
@@ -131,23 +134,11 @@ class Study:
             for frames, run in ((1, self.lifter(name)), (VIDEO_FRAMES, self.video_lifter(name)))
         )
         if detector is None:
-            return truth_run(self.clips, lifters, self.seed)
-        return measurement(detector, self.clips, lifters, "on clips")
-
-    def video_lifter(self, name: str) -> Run:
-        """A lifter of `VIDEO_FRAMES` frames, trained on ground-truth clips."""
-        title = f"lifter {LIFTER_TITLES[name]}, {VIDEO_FRAMES} frames"
-        about = {"title": title, "kind": "lifter", "seed": self.seed}
-        given = f"{name}_{VIDEO_FRAMES}"
-        if given in self.given:
-            return given_run(self.given[given], self.clips, **about)
-        settings = dict(self.scale.lifter_settings) | dict(self.scale.video_lifters[name])
-        settings |= {"lifter.name": name, "lifter.num_frames": VIDEO_FRAMES}
-        settings |= {"data.split": self.clips.lifter_split}
-        return self._train("lifter", settings, self.scale.lifter_steps, about, self.clips)
+            return runs.truth_run(self.clips, lifters, self.seed)
+        return runs.measurement(detector, self.clips, lifters, "on clips")
 
     @functools.cached_property
-    def _lifters(self) -> tuple[tuple[str, Run], ...]:
+    def _lifters(self) -> Lifters:
         return tuple((name, self.lifter(name)) for name in self.lifters)
 
     def _known(self, lifter: str) -> str:
@@ -155,19 +146,31 @@ class Study:
             raise unknown_name("lifter", lifter, self.scale.lifters)
         return lifter
 
+    @property
+    def _length(self) -> int:
+        """Steps of FT-2D and of guided training."""
+        return self.scale.length(self.source.samples)
+
     def _detector_settings(self, detector: str) -> dict[str, Any]:
-        plan = self.scale.detectors[detector]
         return {
             "batch_size": self.scale.batch_size,
-            "detector.name": plan.preset,
+            "detector.name": self.scale.detectors[detector].preset,
             "detector.image_size": self.scale.image_size,
             **self.scale.detector_settings,
         }
 
+    def _train_lifter(
+        self, given: str, title: str, source: Source, settings: Mapping, steps: int
+    ) -> Run:
+        about = {"title": title, "kind": "lifter", "seed": self.seed}
+        if given in self.given:
+            return runs.given_run(self.given[given], source, **about)
+        settings = {**self.scale.lifter_settings, **settings, "data.split": source.lifter_split}
+        return self._train("lifter", settings, steps, about, source)
+
     def _further(self, recipe: str, detector: str, more: Mapping, title: str, method: str) -> Run:
         """Steps that go on from the first detector."""
-        plan = self.scale.detectors[detector]
-        settings = self._detector_settings(detector) | plan.settings
+        settings = self._detector_settings(detector) | self.scale.detectors[detector].settings
         settings |= {"detector.checkpoint": self.start(detector), **more}
         changed = [f"{k.rsplit('.')[-1]} {v}" for k, v in more.items() if not isinstance(v, Run)]
         about = {
@@ -178,19 +181,19 @@ class Study:
             "seed": self.seed,
             "lifters": self._lifters,
         }
-        return self._train(recipe, settings, self.scale.length(self.source.samples), about)
+        return self._train(recipe, settings, self._length, about)
 
-    def _distilled(self, plan: DetectorPlan, detector: str, steps: int, about: dict) -> Run:
+    def _distill(self, settings: Mapping, steps: int, about: Mapping) -> Run:
         """DWPose's two stages: taught by another detector, then a fresh head by the old one."""
-        settings = self._detector_settings(detector) | plan.start
         # The recipes' own optimizer is the one for distillation.
         own = {k: v for k, v in settings.items() if not k.startswith("optim.")}
         own |= {"optim.learning_rate": 4e-3}
-        taught = {"distill.teacher": self.start(plan.teacher)}
+        teacher = self.start(self.scale.detectors[about["detector"]].teacher)
         first_about = about | {"title": f"{about['title']}, taught"}
-        student = self._train("distill_student", own | taught, steps, first_about)
-        head = {"detector.checkpoint": student}
-        return self._train("distill_head", own | head, max(1, steps // 5), about)
+        taught = own | {"distill.teacher": teacher}
+        student = self._train("distill_student", taught, steps, first_about)
+        head = own | {"detector.checkpoint": student}
+        return self._train("distill_head", head, max(1, steps // 5), about)
 
     def _train(
         self,
@@ -202,8 +205,7 @@ class Study:
     ) -> Run:
         settings = {**settings, "steps": steps, "seed": self.seed}
         settings["checkpoint_every"] = min(steps, 1000)
-        warmup = settings.get("optim.warmup_steps")
-        limit = min(50, steps // 2) if self.scale.steps else None
-        if limit is not None:
-            settings["optim.warmup_steps"] = limit if warmup is None else min(warmup, limit)
-        return train_run(recipe, settings, source or self.source, **about)
+        if self.scale.steps:  # a small scale, whose warm-up is to be short
+            key, limit = "optim.warmup_steps", min(50, steps // 2)
+            settings[key] = min(settings.get(key, limit), limit)
+        return runs.train_run(recipe, settings, source or self.source, **about)

@@ -1,7 +1,7 @@
 """What a table is: cells, each with its measure and what the paper prints there."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from liftjax.experiments.paper.measures import Measure
 from liftjax.experiments.paper.runs import Run
@@ -29,32 +29,31 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """Cells by column. Rows of a group are compared, with its baseline where there is one."""
+    """Cells by column. Rows of a group are compared with each other, and with its baseline."""
 
     labels: tuple[str, ...]
-    cells: tuple[Cell | None, ...]
+    cells: Sequence[Cell | None]
     group: str = ""
     baseline: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """One table of the paper, or one that it lacks."""
+    """One table, of the paper or beyond it."""
 
     key: str
     title: str
     caption: str
     row_heads: tuple[str, ...]
-    columns: tuple[Column, ...]
-    rows: tuple[Row, ...]
+    columns: Sequence[Column]
+    rows: Sequence[Row]
     notes: tuple[str, ...] = ()
 
     def runs(self) -> Iterator[Run]:
         """Every run that a cell needs; some more than once."""
         for row in self.rows:
-            for cell in row.cells:
-                if cell:
-                    yield from cell.measure.runs
+            for cell in filter(None, row.cells):
+                yield from cell.measure.runs
 
 
 PCK = {"unit": "%", "better": "higher", "digits": 2}  # of a column

@@ -87,7 +87,7 @@ def test_given_runs_are_not_planned_again(tmp_path, capsys):
         (["2", "--given", "hrnet=nowhere"], "No checkpoint in"),
         (["2", "--seeds", "0"], "Seeds are different numbers from 0 up"),
         (["2", "--seed", "-1"], "Seeds are different numbers from 0 up, not [-1]"),
-        (["2", "--workdir", "gs://bucket/x"], "an object store has not; give a directory"),
+        (["2", "--workdir", "gs://bucket/x"], "object stores do not have; give a directory"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(arguments, said, tmp_path, capsys, monkeypatch):

@@ -9,7 +9,7 @@ from liftjax.experiments.paper import definitions, published
 from liftjax.experiments.paper.beyond import BEYOND
 from liftjax.experiments.paper.command import make_plan
 from liftjax.experiments.paper.definitions import PAPER_TABLES, TABLES
-from liftjax.experiments.paper.plan import Plan
+from liftjax.experiments.paper.plan import TablesPlan
 from liftjax.experiments.paper.runs import in_order
 from liftjax.experiments.paper.scales import SMALL
 from tests.experiments.paper.studies import PANOPTIC, small_study, study
@@ -168,7 +168,7 @@ def test_tables_are_rectangular_and_name_their_rows_once(key):
 
 @pytest.mark.parametrize("key", TABLES)
 def test_the_plan_of_a_table_has_every_run_of_its_cells(key):
-    plan = Plan((key,), (STUDIES,))
+    plan = TablesPlan((key,), (STUDIES,))
     planned = plan.runs()
     for labels, column, cell in cells(table(key)):
         assert set(cell.measure.runs) <= set(planned), (labels, column)

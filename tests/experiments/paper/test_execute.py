@@ -12,8 +12,8 @@ import pytest
 
 from data_prep.building import write_dataset
 from liftjax.experiments.paper import execute as module
-from liftjax.experiments.paper.execute import Workdir, execute
-from liftjax.experiments.paper.plan import Plan
+from liftjax.experiments.paper.execute import Workdir, execute_runs
+from liftjax.experiments.paper.plan import TablesPlan
 from liftjax.experiments.paper.runs import Source
 from liftjax.experiments.paper.scales import TINY
 from liftjax.experiments.paper.study import Study
@@ -54,7 +54,7 @@ def study(people, **more):
 
 
 def table_3(one):
-    return Plan(("3", "gt"), ((one,),)).runs()
+    return TablesPlan(("3", "gt"), ((one,),)).runs()
 
 
 def starts(log):
@@ -72,7 +72,7 @@ def files(folder):
 def test_every_run_is_trained_once_and_measured(people, workdir, log, capsys):
     runs = table_3(study(people))
     assert not any(map(workdir.is_done, runs))
-    execute(runs, workdir, {})
+    execute_runs(runs, workdir, {})
     assert all(map(workdir.is_done, runs))
     assert starts(log) == {run.id: 1 for run in runs if run.recipe}
     assert {path.name for path in (workdir.root / "runs").iterdir()} == {run.id for run in runs}
@@ -86,7 +86,7 @@ def test_every_run_is_trained_once_and_measured(people, workdir, log, capsys):
 
 def test_outcomes_are_of_samples_with_a_picture_and_a_pose(people, workdir):
     one = study(people)
-    execute([one.ft2d("rtmpose"), one.truth()], workdir, {})
+    execute_runs([one.ft2d("rtmpose"), one.truth()], workdir, {})
     found, truth = workdir.outcome(one.ft2d("rtmpose")), workdir.outcome(one.truth())
     assert len(found) == len(truth) == sum(i % 5 != 4 for i in range(COUNT))
     assert list(found.lifters) == list(one.lifters)
@@ -97,10 +97,10 @@ def test_outcomes_are_of_samples_with_a_picture_and_a_pose(people, workdir):
 
 def test_nothing_finished_is_done_again(people, workdir, log, capsys):
     runs = table_3(study(people))
-    execute(runs, workdir, {})
+    execute_runs(runs, workdir, {})
     before, log_before = files(workdir.root / "runs"), log()
     capsys.readouterr()
-    execute(runs, workdir, {})
+    execute_runs(runs, workdir, {})
     assert files(workdir.root / "runs") == before
     assert log() == log_before
     assert capsys.readouterr().out == f"{len(runs)} of {len(runs)} runs are there already.\n"
@@ -108,9 +108,9 @@ def test_nothing_finished_is_done_again(people, workdir, log, capsys):
 
 def test_more_tables_do_what_they_add(people, workdir, log):
     one = study(people)
-    execute(table_3(one), workdir, {})
+    execute_runs(table_3(one), workdir, {})
     earlier = starts(log)
-    execute(Plan(("3", "relu"), ((one,),)).runs(), workdir, {})
+    execute_runs(TablesPlan(("3", "relu"), ((one,),)).runs(), workdir, {})
     added = starts(log) - earlier
     relu = one.single("rtmpose", "simple_baseline", **{"loss.normalizer": "relu"})
     assert added == {relu.id: 1}
@@ -130,11 +130,11 @@ def test_a_failure_leaves_what_is_finished_and_the_next_start_goes_on(
     with monkeypatch.context() as broken:
         broken.setattr(module.training, "run", fails)
         with pytest.raises(OSError, match="no space left"):
-            execute(runs, workdir, {})
+            execute_runs(runs, workdir, {})
     done = [run for run in runs if workdir.is_done(run)]
     assert done == runs[: runs.index(failing)]
     before = {run.id: files(workdir.root / "runs" / run.id) for run in done}
-    execute(runs, workdir, {})
+    execute_runs(runs, workdir, {})
     assert all(map(workdir.is_done, runs))
     assert {run.id: files(workdir.root / "runs" / run.id) for run in done} == before
     assert set(starts(log).values()) == {1}
@@ -149,9 +149,9 @@ def test_a_failure_in_measuring_does_not_train_again(people, workdir, log, monke
     with monkeypatch.context() as broken:
         broken.setattr(module, "predict_2d", fails)
         with pytest.raises(MemoryError):
-            execute([one.ft2d("hrnet")], workdir, {})
+            execute_runs([one.ft2d("hrnet")], workdir, {})
     assert not workdir.is_done(one.ft2d("hrnet"))
-    execute([one.ft2d("hrnet")], workdir, {})
+    execute_runs([one.ft2d("hrnet")], workdir, {})
     assert workdir.is_done(one.ft2d("hrnet"))
     assert set(starts(log).values()) == {1}
 
@@ -159,10 +159,10 @@ def test_a_failure_in_measuring_does_not_train_again(people, workdir, log, monke
 def test_other_lifters_measure_the_same_training_again(people, workdir, log):
     one = study(people)
     run = one.ft2d("hrnet")
-    execute([run], workdir, {})
+    execute_runs([run], workdir, {})
     fewer = dataclasses.replace(run, lifters=run.lifters[:2])
     before, trained = workdir.outcome(run), starts(log)
-    execute([fewer], workdir, {})
+    execute_runs([fewer], workdir, {})
     assert starts(log) == trained
     assert [words[0] for words in log()].count("measure") == 2
     found = workdir.outcome(fewer)
@@ -181,7 +181,7 @@ def test_what_the_user_gives_is_read_and_never_written(people, workdir, log, tmp
     one = study(people, given={name: str(folder) for name, folder in given.items()})
     before = files(tmp_path / "mine"), files(people)
     runs = table_3(one)
-    execute(runs, workdir, {})
+    execute_runs(runs, workdir, {})
     assert (files(tmp_path / "mine"), files(people)) == before
     assert starts(log) == {run.id: 1 for run in runs if run.recipe}
     assert not (workdir.root / "data").exists()
@@ -201,8 +201,8 @@ def test_data_is_made_once(workdir, monkeypatch):
     settings = (("num_train", 6), ("seed", 3))
     source = Source("synthetic", settings=settings, lifter_split="poses", samples=6)
     one, again = Study(source, TINY), Study(source, TINY, seed=1)
-    execute([one.ft2d("hrnet"), again.ft2d("hrnet")], workdir, {})
-    execute([one.ft2d("rtmpose")], Workdir(workdir.root), {})
+    execute_runs([one.ft2d("hrnet"), again.ft2d("hrnet")], workdir, {})
+    execute_runs([one.ft2d("rtmpose")], Workdir(workdir.root), {})
     assert made == [dict(settings)]
     (place,) = (workdir.root / "data").iterdir()
     assert f"data:{place.name}" == source.reference
@@ -235,6 +235,6 @@ def test_a_run_that_another_process_is_at_is_left_to_it(people, workdir, monkeyp
 
     clock = SimpleNamespace(sleep=release_when_waiting, perf_counter=time.perf_counter)
     monkeypatch.setattr(module, "time", clock)
-    execute(runs, workdir, {})
+    execute_runs(runs, workdir, {})
     assert all(map(workdir.is_done, runs))
     assert capsys.readouterr().out.count("Other processes are at the next runs; waiting") == 1

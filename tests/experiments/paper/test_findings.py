@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 import pytest
 
-from liftjax.experiments.paper.findings import Claim, Part, claims, findings
+from liftjax.experiments.paper.findings import Claim, Part, check_findings, claims
 from liftjax.experiments.paper.measures import mpjpe, pck
 from liftjax.experiments.paper.statistics import Paired
 from tests.experiments.paper.hand_made import Run, labels, outcome
@@ -111,7 +111,7 @@ def test_verdict_of_an_interval(low, high, margin, verdict):
 
 def test_the_papers_pattern_makes_all_true():
     study = ToyStudy()
-    found = findings([study], outcomes_of(study, papers_pattern))
+    found = check_findings([study], outcomes_of(study, papers_pattern))
     assert verdicts(found) == {
         "multi_below_ft2d": "true",
         "single_below_ft2d": "true",
@@ -130,7 +130,7 @@ def test_one_part_on_the_other_side_makes_it_false():
     def dwpose_suffers(words, lifter):
         return 70 if words[:2] == ["multi", "dwpose"] else papers_pattern(words, lifter)
 
-    found = by_key(findings([study], outcomes_of(study, dwpose_suffers)))
+    found = by_key(check_findings([study], outcomes_of(study, dwpose_suffers)))
     claim = found["multi_below_ft2d"]
     assert [part["verdict"] for part in claim["parts"]] == ["true", "true", "false"]
     assert claim["verdict"] == "false"
@@ -142,7 +142,7 @@ def test_one_part_on_the_other_side_makes_it_false():
 
 def test_nothing_is_said_of_an_interval_that_spans_zero():
     study = ToyStudy()
-    found = findings([study], outcomes_of(study, lambda words, lifter: 60, spread=20))
+    found = check_findings([study], outcomes_of(study, lambda words, lifter: 60, spread=20))
     for finding in found:
         for part in finding["parts"]:
             spans = part["low"] <= 0 <= part["high"]
@@ -158,7 +158,7 @@ def test_false_outweighs_undecided():
     def mixed(words, lifter):
         return {"hrnet": 60, "rtmpose": 50, "dwpose": 70}[words[1]] if words[0] == "multi" else 60
 
-    found = by_key(findings([study], outcomes_of(study, mixed, spread=10)))
+    found = by_key(check_findings([study], outcomes_of(study, mixed, spread=10)))
     parts = [part["verdict"] for part in found["multi_below_ft2d"]["parts"]]
     assert parts == ["undecided", "true", "false"]
     assert found["multi_below_ft2d"]["verdict"] == "false"
@@ -180,7 +180,7 @@ def test_unseen_lifters_are_never_trained_with():
             return 1000 if lifter == words[2] else 60 + 4 * number[words[2]]
         return 1000
 
-    found = by_key(findings([study], outcomes_of(study, mm, spread=0)))
+    found = by_key(check_findings([study], outcomes_of(study, mm, spread=0)))
     hrnet, dwpose = found["multi_better_on_unseen"]["parts"]
     # 50 + mean of 0..3 against 60 + 4 times the same mean: each lifter trains for three others.
     assert hrnet["difference"] == pytest.approx(51.5 - 66, rel=1e-4)
@@ -195,7 +195,7 @@ def test_single_model_is_judged_by_its_own_lifter():
         own = words[0] == "single" and lifter == words[2]
         return 100 - 10 * number[lifter] if own else 200 + number[lifter]
 
-    found = by_key(findings([study], outcomes_of(study, mm, spread=0)))
+    found = by_key(check_findings([study], outcomes_of(study, mm, spread=0)))
     parts = found["single_below_ft2d"]["parts"]
     assert [round(part["difference"]) for part in parts] == [-100, -111, -122, -133]
 
@@ -209,7 +209,7 @@ def test_pck_is_allowed_a_point():
     guided = outcomes[study.multi("hrnet").id]
     errors = {lifter: np.full(len(ACTIONS), 50.0) for lifter in LIFTERS}
     outcomes[study.multi("hrnet").id] = outcome(guided.labels, errors, wrong)
-    claim = by_key(findings([study], outcomes))["pck_unchanged"]
+    claim = by_key(check_findings([study], outcomes))["pck_unchanged"]
     change, fall = claim["parts"]
     assert change["difference"] == pytest.approx(-10)
     assert (change["unit"], fall["unit"]) == ("%", "mm")
@@ -228,7 +228,7 @@ def test_a_beta_of_our_own_is_a_claim_of_its_own():
             return 45
         return papers_pattern(words, lifter)
 
-    found = by_key(findings([study], outcomes_of(study, mm)))
+    found = by_key(check_findings([study], outcomes_of(study, mm)))
     assert found["beta_own_best"]["verdict"] == "true"
     assert found["beta_own_best"]["claim"].startswith("β = 30")
     assert len(found["beta_own_best"]["parts"]) == 6
@@ -244,10 +244,10 @@ def test_claims_without_their_runs_are_left_out():
     outcomes = outcomes_of(study, papers_pattern)
     del outcomes[study.single("rtmpose", "simple_baseline", **{"loss.normalizer": "relu"}).id]
     del outcomes[study.multi("hrnet", without="mixste").id]
-    left = set(verdicts(findings([study], outcomes)))
+    left = set(verdicts(check_findings([study], outcomes)))
     everything = {claim.key for claim in claims(study)}
     assert everything - left == {"softmax_not_worse", "multi_better_on_unseen"}
-    assert findings([study], {}) == []
+    assert check_findings([study], {}) == []
 
 
 def test_a_study_of_less_claims_less():
@@ -262,7 +262,7 @@ def test_several_seeds_are_tested_over_seeds_each_claim_on_those_it_has():
         outcomes |= outcomes_of(study, papers_pattern)
     for study in studies[1:]:  # the ablations were run once
         del outcomes[study.single("hrnet", "simple_baseline", **{"loss.beta": 1.0}).id]
-    found = by_key(findings(studies, outcomes))
+    found = by_key(check_findings(studies, outcomes))
     assert {part["over"] for part in found["multi_below_ft2d"]["parts"]} == {"seeds"}
     assert {part["over"] for part in found["beta_1_worst"]["parts"]} == {"samples"}
     part = found["multi_below_ft2d"]["parts"][0]
@@ -275,7 +275,7 @@ def test_too_few_samples_say_nothing():
     study = ToyStudy(detectors=("hrnet",))
     truth = labels(["Eating"])
     one = {name: outcome(truth, {n: [5.0] for n in LIFTERS}) for name in runs_of(study)}
-    assert findings([study], one) == []
+    assert check_findings([study], one) == []
 
 
 def test_runs_of_a_claim_are_named_once():

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from liftjax.experiments.paper.execute import Workdir
-from liftjax.experiments.paper.plan import Plan, describe, estimate
+from liftjax.experiments.paper.plan import TablesPlan, describe, estimate_seconds
 from tests.experiments.paper.studies import small_study
 
 TABLES = ("2", "3")
@@ -14,7 +14,7 @@ TABLES = ("2", "3")
 
 @pytest.fixture
 def plan():
-    return Plan(TABLES, ((small_study(),), (small_study(seed=1),)))
+    return TablesPlan(TABLES, ((small_study(),), (small_study(seed=1),)))
 
 
 @pytest.fixture
@@ -43,10 +43,10 @@ def test_runs_are_each_there_once_and_in_order(plan):
 
 def test_a_fresh_start_is_estimated_by_operations(plan, workdir):
     runs = plan.runs()
-    left = estimate(runs, workdir, "cpu")
+    left = estimate_seconds(runs, workdir, "cpu")
     assert set(left) == set(runs)
     assert all(seconds > 0 for seconds in left.values())
-    faster = estimate(runs, workdir, "gpu")
+    faster = estimate_seconds(runs, workdir, "gpu")
     assert all(faster[run] <= left[run] for run in runs)
     one = plan.studies[0][0]
     longer = {run.steps: left[run] for run in (one.ft2d("rtmpose"), one.start("rtmpose"))}
@@ -54,14 +54,14 @@ def test_a_fresh_start_is_estimated_by_operations(plan, workdir):
 
 
 def test_a_platform_nobody_has_timed_is_no_error(plan, workdir):
-    assert estimate(plan.runs(), workdir, "METAL")
+    assert estimate_seconds(plan.runs(), workdir, "METAL")
 
 
 def test_finished_runs_cost_nothing_and_tell_the_rate_of_their_network(plan, workdir):
     one, other = plan.studies[0][0], plan.studies[1][0]
-    before = estimate(plan.runs(), workdir, "cpu")
+    before = estimate_seconds(plan.runs(), workdir, "cpu")
     finish(workdir, one.start("hrnet"), 912.0)  # 900 steps
-    left = estimate(plan.runs(), workdir, "cpu")
+    left = estimate_seconds(plan.runs(), workdir, "cpu")
     assert one.start("hrnet") not in left
     assert len(left) == len(before) - 1
     # A second a step, besides what every run takes.
@@ -74,11 +74,11 @@ def test_finished_runs_cost_nothing_and_tell_the_rate_of_their_network(plan, wor
 def test_runs_that_took_no_time_are_told_from_runs_that_nobody_timed(plan, workdir):
     one, other = plan.studies[0][0], plan.studies[1][0]
     finish(workdir, one.lifter("mixste"), 5.0)
-    left = estimate(plan.runs(), workdir, "cpu")
+    left = estimate_seconds(plan.runs(), workdir, "cpu")
     assert left[other.lifter("mixste")] == pytest.approx(12.0)
     assert left[other.lifter("iganet")] > 12.0
     of_clips = one.video_lifter("mixste")  # a step of it is another matter
-    assert estimate([one.lifter("mixste"), of_clips], workdir, "cpu")[of_clips] > 12.0
+    assert estimate_seconds([one.lifter("mixste"), of_clips], workdir, "cpu")[of_clips] > 12.0
 
 
 def test_the_rate_is_the_median_of_what_is_there(plan, workdir):
@@ -89,7 +89,7 @@ def test_the_rate_is_the_median_of_what_is_there(plan, workdir):
         (other.ft2d("hrnet"), 9.0),
     ):
         finish(workdir, run, 12 + each * run.steps)
-    left = estimate(plan.runs(), workdir, "cpu")
+    left = estimate_seconds(plan.runs(), workdir, "cpu")
     assert left[one.multi("hrnet")] == pytest.approx(12 + 2.0 * 250)
 
 
@@ -99,12 +99,12 @@ def test_a_run_without_its_outcome_is_not_done(plan, workdir):
     assert workdir.is_done(run)
     fewer = dataclasses.replace(run, lifters=run.lifters[:2])
     assert not workdir.is_done(fewer)
-    assert estimate([fewer], workdir, "cpu")
+    assert estimate_seconds([fewer], workdir, "cpu")
 
 
 def test_what_is_given_takes_no_time(workdir):
     one = small_study(given={"hrnet": "/mine/hrnet"})
-    left = estimate(Plan(("2",), ((one,),)).runs(), workdir, "cpu")
+    left = estimate_seconds(TablesPlan(("2",), ((one,),)).runs(), workdir, "cpu")
     assert one.start("hrnet") not in left
 
 
@@ -120,7 +120,7 @@ def test_the_description_has_every_run_and_the_total(plan, workdir):
         assert run.title in line
         assert ("there" in line) == (run in done)
         assert f" {run.steps} " in line
-    left = estimate(runs, workdir, "cpu")
+    left = estimate_seconds(runs, workdir, "cpu")
     total = sum(left.values()) / 3600
     assert f"{len(runs)} runs, {len(runs) - 2} to do: about {total:.1f} hours" in lines[-1]
     assert "by the runs that are there" in lines[-1]

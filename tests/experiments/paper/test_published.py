@@ -33,7 +33,7 @@ def test_every_cell_is_there():
         "1": 28 * 16, "2": 6 * 4, "3": 2 * 4, "4": 4 + 4 * 3 + 4, "5": 4 + 4 * 3 + 4,
         "6": 6, "7": 1 + 4 * 2, "8": 1 + 3 * 2, "relu": 2, "voting": 2,
     }  # fmt: skip
-    assert set(module._document()["tables"]) == set(TABLES)
+    assert set(module._tables()) == set(TABLES)
 
 
 @pytest.mark.parametrize(

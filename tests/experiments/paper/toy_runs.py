@@ -28,7 +28,7 @@ OWN_FILES = (SAVED, "metrics.csv", "config.json", "toy.json")  # of a run direct
 
 def install(replace=setattr) -> None:
     """Puts toys in the place of training and networks, by `replace(module, name, toy)`."""
-    replace(liftjax.training.run, "run", train)
+    replace(liftjax.training.run, "train", train)
     replace(execute, "load_model", load_model)
     replace(execute, "load_lifters", load_lifters)
     replace(execute, "predict_2d", predict_2d)
@@ -40,8 +40,8 @@ def install_data_and_pictures(replace=setattr) -> None:
     from liftjax.experiments.paper.report import gallery, html
 
     replace(data_prep.synthetic.build, "build_synthetic_people", build)
-    replace(gallery, "draw", lambda *arguments: [])
-    replace(html, "write", lambda report, folder: folder / "report.html")
+    replace(gallery, "draw_figures", lambda *arguments: [])
+    replace(html, "write_page", lambda report, folder: folder / "report.html")
 
 
 def note(*words) -> None:
@@ -60,7 +60,7 @@ def number(text: str) -> int:
 
 
 def train(config, workdir) -> None:
-    """As `liftjax.training.run.run`, ten steps whatever the recipe says."""
+    """As `liftjax.training.run.train`, ten steps whatever the recipe says."""
     folder = Path(workdir)
     folder.mkdir(parents=True, exist_ok=True)
     needed = [config.detector.checkpoint, config.distill.teacher, config.lifter.checkpoint]

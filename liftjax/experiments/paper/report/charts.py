@@ -1,16 +1,16 @@
 """The report's charts as Vega-Lite specifications, by altair.
 
-A page draws them with one copy of Vega (`library`) in its own colours for text and lines. The
+The page draws them with one copy of Vega (`library`), in the page's colours for text and lines. The
 learning curves read the data set "runs", which the page holds once for charts and dialogs.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
 import vl_convert
 
-# Apart from each other for most colour-blind eyes, legible on white and on near black.
+# Most colour-blind eyes can tell them apart; legible on white and on near black.
 PALETTE = ("#3b7dd8", "#e0762f", "#2f9e77", "#b0569c", "#a8862a", "#5b6bc0", "#7f8791")
 BASELINE, BEST, OTHER = "#9aa5b1", PALETTE[0], "#9aa5b1"
 CURVES = {"loss": "loss", "loss_2d": "2D loss", "grad_ratio": "gradients, 3D to 2D"}
@@ -18,7 +18,7 @@ CURVE_POINTS = 60
 FEW_ROWS = 3  # of a table that is drawn by column
 LABELLED = 3  # joints of a detector that the scatter plot names
 
-# Rows of data are named "3|label", which keeps equal labels apart; this is what is shown of it.
+# Rows of data are named "3|label", which keeps equal labels apart; the page shows the label.
 AFTER_BAR = "slice(datum.label, indexof(datum.label, '|') + 1)"
 
 # The marks of a table's cells.
@@ -87,64 +87,52 @@ def table_values(table: dict) -> list[dict]:
 
 
 def table_chart(table: dict, values: Sequence[dict], same_data: bool) -> alt.LayerChart:
-    """Cells with their intervals: of one column, to choose, by row; of few rows by column.
+    """Cells with their intervals: a table of few rows by column, any other by row.
 
-    Published numbers are diamonds, and are there only if they were measured on the same data.
+    By row the reader chooses the column. Published numbers are diamonds, which are left out unless
+    they were measured on the same data.
     """
     titles = list(dict.fromkeys(v["column"] for v in values))
     rows = list(dict.fromkeys(v["row"] for v in values))
-    one_unit = len({v["unit"] for v in values}) == 1
-    by_column = one_unit and len(rows) <= FEW_ROWS and len(rows) < len(titles)
-    layers = _cells_by_column(values, rows) if by_column else _cells_by_row(values)
-    if not same_data or all(v["published"] is None for v in values):
-        layers.pop()
+    units = {v["unit"] for v in values}
+    by_column = len(units) == 1 and len(rows) <= FEW_ROWS and len(rows) < len(titles)
+    color = alt.condition("datum.best", alt.value(BEST), alt.value(OTHER))
+    if by_column:
+        numbers = [v["value"] for v in values]
+        far_apart = min(numbers) > 0 and max(numbers) > 3 * min(numbers)
+        logarithmic = alt.Scale(type="log", nice=False, padding=12)
+        scale = logarithmic if far_apart else alt.Scale(zero=False)
+        along, end = alt.Y, alt.Y2("high:Q")
+        places = [alt.X("column:N", sort=None, title=None, axis=alt.Axis(labelAngle=0))]
+        if len(rows) > 1:
+            legend = alt.Legend(labelExpr=AFTER_BAR, title=None)
+            color = alt.Color("row:N", scale=_categories(rows), legend=legend)
+            places.append(alt.XOffset("row:N", sort=None))
+    else:
+        scale, along, end = alt.Scale(zero=False, padding=12), alt.X, alt.X2("high:Q")
+        axis = alt.Axis(labelExpr=AFTER_BAR, labelLimit=260, grid=True, gridDash=[1, 3])
+        places = [alt.Y("row:N", sort=None, title=None, axis=axis)]
+    low, value, published = (
+        along(f"{field}:Q", scale=scale, title=next(iter(units)) if len(units) == 1 else None)
+        for field in ("low", "value", "published")
+    )
+    layers = [
+        _INTERVAL.encode(*places, low, end, color=color),
+        _MEASURED.encode(*places, value, color=color, tooltip=_CELL),
+    ]
+    if same_data and any(v["published"] is not None for v in values):
+        tooltip = ["column:N", "published:Q"]
+        layers.append(_PUBLISHED.encode(*places, published, tooltip=tooltip))
     chart = alt.layer(*layers, data=alt.Data(values=list(values)))
     if not by_column:
-        chart = _chosen(chart, "column", "Column", titles, default=_main_column(table, titles))
+        # At first the last column that the paper has, as its average is.
+        own = [c["title"] for c in table["columns"] if not c["extra"] and c["title"] in titles]
+        chart = _chosen(chart, "column", "Column", titles, default=own[-1] if own else titles[0])
     return chart.properties(
         width="container",
         height=230 if by_column else 20 * len(rows) + 10,
         description=f"{table['title']}, with 95 % intervals",
     )
-
-
-def _cells_by_row(values: Sequence[dict]) -> list[alt.Chart]:
-    """Intervals, values and published numbers along x, a row each; the best in colour."""
-    axis = alt.Axis(labelExpr=AFTER_BAR, labelLimit=260, grid=True, gridDash=[1, 3])
-    place = alt.Y("row:N", sort=None, title=None, axis=axis)
-    color = alt.condition("datum.best", alt.value(BEST), alt.value(OTHER))
-    scale, title = alt.Scale(zero=False, padding=12), _common(v["unit"] for v in values)
-
-    def along(field):
-        return alt.X(f"{field}:Q", scale=scale, title=title)
-
-    return [
-        _INTERVAL.encode(place, along("low"), alt.X2("high:Q"), color=color),
-        _MEASURED.encode(place, along("value"), color=color, tooltip=_CELL),
-        _PUBLISHED.encode(place, along("published"), tooltip=["column:N", "published:Q"]),
-    ]
-
-
-def _cells_by_column(values: Sequence[dict], rows: list[str]) -> list[alt.Chart]:
-    """The same along y, a place on x for each column; a colour for each row if there are two."""
-    numbers = [v["value"] for v in values]
-    far_apart = min(numbers) > 0 and max(numbers) > 3 * min(numbers)
-    scale = alt.Scale(type="log", nice=False, padding=12) if far_apart else alt.Scale(zero=False)
-    at = [alt.X("column:N", sort=None, title=None, axis=alt.Axis(labelAngle=0))]
-    color = alt.condition("datum.best", alt.value(BEST), alt.value(OTHER))
-    if len(rows) > 1:
-        legend = alt.Legend(labelExpr=AFTER_BAR, title=None)
-        color = alt.Color("row:N", scale=_categories(rows), legend=legend)
-        at.append(alt.XOffset("row:N", sort=None))
-
-    def along(field):
-        return alt.Y(f"{field}:Q", scale=scale, title=values[0]["unit"])
-
-    return [
-        _INTERVAL.encode(*at, along("low"), alt.Y2("high:Q"), color=color),
-        _MEASURED.encode(*at, along("value"), color=color, tooltip=_CELL),
-        _PUBLISHED.encode(*at, along("published"), tooltip=["column:N", "published:Q"]),
-    ]
 
 
 def learning_curves(runs: Sequence[dict]) -> alt.Chart:
@@ -181,7 +169,7 @@ def run_curves() -> alt.Chart:
 
 
 def joint_chart(per_joint: dict) -> alt.Chart:
-    """Grouped bars: a joint's error in 3D or 2D by method, of one detector at a time."""
+    """Grouped bars: each joint's error in 3D or 2D by method, of one detector at a time."""
     measures = {"mm": "3D (mm)", "px": "2D (px)"}
     values = [
         {"detector": s["detector"], "method": s["method"], "place": joint.replace("_", " "),
@@ -195,7 +183,7 @@ def joint_chart(per_joint: dict) -> alt.Chart:
 
 
 def action_chart(per_action: dict) -> alt.Chart:
-    """Grouped bars: an action's MPJPE by method, of one detector at a time."""
+    """Grouped bars: each action's MPJPE by method, of one detector at a time."""
     values = [
         {"detector": s["detector"], "method": s["method"], "place": action, "error": _digits(mm)}
         for s in per_action["series"]
@@ -205,24 +193,19 @@ def action_chart(per_action: dict) -> alt.Chart:
 
 
 def moved_chart(moved: Sequence[dict]) -> alt.LayerChart:
-    """Of each joint, how far guidance moved it in 2D against what that gained in 3D."""
-    most = {
-        (m["detector"], m["joint"])
-        for detector in {m["detector"] for m in moved}
-        for m in sorted(
-            (m for m in moved if m["detector"] == detector), key=lambda m: -abs(m["gain_mm"] or 0)
-        )[:LABELLED]
-    }
+    """How far guidance moved each joint in 2D, against what that gained in 3D."""
+    detectors = list(dict.fromkeys(m["detector"] for m in moved))
+    gains = {name: [abs(m["gain_mm"] or 0) for m in moved if m["detector"] == name]
+             for name in detectors}  # fmt: skip
     values = [
         {
             "detector": m["detector"],
             "joint": m["joint"].replace("_", " "),
-            "named": (m["detector"], m["joint"]) in most,
+            "named": abs(m["gain_mm"] or 0) in sorted(gains[m["detector"]])[-LABELLED:],
             **{key: _digits(m[key]) for key in ("displacement_px", "gain_mm", "low", "high")},
         }
         for m in moved
     ]
-    detectors = list(dict.fromkeys(m["detector"] for m in moved))
     legend = alt.selection_point(
         name="of_detector", fields=["detector"], bind="legend", toggle="true"
     )
@@ -309,18 +292,6 @@ def _chosen(chart, field: str, title: str, options: list[str], default=None, rad
 
 def _categories(names: list[str]) -> alt.Scale:
     return alt.Scale(domain=names, range=[PALETTE[i % len(PALETTE)] for i in range(len(names))])
-
-
-def _main_column(table: dict, titles: list[str]) -> str:
-    """The last column that the paper has, as its average is."""
-    own = [c["title"] for c in table["columns"] if not c["extra"] and c["title"] in titles]
-    return own[-1] if own else titles[0]
-
-
-def _common(units: Iterable[str]) -> str | None:
-    """The unit that all have, to be an axis's title."""
-    units = set(units)
-    return units.pop() if len(units) == 1 else None
 
 
 def _digits(value: float | None) -> float | None:

@@ -3,26 +3,24 @@
 import csv
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from etils import epath
 
 from liftjax.data.records import PoseDataset
-from liftjax.experiments.paper import findings
 from liftjax.experiments.paper.definitions import TABLES
 from liftjax.experiments.paper.execute import Workdir
-from liftjax.experiments.paper.outcomes import Outcome
-from liftjax.experiments.paper.plan import Plan
+from liftjax.experiments.paper.findings import check_findings
+from liftjax.experiments.paper.outcomes import Outcome, Outcomes
+from liftjax.experiments.paper.plan import TablesPlan
 from liftjax.experiments.paper.report import formats, gallery, html
-from liftjax.experiments.paper.report.moved import moved
+from liftjax.experiments.paper.report.moved import moved_joints
 from liftjax.experiments.paper.runs import Run
-from liftjax.experiments.paper.study import DETECTOR_TITLES, Study
+from liftjax.experiments.paper.study import DETECTOR_TITLES, METHOD_TITLES, Study
 from liftjax.experiments.paper.tabulate import finite, tabulate
 from liftjax.runtime.run_directory import source_revision, versions
 from liftjax.writing import write_text
-
-Outcomes = Mapping[str, Outcome]
 
 _CURVES = ("loss", "loss_2d", "grad_ratio")
 _INTERVALS = {
@@ -36,27 +34,32 @@ _TESTS = (
 )
 
 
-def write(plan: Plan, workdir: Workdir, command: str = "") -> str:
+def write_report(plan: TablesPlan, workdir: Workdir, command: str = "") -> str:
     """Writes WORKDIR/report; returns what to print."""
     folder = workdir.root / "report"
     folder.mkdir(parents=True, exist_ok=True)
-    report = _without_nan(build(plan, workdir, folder, command))
+    report = _without_nan(build_report(plan, workdir, folder, command))
     write_text(folder / "report.json", json.dumps(report, allow_nan=False))
-    formats.write(report, folder)
-    page = html.write(report, folder)
+    formats.write_tables(report, folder)
+    page = html.write_page(report, folder)
     return f"{formats.markdown(report)}\n\nReport: {page}"
 
 
-def build(plan: Plan, workdir: Workdir, folder: epath.Path, command: str = "") -> dict:
+def build_report(plan: TablesPlan, workdir: Workdir, folder: epath.Path, command: str = "") -> dict:
     """The report as a JSON document; its pictures are left in `folder`."""
     runs = plan.runs()
     outcomes = {run.id: workdir.outcome(run) for run in runs if run.lifters}
     first = [studies[0] for studies in plan.studies]  # the first data set, by seed
     study = first[0]
-    shown = _guided_pairs(plan, first)
+    shown = _guided_pairs(runs, first)
     pairs = {detector: by_seed[0] for detector, by_seed in shown.items()}
-    truth = outcomes.get(study.truth().id)
     dataset = workdir.test(study.source)
+    moved = [
+        row
+        for detector, (ft2d, guided) in pairs.items()
+        for row in moved_joints(outcomes[ft2d.id], outcomes[guided.id], DETECTOR_TITLES[detector])
+    ]
+    truth = outcomes.get(study.truth().id)
     return {
         "schema": 1,
         "title": f"Tables of the paper, {study.scale.name} scale",
@@ -67,19 +70,19 @@ def build(plan: Plan, workdir: Workdir, folder: epath.Path, command: str = "") -
         "protocol": _protocol(study, dataset, workdir),
         "intervals": f"{_INTERVALS[min(len(first), 2)]} {_TESTS}",
         "tables": _tables(plan, outcomes),
-        "findings": findings.findings(first, outcomes),
+        "findings": check_findings(first, outcomes),
         "per_joint": _per_joint(shown, outcomes, dataset.skeleton),
         "per_action": _per_action(shown, outcomes, dataset.labels, study.actions),
-        "moved": _moved(pairs, outcomes),
-        "runs": [_run(run, workdir) for run in runs if run.recipe],
-        "poses": gallery.poses(pairs, outcomes, dataset),
-        "figures": gallery.draw(pairs, outcomes, truth, dataset, workdir, folder),
+        "moved": moved,
+        "runs": [_describe_run(run, workdir) for run in runs if run.recipe],
+        "poses": gallery.pose_samples(pairs, outcomes, dataset),
+        "figures": gallery.draw_figures(pairs, outcomes, truth, dataset, workdir, folder, moved),
         "versions": versions() | source_revision(),
         "command": command,
     }
 
 
-def _tables(plan: Plan, outcomes: Outcomes) -> list[dict]:
+def _tables(plan: TablesPlan, outcomes: Outcomes) -> list[dict]:
     tables = {key: tabulate(TABLES[key], plan.studies, outcomes) for key in plan.tables}
     data = [study.data for study in plan.studies[0]]
     if "2" in tables and "panoptic" in data:  # the only one with published numbers of Panoptic
@@ -88,7 +91,7 @@ def _tables(plan: Plan, outcomes: Outcomes) -> list[dict]:
     return list(tables.values())
 
 
-def _same_data(plan: Plan) -> bool:
+def _same_data(plan: TablesPlan) -> bool:
     """Whether measured and published numbers may be subtracted.
 
     Table 2 has the published numbers of each data set, all others those of Human3.6M.
@@ -102,38 +105,37 @@ def _same_data(plan: Plan) -> bool:
 # Charts: FT-2D beside multi-model guidance, or single-model where nothing else was run
 
 
-def _guided_pairs(plan: Plan, studies: Sequence[Study]) -> dict[str, list[tuple[Run, Run]]]:
-    """By detector, (FT-2D, guided) of each seed, as far as the plan has them."""
-    there = set(plan.runs())
+def _guided_pairs(
+    runs: Sequence[Run], studies: Sequence[Study]
+) -> dict[str, list[tuple[Run, Run]]]:
+    """By detector, (FT-2D, guided) of each seed, as far as they were run."""
     pairs = {}
     for detector in studies[0].detectors:
-        for guided in (
-            [study.multi(detector) for study in studies],
-            [study.single(detector, study.lifters[0]) for study in studies],
-        ):
-            found = list(zip([study.ft2d(detector) for study in studies], guided, strict=True))
-            if detector not in pairs and all(run in there for pair in found for run in pair):
+        multi = [(study.ft2d(detector), study.multi(detector)) for study in studies]
+        single = [
+            (study.ft2d(detector), study.single(detector, study.lifters[0])) for study in studies
+        ]
+        for found in (single, multi):
+            if {run for pair in found for run in pair} <= {*runs}:
                 pairs[detector] = found
     return pairs
 
 
-def _series(shown: Mapping, outcomes: Outcomes):
-    """(detector, method, the outcomes of all seeds)."""
+def _series(shown: Mapping, outcomes: Outcomes) -> Iterator[tuple[dict, list[Outcome]]]:
+    """The names of each detector and method, and the outcomes of all seeds."""
     for detector, pairs in shown.items():
         for same in zip(*pairs, strict=True):
-            title = DETECTOR_TITLES[detector]
-            yield title, gallery.METHOD_TITLES[same[0].method], [outcomes[run.id] for run in same]
+            method = METHOD_TITLES[same[0].method]
+            names = {"detector": DETECTOR_TITLES[detector], "method": method}
+            yield names, [outcomes[run.id] for run in same]
 
 
 def _per_joint(shown: Mapping, outcomes: Outcomes, skeleton) -> dict:
     series = [
-        {
-            "detector": detector,
-            "method": method,
-            "mm": _rounded(np.mean([_joint_mm(o) for o in found], axis=0)),
-            "px": _rounded(np.mean([_joint_px(o) for o in found], axis=0)),
-        }
-        for detector, method, found in _series(shown, outcomes)
+        names
+        | {"mm": _rounded(np.mean([_joint_mm(outcome) for outcome in found], axis=0))}
+        | {"px": _rounded(np.mean([_joint_px(outcome) for outcome in found], axis=0))}
+        for names, found in _series(shown, outcomes)
     ]
     return {"joints": list(skeleton.joints), "series": series}
 
@@ -154,13 +156,13 @@ def _per_action(shown: Mapping, outcomes: Outcomes, labels: Mapping, order: Sequ
     there = np.unique(labels["action"]).tolist()
     actions = [action for action in order if action in there] or there
     series = []
-    for detector, method, found in _series(shown, outcomes):
+    for names, found in _series(shown, outcomes):
         errors_mm_N = [np.mean([o.error_mm(n) for n in o.lifters], axis=0) for o in found]
         by_action = [
             np.mean([error_mm_N[labels["action"] == action].mean() for error_mm_N in errors_mm_N])
             for action in actions
         ]
-        series.append({"detector": detector, "method": method, "mm": _rounded(by_action)})
+        series.append(names | {"mm": _rounded(by_action)})
     return {"actions": actions, "series": series}
 
 
@@ -168,24 +170,11 @@ def _rounded(values) -> list[float]:
     return [round(float(value), 2) for value in values]
 
 
-def _moved(pairs: gallery.Pairs, outcomes: Outcomes) -> list[dict]:
-    return [
-        row
-        for detector, (ft2d, guided) in pairs.items()
-        for row in moved(outcomes[ft2d.id], outcomes[guided.id], DETECTOR_TITLES[detector])
-    ]
-
-
-def _run(run: Run, workdir: Workdir) -> dict:
+def _describe_run(run: Run, workdir: Workdir) -> dict:
     """What the report says of a run."""
     return {
-        "id": run.id,
-        "title": run.title,
-        "kind": run.kind,
-        "method": run.method,
+        **{key: getattr(run, key) for key in ("id", "title", "kind", "method", "seed", "steps")},
         "detector": DETECTOR_TITLES.get(run.detector, ""),
-        "seed": run.seed,
-        "steps": run.steps,
         "seconds": workdir.seconds(run),
         "config": run.recipe,
         "curve": _curve(workdir.place(run) / "metrics.csv"),

@@ -1,4 +1,4 @@
-"""Why a sample fails: what can be measured of it, each as its place among all test samples.
+"""Why a sample fails: several measures of it, each as its place among all test samples.
 
 Legend: N samples, K joints, L limbs, P points along a limb.
 """
@@ -26,7 +26,8 @@ class Term(NamedTuple):
     """One measure of all test samples.
 
     Attributes:
-      title: its name. values_N: NaN where it cannot be measured.
+      title: its name.
+      values_N: NaN where it cannot be measured.
       template: of the number as text, such as "{:.1f} px".
       high_is_hard: whether large values make a sample hard; else small ones do.
     """
@@ -51,39 +52,30 @@ class Term(NamedTuple):
         return 100 * float(np.mean(sign * known < sign * self.values_N[i]))
 
 
-def explain(
+def explain_error(
     outcome: Outcome,
     truth: Outcome,
     lifter: str,
-    contrast_N: np.ndarray | None = None,
-    peaks_NK: np.ndarray | None = None,
+    contrast_N: np.ndarray,
+    peaks_NK: np.ndarray,
 ) -> list[Term]:
-    """The terms that a 3D error has: of the picture, of the detector, of the lifter.
+    """The terms of a 3D error: of the picture, of the detector, of the lifter.
 
     Args:
-      outcome: of the detector that fails. truth: of ground-truth 2D, through the same lifters.
-      contrast_N: of :func:`limb_contrast`. peaks_NK: heights of the detector's peaks, see
-        `maps.peak_heights`.
+      outcome: of the detector that fails.
+      truth: of ground-truth 2D, through the same lifters.
+      contrast_N: see :func:`limb_contrast`.
+      peaks_NK: heights of the detector's peaks, see `maps.peak_heights`.
     """
     cut_off_N = cut_off(outcome.labels).sum(axis=-1).astype(float)
-    terms = [Term("joints cut off by the picture's edge", cut_off_N, "{:.0f}")]
-    if contrast_N is not None:
-        terms.append(Term("limb contrast (ΔE)", contrast_N, "{:.0f}", False))
-    if peaks_NK is not None:
-        peak_N = _mean_over(peaks_NK, outcome.visible_NK)
-        terms.append(Term("mean peak of the heatmaps", peak_N, "{:.2f}", False))
+    peak_N = outcome.mean_over_visible(peaks_NK)
     return [
-        *terms,
+        Term("joints cut off by the picture's edge", cut_off_N, "{:.0f}"),
+        Term("limb contrast (ΔE)", contrast_N, "{:.0f}", False),
+        Term("mean peak of the heatmaps", peak_N, "{:.2f}", False),
         Term("2D error", outcome.mean_error_px_N, "{:.1f} px"),
         Term("3D error left with true 2D", truth.error_mm(lifter), "{:.0f} mm"),
     ]
-
-
-def _mean_over(values_NK: np.ndarray, counts_NK: np.ndarray) -> np.ndarray:
-    """(N,) means over the joints that count; NaN without any."""
-    number_N = counts_NK.sum(axis=-1)
-    sum_N = np.where(counts_NK, values_NK, 0).sum(axis=-1)
-    return np.where(number_N > 0, sum_N / np.maximum(number_N, 1), np.nan)
 
 
 def cut_off(labels) -> np.ndarray:
@@ -96,11 +88,11 @@ def cut_off(labels) -> np.ndarray:
 
 
 def limb_contrast(dataset: PoseDataset) -> np.ndarray:
-    """(N,) how much arms and legs differ from what is beside them; low is camouflage.
+    """(N,) how much arms and legs differ in colour from what is beside them.
 
-    The colour difference CIE76 (Lab units; 2 is just noticeable) between a limb's mean colour and
-    that of a strip beside it, on the side where it stands out more; of the limbs in the picture
-    the lower quartile, as a few hidden ones suffice to fail.
+    It is the colour difference CIE76 (Lab units; 2 is just noticeable) between a limb's mean
+    colour and that of a strip beside it, on the side where the limb stands out more. A sample has
+    the lower quartile over the limbs in the picture, because a few hidden ones suffice to fail.
     """
     labels, skeleton = dataset.labels, dataset.skeleton
     to_crop = crops.image_to_crop(labels["box_xyxy"], _CROP)
@@ -132,7 +124,8 @@ def contrast_of_limbs(
     """(L,) difference in colour between each limb and its surroundings, in a picture (H, W, 3).
 
     Args:
-      kpts_K2: pixels of that picture. box_side: the person's longer side in it.
+      kpts_K2: pixels of that picture.
+      box_side: the person's longer side in it.
     """
     lab = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2Lab)
     ends_L22 = np.asarray(kpts_K2, np.float32)[limb_ends(skeleton)]

@@ -15,9 +15,7 @@ from liftjax.data import crops
 from liftjax.data.records import PoseDataset
 from liftjax.experiments.paper.outcomes import Outcome
 from liftjax.experiments.paper.report.explain import Term
-from liftjax.experiments.paper.report.moved import draw_moved, moved
 from liftjax.experiments.paper.study import LIFTER_TITLES
-from liftjax.skeletons import Skeleton
 from liftjax.visualize import (
     PREDICTION,
     TRUTH,
@@ -63,18 +61,13 @@ def by_improvement(pair: Pair, lifter: str, percentiles: Sequence[float] = PERCE
 
 def worst(outcome: Outcome, lifter: str, count: int = 4) -> list[int]:
     """The samples of largest MPJPE, one a sequence: neighbouring frames fail alike."""
-    error_mm_N = np.nan_to_num(outcome.error_mm(lifter), nan=-np.inf)
-    names = ("subject", "action", "trial")
-    columns = [outcome.labels[name] for name in names if name in outcome.labels]
-    chosen, seen = [], set()
-    for i in np.argsort(-error_mm_N):
-        sequence = tuple(str(column[i]) for column in columns)
-        if sequence not in seen and np.isfinite(error_mm_N[i]):
-            seen.add(sequence)
-            chosen.append(int(i))
-        if len(chosen) == count:
-            break
-    return chosen
+    error_mm_N, labels = outcome.error_mm(lifter), outcome.labels
+    columns = [labels[name] for name in ("subject", "action", "trial") if name in labels]
+    chosen: dict[tuple, int] = {}  # by sequence
+    for i in np.argsort(-error_mm_N):  # NaN come last
+        if np.isfinite(error_mm_N[i]):
+            chosen.setdefault(tuple(str(column[i]) for column in columns), int(i))
+    return list(chosen.values())[:count]
 
 
 # Pieces
@@ -101,38 +94,48 @@ def _picture(
     return _Picture(image, to_crop)
 
 
-def _title(lifter: str) -> str:
-    return LIFTER_TITLES.get(lifter, lifter)
-
-
 def _sample_title(dataset: PoseDataset, i: int) -> str:
     return f"{dataset.labels['subject'][i]} {dataset.labels['action'][i]}"
 
 
-def _bounds_m(pair: Pair, lifter: str, i: int) -> np.ndarray:
-    """(2, 3) least and greatest coordinates of the true pose and both lifted ones.
+class _Sample:
+    """Draws one test sample, as the methods of a pair see it, into places of a figure's grid."""
 
-    Flat poses get some room in the flat direction, so that a box stays a box.
-    """
-    poses = [pair.ft2d.labels["pose_m"][i], *(o.pose_m(lifter)[i] for _, o in pair.rows)]
-    low, high = np.min(poses, axis=(0, 1)), np.max(poses, axis=(0, 1))
-    half = np.maximum((high - low) / 2 + 0.05, 0.35 * (high - low).max())
-    return (low + high) / 2 + np.stack([-half, half])
+    def __init__(self, figure, pair: Pair, dataset: PoseDataset, lifter: str, i: int):
+        self._figure, self._dataset, self._lifter, self._i = figure, dataset, lifter, i
+        self._picture = _picture(dataset, i)
+        self._true_m_K3 = pair.ft2d.labels["pose_m"][i]
+        # A flat pose gets some room in the flat direction, so that a box stays a box.
+        poses = [self._true_m_K3, *(outcome.pose_m(lifter)[i] for _, outcome in pair.rows)]
+        low, high = np.min(poses, axis=(0, 1)), np.max(poses, axis=(0, 1))
+        half = np.maximum((high - low) / 2 + 0.05, 0.35 * (high - low).max())
+        self._bounds_m = (low + high) / 2 + np.stack([-half, half])
 
+    def draw_picture(self, place):
+        """The picture alone, with the sample's name; returns its axes."""
+        axes = self._figure.add_subplot(place)
+        draw_2d(axes, self._picture.image, [], self._dataset.skeleton)
+        axes.set_title(_sample_title(self._dataset, self._i), fontsize=9, pad=3)
+        return axes
 
-def _draw_flat(axes, picture: _Picture, outcome: Outcome, skeleton: Skeleton, i: int) -> None:
-    true, found = outcome.labels["joints_px"][i], outcome.kpts_px_NK2[i]
-    poses = [(picture.points(true), TRUTH), (picture.points(found), PREDICTION)]
-    pale = (_PALE * 255 + (1 - _PALE) * picture.image).astype(np.uint8)
-    draw_2d(axes, pale, poses, skeleton, linewidth=_LINE)
+    def draw_2d(self, place, method: str, outcome: Outcome) -> None:
+        """The true and the detected keypoints over the picture."""
+        axes = self._figure.add_subplot(place)
+        true, found = outcome.labels["joints_px"][self._i], outcome.kpts_px_NK2[self._i]
+        poses = [(self._picture.points(true), TRUTH), (self._picture.points(found), PREDICTION)]
+        pale = (_PALE * 255 + (1 - _PALE) * self._picture.image).astype(np.uint8)
+        draw_2d(axes, pale, poses, self._dataset.skeleton, linewidth=_LINE)
+        axes.set_title(method, fontsize=9, pad=3)
 
-
-def _draw_solid(figure, place, outcome, skeleton, lifter, i, azimuth, bounds_m, zoom=1.3):
-    """The true and the lifted pose at `place` of a grid; returns the axes."""
-    axes = add_plain_box(figure, place)
-    poses = [(outcome.labels["pose_m"][i], TRUTH), (outcome.pose_m(lifter)[i], PREDICTION)]
-    draw_3d(axes, poses, skeleton, azimuth, linewidth=_LINE, bounds_m=bounds_m, zoom=zoom)
-    return axes
+    def draw_3d(self, place, outcome: Outcome, azimuth: float, zoom: float) -> None:
+        """The true and the lifted pose; the camera's own view has the error as its title."""
+        axes = add_plain_box(self._figure, place)
+        poses = [(self._true_m_K3, TRUTH), (outcome.pose_m(self._lifter)[self._i], PREDICTION)]
+        draw_3d(axes, poses, self._dataset.skeleton, azimuth, linewidth=_LINE,
+                bounds_m=self._bounds_m, zoom=zoom)  # fmt: skip
+        if azimuth == VIEWS[0]:
+            error_mm = outcome.error_mm(self._lifter)[self._i]
+            axes.set_title(f"{error_mm:.0f} mm", fontsize=9, pad=3)
 
 
 # Figures
@@ -145,11 +148,12 @@ def qualitative(
     lifter: str,
     samples: Sequence[Sequence[int]] | None = None,
 ) -> str:
-    """A block a detector, two samples abreast: the picture; FT-2D above guided, in 2D and 3D.
+    """One block per detector, two samples abreast: the picture; FT-2D above guided, in 2D and 3D.
 
     Args:
       dataset: of the pictures; its records are the outcomes' samples.
-      lifter: whose poses are shown. samples: of each pair; default: `by_improvement`.
+      lifter: whose poses are shown.
+      samples: of each pair; default: `by_improvement`.
     """
     samples = samples or [by_improvement(pair, lifter) for pair in pairs]
     heights = [0.05 + 3.0 * -(-len(some) // 2) for some in samples]
@@ -161,51 +165,31 @@ def qualitative(
             -(-len(shown) // 2), 2, left=0.03, right=0.995, top=1 - 0.22 / height, bottom=0.03,
             wspace=0.03, hspace=0.09,
         )  # fmt: skip
+        gain_mm_N = pair.ft2d.error_mm(lifter) - pair.guided.error_mm(lifter)
         for n, i in enumerate(shown):
             cell = grid[n // 2, n % 2].subgridspec(
                 2, 4, width_ratios=[1.2, 1, 1.15, 1.15], wspace=0.02, hspace=0.16
             )
-            _draw_sample(block, cell, pair, dataset, lifter, i)
+            sample = _Sample(block, pair, dataset, lifter, i)
+            plain = sample.draw_picture(cell[:, 0])
+            plain.set_anchor("N")
+            better = 100 * np.nanmean(gain_mm_N < gain_mm_N[i])
+            change = f"{abs(gain_mm_N[i]):.0f} mm {'saved' if gain_mm_N[i] >= 0 else 'lost'}"
+            note = f"{change}\n(percentile {better:.0f}\nof improvement)"
+            plain.text(0.5, -0.06, note, transform=plain.transAxes, ha="center", va="top",
+                       fontsize=8, color=_GREY)  # fmt: skip
+            for row, (method, outcome) in enumerate(pair.rows):
+                sample.draw_2d(cell[row, 1], method, outcome)
+                for v, azimuth in enumerate(VIEWS):
+                    sample.draw_3d(cell[row, 2 + v], outcome, azimuth, 1.35)
     save_figure(figure, path)
     first, second = pairs[0].methods
     return (
-        f"{first} above {second}: the poses found, and lifted by {_title(lifter)}, as the camera "
-        "sees them and from the side. Ground truth blue, prediction red; mm are the sample's "
-        "MPJPE. The samples stand for their place in the order of improvement, worsened ones too."
+        f"{first} above {second}: the poses found, and lifted by "
+        f"{LIFTER_TITLES.get(lifter, lifter)}, as the camera sees them and from the side. Ground "
+        "truth blue, prediction red; mm are the sample's MPJPE. The samples stand for their place "
+        "in the order of improvement, worsened ones too."
     )
-
-
-def _draw_sample(figure, cell, pair: Pair, dataset: PoseDataset, lifter: str, i: int) -> None:
-    """The picture, and right of it FT-2D above guided: 2D, 3D, 3D from the side."""
-    picture, bounds_m = _picture(dataset, i), _bounds_m(pair, lifter, i)
-    plain = figure.add_subplot(cell[:, 0])
-    draw_2d(plain, picture.image, [], dataset.skeleton)
-    plain.set_anchor("N")
-    plain.set_title(_sample_title(dataset, i), fontsize=9, pad=3)
-    gain_mm_N = pair.ft2d.error_mm(lifter) - pair.guided.error_mm(lifter)
-    better = 100 * np.nanmean(gain_mm_N < gain_mm_N[i])
-    change = f"{abs(gain_mm_N[i]):.0f} mm {'saved' if gain_mm_N[i] >= 0 else 'lost'}"
-    note = f"{change}\n(percentile {better:.0f}\nof improvement)"
-    plain.text(0.5, -0.06, note, transform=plain.transAxes, ha="center", va="top", fontsize=8,
-               color=_GREY)  # fmt: skip
-    for row, (method, outcome) in enumerate(pair.rows):
-        flat = figure.add_subplot(cell[row, 1])
-        _draw_flat(flat, picture, outcome, dataset.skeleton, i)
-        flat.set_title(method, fontsize=9, pad=3)
-        for v, azimuth in enumerate(VIEWS):
-            solid = _draw_solid(
-                figure,
-                cell[row, 2 + v],
-                outcome,
-                dataset.skeleton,
-                lifter,
-                i,
-                azimuth,
-                bounds_m,
-                1.35,
-            )
-            if v == 0:
-                solid.set_title(f"{outcome.error_mm(lifter)[i]:.0f} mm", fontsize=9, pad=3)
 
 
 def failures(
@@ -222,7 +206,8 @@ def failures(
     percentile on.
 
     Args:
-      terms: of `explain`. samples: default: `worst`.
+      terms: of `explain_error`.
+      samples: default: `worst`.
     """
     samples = worst(pair.guided, lifter) if samples is None else samples
     figure = new_figure(10, 2.05 * len(samples) + 0.2, _DPI)
@@ -232,19 +217,11 @@ def failures(
         wspace=0.04, hspace=0.13,
     )  # fmt: skip
     for row, i in enumerate(samples):
-        picture, bounds_m = _picture(dataset, i), _bounds_m(pair, lifter, i)
-        plain = figure.add_subplot(grid[row, 0])
-        draw_2d(plain, picture.image, [], dataset.skeleton)
-        plain.set_title(_sample_title(dataset, i), fontsize=9, pad=3)
+        sample = _Sample(figure, pair, dataset, lifter, i)
+        sample.draw_picture(grid[row, 0])
         for m, (method, outcome) in enumerate(pair.rows):
-            flat = figure.add_subplot(grid[row, 1 + 2 * m])
-            _draw_flat(flat, picture, outcome, dataset.skeleton, i)
-            flat.set_title(method, fontsize=9, pad=3)
-            place = grid[row, 2 + 2 * m]
-            solid = _draw_solid(
-                figure, place, outcome, dataset.skeleton, lifter, i, VIEWS[0], bounds_m, 1.25
-            )
-            solid.set_title(f"{outcome.error_mm(lifter)[i]:.0f} mm", fontsize=9, pad=3)
+            sample.draw_2d(grid[row, 1 + 2 * m], method, outcome)
+            sample.draw_3d(grid[row, 2 + 2 * m], outcome, VIEWS[0], 1.25)
         bars = figure.add_subplot(grid[row, 5])
         _draw_terms(bars, terms, i)
         if row == 0:
@@ -252,15 +229,15 @@ def failures(
     save_figure(figure, path)
     return (
         f"The test samples of largest MPJPE with {pair.title}, {pair.methods[1]}, through "
-        f"{_title(lifter)}, one a sequence; {pair.methods[0]} beside it. Ground truth blue, "
-        "prediction red. Bars: the share of test samples that are easier in that respect, red "
-        "from 90 % on. Limb contrast is the colour difference (ΔE) of arms and legs to what is "
-        "beside them; the last bar is the lifter's own error."
+        f"{LIFTER_TITLES.get(lifter, lifter)}, one a sequence; {pair.methods[0]} beside it. Ground "
+        "truth blue, prediction red. Bars: the share of test samples that are easier in that "
+        "respect, red from 90 % on. Limb contrast is the colour difference (ΔE) of arms and legs "
+        "to what is beside them; the last bar is the lifter's own error."
     )
 
 
 def _draw_terms(axes, terms: Sequence[Term], i: int) -> None:
-    """A line of text and a bar a term."""
+    """Each term as a line of text and a bar."""
     for n, term in enumerate(terms):
         percentile = term.percentile(i)
         color = PREDICTION if percentile >= 90 else _GREY
@@ -282,12 +259,13 @@ def heatmaps(
     stride: float,
     joints: int = 4,
 ) -> str:
-    """A block a sample: heatmaps of FT-2D above those of the guided detector, over the crop.
+    """One block per sample: heatmaps of FT-2D above those of the guided detector, over the crop.
 
     A cross is the truth, a point the keypoint found. Each joint has one scale of brightness.
 
     Args:
-      maps_SHWK: of FT-2D and guided, see `maps.heatmaps`. stride: crop pixels per map pixel.
+      maps_SHWK: of FT-2D and guided, see `maps.heatmaps`.
+      stride: crop pixels per map pixel.
       joints: how many, of those that guidance moved most.
     """
     height, width = maps_SHWK[0].shape[1:3]
@@ -304,20 +282,17 @@ def heatmaps(
         picture = _picture(dataset, i, size, 1.0)
         moved_px_K = np.linalg.norm(pair.guided.kpts_px_NK2[i] - pair.ft2d.kpts_px_NK2[i], axis=-1)
         for column, k in enumerate(np.argsort(-moved_px_K)[:joints]):
-            top = max(maps[s, :, :, k].max() for maps in maps_SHWK)
-            for row, (method, outcome) in enumerate(pair.rows):
-                axes = grid[row, column]
-                _draw_map(axes, picture, maps_SHWK[row][s, :, :, k], stride, top)
+            both = [maps[s, :, :, k] for maps in maps_SHWK]
+            top = max(map_HW.max() for map_HW in both)
+            for axes, map_HW, (_, outcome) in zip(grid[:, column], both, pair.rows, strict=True):
+                _draw_map(axes, picture, map_HW, stride, top)
                 _draw_joint(axes, picture, outcome, i, k)
-                peak = maps_SHWK[row][s, :, :, k].max()
-                error_px = outcome.error_px_NK[i, k]
-                axes.set_xlabel(
-                    f"peak {peak:.2g}, off by {error_px:.0f} px", fontsize=8, labelpad=2
-                )
-                if row == 0:
-                    axes.set_title(dataset.skeleton.joints[k].replace("_", " "), fontsize=9, pad=3)
-                if column == 0:
-                    axes.set_ylabel(method, fontsize=9)
+                label = f"peak {map_HW.max():.2g}, off by {outcome.error_px_NK[i, k]:.0f} px"
+                axes.set_xlabel(label, fontsize=8, labelpad=2)
+            name = dataset.skeleton.joints[k].replace("_", " ")
+            grid[0, column].set_title(name, fontsize=9, pad=3)
+        for axes, method in zip(grid[:, 0], pair.methods, strict=True):
+            axes.set_ylabel(method, fontsize=9)
     save_figure(figure, path)
     return (
         f"Heatmaps of {pair.title}, {pair.methods[0]} above {pair.methods[1]}, for the joints that "
@@ -340,8 +315,7 @@ def _draw_map(axes, picture: _Picture, map_HW: np.ndarray, stride: float, top: f
     )  # fmt: skip
     axes.set(xlim=(-0.5, picture.image.shape[1] - 0.5), ylim=(picture.image.shape[0] - 0.5, -0.5))
     axes.set(xticks=[], yticks=[])
-    for side in axes.spines.values():
-        side.set_visible(False)
+    axes.spines[:].set_visible(False)
 
 
 def _draw_joint(axes, picture: _Picture, outcome: Outcome, i: int, k: int) -> None:
@@ -351,9 +325,3 @@ def _draw_joint(axes, picture: _Picture, outcome: Outcome, i: int, k: int) -> No
         size = 6 if marker == "x" else 8
         axes.plot(x, y, marker, color="white", markersize=size + 2, markeredgewidth=3)
         axes.plot(x, y, marker, color=color, markersize=size, markeredgewidth=1.6)
-
-
-def moved_figure(path, pairs: Sequence[Pair]) -> str:
-    """A panel a detector: 2D displacement by guidance against 3D gain, joint by joint."""
-    rows = [row for pair in pairs for row in moved(pair.ft2d, pair.guided, pair.title)]
-    return draw_moved(path, rows)

@@ -1,7 +1,8 @@
-"""The report as one HTML file that holds all it needs: tables, charts, pictures, poses to turn."""
+"""The report as one HTML file with all that it needs: tables, charts, pictures, poses to turn."""
 
 import base64
 import functools
+import itertools
 import math
 import mimetypes
 import zlib
@@ -14,45 +15,44 @@ from markupsafe import Markup
 
 from liftjax import viewer
 from liftjax.experiments.paper.report import charts
+from liftjax.experiments.paper.report.printed import published_part, published_title
+from liftjax.experiments.paper.study import METHOD_TITLES
+from liftjax.writing import whole_file
 
 FILE_NAME = "report.html"
 DENSE = 10  # columns: a table with more shows half the width of intervals instead of both ends
 VERDICTS = ("true", "undecided", "false")
-# Names of the program as a reader sees them; any other is shown as it is.
-NAMES = {
-    "hrnet": "HRNet", "rtmpose": "RTMPose", "dwpose": "DWPose", "base": "first training",
-    "ft2d": "FT-2D", "single": "single-model", "multi": "multi-model",
-}  # fmt: skip
 
 
-def write(report: dict, folder: epath.PathLike) -> epath.Path:
+def write_page(report: dict, folder: epath.PathLike) -> epath.Path:
     """Writes `folder`/report.html; the report's figures are files in `folder`."""
-    folder = epath.Path(folder)
-    path = folder / FILE_NAME
-    text = page(report, folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    unfinished = folder / f".{FILE_NAME}.unfinished"
-    unfinished.write_text(text)
-    unfinished.replace(path)
+    path = epath.Path(folder) / FILE_NAME
+    with whole_file(path) as partial:
+        partial.write_text(page(report, folder))
     return path
 
 
 def page(report: dict, folder: epath.PathLike) -> str:
-    """The HTML text."""
-    report = _with_names(report)
-    runs = [run | {"curve": run["curve"] and charts.thin(run["curve"])} for run in report["runs"]]
+    """The HTML text; see :func:`write_page`."""
+    runs = [
+        run | {"method": METHOD_TITLES.get(run["method"], run["method"] or run["kind"])}
+        for run in report["runs"]
+    ]
     return _environment().get_template("page.html.jinja").render(
         report=report,
         tables=[_shown_table(table, report) for table in report["tables"]],
         findings=[_shown_finding(finding) for finding in report["findings"]],
         verdicts={v: sum(f["verdict"] == v for f in report["findings"]) for v in VERDICTS},
         figures=_pictures(report["figures"], epath.Path(folder)),
-        charts=charts.charts(report),
-        runs=runs,
+        charts=charts.charts(report | {"runs": runs}),
+        runs=[run | {"curve": run["curve"] and charts.thin(run["curve"])} for run in runs],
         total_steps=sum(run["steps"] or 0 for run in runs),
         total_seconds=sum(run["seconds"] or 0 for run in runs),
-        versions={name: _listed(version) for name, version in report["versions"].items()},
-        poses=_viewer_input(report["poses"]),
+        versions={
+            name: ", ".join(map(str, version)) if isinstance(version, list) else version
+            for name, version in report["versions"].items()
+        },
+        poses=_viewer_document(report["poses"]),
         viewer=viewer,
         library=_library(),
     )  # fmt: skip
@@ -77,67 +77,56 @@ def duration(seconds: float | None) -> str:
     """12 s, 3 min 05 s, 2 h 04 min."""
     if seconds is None:
         return "\N{EN DASH}"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def _shown_table(table: dict, report: dict) -> dict:
     """A table with what its cells show, as text; `apart`: the table of published numbers."""
-    same_data, columns = report["same_data"], table["columns"]
+    dense, apart = len(table["columns"]) > DENSE, None
+    printed = published_part(table)
+    if printed["columns"] and not report["same_data"]:
+        columns = [column | {"title": column["title"]} for column in printed["columns"]]
+        for column, name in itertools.product(columns, report["data"]):
+            column["title"] = column["title"].removeprefix(f"{name} ")  # which it is not of
+        rows = _shown_rows(printed, report, dense)
+        apart = printed | {"title": published_title(table), "columns": columns, "rows": rows}
+    return table | {"rows": _shown_rows(table, report, dense), "dense": dense, "apart": apart}
+
+
+def _shown_rows(table: dict, report: dict, dense: bool) -> list[dict]:
+    """Rows whose labels know if they repeat those above, which hides them in the table's order."""
     trained = {run["id"] for run in report["runs"]}
-    dense = len(columns) > DENSE
     rows, before = [], []
     for row in table["rows"]:
         labels = [str(label) for label in row["labels"]]
-        # A label that repeats the one above is hidden while the rows are in the table's order.
         same = [before[: i + 1] == labels[: i + 1] for i in range(len(labels))]
-        cells = [
-            _shown_cell(cell, column, trained, same_data, dense)
-            for cell, column in zip(row["cells"], columns, strict=True)
-        ]
         rows.append({
             "labels": list(zip(labels, same, strict=True)),
             "starts": bool(before) and len(labels) > 1 and not same[0],
-            "cells": cells,
+            "cells": [
+                cell and _shown_cell(cell, column["digits"], trained, report["same_data"], dense)
+                for cell, column in zip(row["cells"], table["columns"], strict=True)
+            ],
         })  # fmt: skip
         before = labels
-    shown = {**table, "rows": rows, "dense": dense, "apart": None}
-    if not same_data and any(c and c["published"] for row in rows for c in row["cells"]):
-        kept = [i for i, column in enumerate(columns) if not column["extra"]]
-        shown["apart"] = {
-            "row_heads": table["row_heads"],
-            "columns": [columns[i] | {"title": _without_data(columns[i]["title"], report["data"])}
-                        for i in kept],
-            "rows": [row | {"cells": [row["cells"][i] for i in kept]} for row in rows],
-        }  # fmt: skip
-    return shown
-
-
-def _without_data(title: str, data: list[str]) -> str:
-    """A column's title without the name of the data that it was measured on."""
-    for name in data:
-        title = title.removeprefix(f"{name} ")
-    return title
+    return rows
 
 
 def _shown_cell(
-    cell: dict | None, column: dict, trained: Container[str], same_data: bool, dense: bool
+    cell: dict, digits: int, trained: Container[str], same_data: bool, dense: bool
 ) -> dict | None:
-    """A cell as text; None for a gap. Of its runs, those that were `trained`."""
-    if cell is None or cell["value"] is None:
+    """A cell as text; None for one without a number. Of its runs, those that were `trained`."""
+    if cell["value"] is None:
         return None
-    digits = column["digits"]
     show = functools.partial(number, digits=digits)
-    interval = half = ""
+    interval = half = difference = ""
     if cell["low"] is not None and cell["high"] is not None:
         interval = f"{show(cell['low'])} \N{EN DASH} {show(cell['high'])}"
         half = f"± {show((cell['high'] - cell['low']) / 2)}"
     published = "" if cell["published"] is None else show(cell["published"])
-    difference = ""
     if published and same_data:
         # Of the numbers as they are printed, so that a reader's own subtraction agrees.
         gap = round(cell["value"], digits) - round(cell["published"], digits)
@@ -173,29 +162,21 @@ def _shown_finding(finding: dict) -> dict:
     for part in finding["parts"]:
         ends = max(abs(scaled(part[end])) for end in ("low", "high"))
         reach[part["unit"]] = max(reach.get(part["unit"], 0.1), 1.08 * ends)
-
-    def place(value, unit):
-        return round(50 + 50 * scaled(value) / reach[unit], 2)
-
     parts = []
     for part in finding["parts"]:
         digits = 2 if max(abs(part["low"]), abs(part["high"])) < 10 else 1
+        ends = ("low", "high", "difference")
+        low, high, difference = (number(part[end], digits, sign=True) for end in ends)
+        left, right, middle = (
+            round(50 + 50 * scaled(part[end]) / reach[part["unit"]], 2) for end in ends
+        )
         parts.append({
-            **part,
-            "difference": number(part["difference"], digits, sign=True),
-            "interval": f"{number(part['low'], digits, sign=True)} to "
-                        f"{number(part['high'], digits, sign=True)}",
+            **part, "difference": difference, "interval": f"{low} to {high}",
             "p": probability(part["p"]),
             "unit": "points" if part["unit"] == "%" else part["unit"],
-            "left": place(part["low"], part["unit"]),
-            "right": place(part["high"], part["unit"]),
-            "middle": place(part["difference"], part["unit"]),
+            "left": left, "right": right, "middle": middle,
         })  # fmt: skip
-    return {**finding, "parts": parts}
-
-
-def _listed(value) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return finding | {"parts": parts}
 
 
 def _pictures(figures: list[dict], folder: epath.Path) -> list[dict]:
@@ -210,38 +191,17 @@ def _pictures(figures: list[dict], folder: epath.Path) -> list[dict]:
     return shown
 
 
-def _viewer_input(poses: dict | None) -> dict | None:
+def _viewer_document(poses: dict | None) -> dict | None:
     """The poses as liftjax/viewer takes them."""
     if not poses or not poses["samples"]:
         return None
     frames = [
-        {
-            "title": sample["title"],
-            "image": sample.get("image"),
-            "kpts": sample["kpts"],
-            "poses": sample["poses"],
-            "captions": {name: f"{number(mm, 1)} mm" for name, mm in sample["mpjpe"].items()},
-            "up": sample.get("up"),
-        }
+        {key: sample.get(key) for key in ("title", "image", "kpts", "poses")}
+        | {"captions": {name: f"{number(mm, 1)} mm" for name, mm in sample["mpjpe"].items()}}
+        | {"up": sample.get("up")}
         for sample in poses["samples"]
     ]
     return {"skeleton": {"joints": poses["joints"], "edges": poses["edges"]}, "frames": frames}
-
-
-def _with_names(report: dict) -> dict:
-    """The report with the names of methods and detectors as a reader sees them."""
-
-    def named(row):
-        known = {key: NAMES.get(row[key], row[key]) for key in ("detector", "method") if key in row}
-        if known.get("method") == "":
-            known["method"] = row.get("kind", "")  # of a lifter
-        return row | known
-
-    changed = {key: [named(row) for row in report[key]] for key in ("runs", "moved")}
-    for key in ("per_joint", "per_action"):
-        if report[key]:
-            changed[key] = report[key] | {"series": [named(row) for row in report[key]["series"]]}
-    return report | changed
 
 
 def _resource(name: str) -> str:

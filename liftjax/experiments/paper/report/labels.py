@@ -20,55 +20,55 @@ def place_labels(
 ) -> None:
     """Writes each text near its point of a matplotlib axes, with a thin line if it is far.
 
-    Greedy: the first free place of those around the point; points far from the others come first.
+    Each text takes the first free place around its point; points far from the others come first.
     Call it when the layout of the figure is final.
 
     Args:
-      points: in data coordinates. bars: (low, high) corners of error bars, which stay visible.
+      points: in data coordinates.
+      bars: (low, high) corners of error bars, which stay visible.
       style: of the text.
     """
     figure = axes.get_figure(root=True)
-    renderer = figure.canvas.get_renderer()
-    unit = figure.dpi / 72
-    points_px = axes.transData.transform(np.asarray(points, float))
+    renderer, unit = figure.canvas.get_renderer(), figure.dpi / 72
+
+    def pixels(corners):
+        return axes.transData.transform(np.reshape(np.asarray(corners, float), (-1, 2)))
+
+    points_px, bars_px = pixels(points), pixels(bars).reshape(-1, 2, 2)
     frame = np.ravel(axes.get_window_extent(renderer).get_points())
     taken = [np.concatenate([p - 3 * unit, p + 3 * unit]) for p in points_px]
-    for low, high in axes.transData.transform(np.asarray(bars, float).reshape(-1, 2)).reshape(
-        -1, 2, 2
-    ):
-        taken.append(np.concatenate([low - _BAR * unit, high + _BAR * unit]))
+    taken += [np.concatenate([a - _BAR * unit, b + _BAR * unit]) for a, b in bars_px]
     if axes.get_legend():
         taken.append(np.ravel(axes.get_legend().get_window_extent(renderer).get_points()))
     distances = np.linalg.norm(points_px[:, None] - points_px, axis=-1)
     np.fill_diagonal(distances, np.inf)
     for n in np.argsort(-distances.min(axis=1)):
         text = axes.text(0, 0, texts[n], **style)
-        extent = text.get_window_extent(renderer)
+        size = np.array(text.get_window_extent(renderer).size)
         text.remove()
-        size = np.array([extent.width, extent.height])
-        centre, ring = _free_place(points_px[n], size, _GAP * unit, taken, frame)
-        taken.append(np.concatenate([centre - size / 2, centre + size / 2]))
+        center, ring = _free_place(points_px[n], size, _GAP * unit, taken, frame)
+        taken.append(np.concatenate([center - size / 2, center + size / 2]))
         line = {"arrowstyle": "-", "linewidth": 0.5, "color": "#98a2b3", "shrinkA": 0}
         axes.annotate(
-            texts[n], points[n], xytext=centre - points_px[n], textcoords="offset pixels",
+            texts[n], points[n], xytext=center - points_px[n], textcoords="offset pixels",
             ha="center", va="center", color=colors[n], arrowprops=line if ring else None, **style,
         )  # fmt: skip
 
 
 def _free_place(point, size, gap_px: float, taken: list[np.ndarray], frame):
-    """(centre, ring) of the place around `point` that covers least."""
+    """(center, ring) of the place around `point` that covers least."""
     best = None
     for ring in range(_FAR):
         for angle in _DIRECTIONS:
             direction = np.array([np.cos(angle), np.sin(angle)])
-            centre = point + direction * (size / 2 + gap_px * (1 + 3 * ring))
-            box = np.concatenate([centre - size / 2, centre + size / 2])
-            outside = _area(box) - _overlap(box, frame)
+            center = point + direction * (size / 2 + gap_px * (1 + 3 * ring))
+            box = np.concatenate([center - size / 2, center + size / 2])
+            outside = _overlap(box, box) - _overlap(box, frame)
             cost = sum(_overlap(box, other) for other in taken) + outside
-            if cost <= 0:
-                return centre, ring
             if best is None or cost < best[0]:
-                best = cost, centre, ring
+                best = cost, center, ring
+            if cost <= 0:
+                return center, ring
     return best[1:]
 
 
@@ -76,7 +76,3 @@ def _overlap(a: np.ndarray, b: np.ndarray) -> float:
     """Area that two boxes (left, bottom, right, top) share."""
     width, height = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
     return float(max(width, 0) * max(height, 0))
-
-
-def _area(box: np.ndarray) -> float:
-    return float(np.prod(box[2:] - box[:2]))

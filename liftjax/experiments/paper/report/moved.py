@@ -1,24 +1,24 @@
 """What guidance moved: how far in 2D, for how much in 3D, joint by joint; as numbers and drawn."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
 from liftjax.experiments.paper.measures import Sampled
 from liftjax.experiments.paper.outcomes import Outcome
 from liftjax.experiments.paper.report.labels import place_labels
-from liftjax.experiments.paper.statistics import Estimate, estimate
+from liftjax.experiments.paper.statistics import estimate
 from liftjax.skeletons import get_skeleton
 from liftjax.visualize import new_figure, save_figure
 
-_LEAST_PX = 0.01  # a joint that did not move stands here on the logarithmic axis
+_DISPLACEMENT = ("displacement_px", "displacement_low", "displacement_high")
+_GAIN = ("gain_mm", "low", "high")
+_LEAST_PX = 0.01  # where a joint that did not move is drawn on the logarithmic axis
 _GREY = "#667085"
 _PARTS = {"legs": "#0f766e", "arms": "#b45309", "trunk and head": _GREY}
-_SIDES = {"left": "L", "right": "R"}
 
 
-def moved(ft2d: Outcome, guided: Outcome, detector: str = "") -> list[dict]:
+def moved_joints(ft2d: Outcome, guided: Outcome, detector: str = "") -> list[dict]:
     """Mean 2D displacement of each joint from FT-2D to guided, and the 3D error that it saves.
 
     Returns:
@@ -31,49 +31,39 @@ def moved(ft2d: Outcome, guided: Outcome, detector: str = "") -> list[dict]:
     gain_mm_NK = np.mean(gains, axis=0)
     rows = []
     for k, joint in enumerate(get_skeleton(ft2d.skeleton).joints):
-        displacement = _mean(moved_px_NK[:, k], ft2d)
-        gain = _mean(gain_mm_NK[:, k], ft2d)
-        rows.append(
-            {
-                "detector": detector,
-                "joint": joint,
-                "displacement_px": displacement.mean,
-                "displacement_low": displacement.low,
-                "displacement_high": displacement.high,
-                "gain_mm": gain.mean,
-                "low": gain.low,
-                "high": gain.high,
-            }
-        )
+        row = {"detector": detector, "joint": joint}
+        for keys, values_NK in ((_DISPLACEMENT, moved_px_NK), (_GAIN, gain_mm_NK)):
+            values_N = np.where(ft2d.has_3d_N, values_NK[:, k], 0.0)
+            sampled = Sampled(values_N, ft2d.has_3d_N.astype(float), ft2d.moment_N)
+            row |= dict(zip(keys, estimate([sampled]), strict=False))
+        rows.append(row)
     return rows
 
 
-def _mean(values_N: np.ndarray, outcome: Outcome) -> Estimate:
-    """The mean over samples with 3D labels; views of one instant are drawn together."""
-    values_N = np.where(outcome.has_3d_N, values_N, 0.0)
-    return estimate([Sampled(values_N, outcome.has_3d_N.astype(float), outcome.moment_N)])
-
-
 def draw_moved(path, rows: Sequence[dict]) -> str:
-    """A panel a detector: how far guidance moved each joint in 2D, and what that saved in 3D.
+    """One panel per detector: how far guidance moved each joint in 2D, and what that saved in 3D.
 
     Args:
-      rows: of :func:`moved`, of all detectors.
+      rows: of :func:`moved_joints`, of all detectors.
     """
     from matplotlib.ticker import LogLocator, NullFormatter
 
     detectors = list(dict.fromkeys(row["detector"] for row in rows))
     figure = new_figure(4.6 * len(detectors) + 0.4, 4.3, dpi=115)
     panels = figure.subplots(1, len(detectors), squeeze=False, sharex=True, sharey=True)[0]
-    ends_px = np.array([_place(row).across for row in rows])
+    ends_px = np.array([_bars(row)[0] for row in rows])
     panels[0].set_xlim(ends_px.min() / 1.25, ends_px.max() * 1.25)
     for detector, axes in zip(detectors, panels, strict=True):
-        some = [row for row in rows if row["detector"] == detector]
         axes.axhline(0, color=_GREY, linewidth=0.8)
         for part, color in _PARTS.items():
-            _draw_part(axes, [row for row in some if _part(row["joint"]) == part], color, part)
+            some = [r for r in rows if r["detector"] == detector and _part(r["joint"]) == part]
+            (x, left, right), (y, low, high) = np.moveaxis([_bars(row) for row in some], 0, -1)
+            axes.errorbar(
+                x, y, xerr=[x - left, right - x], yerr=[y - low, high - y], fmt="o", color=color,
+                markersize=4, elinewidth=0.8, label=part,
+            )  # fmt: skip
         axes.set_title(detector, fontsize=11)
-        axes.set_xscale("log")  # the trunk moves little and would be a heap
+        axes.set_xscale("log")  # the joints of the trunk move little and would be a heap
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_formatter(NullFormatter())
@@ -81,8 +71,7 @@ def draw_moved(path, rows: Sequence[dict]) -> str:
         axes.tick_params(labelsize=8)
         axes.grid(True, color="#e6e9ee", linewidth=0.6)
         axes.set_axisbelow(True)
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
+        axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("3D error saved by guidance (mm)", fontsize=9)
     panels[0].legend(fontsize=8, frameon=False, loc="upper left")
     figure.tight_layout(pad=0.6, w_pad=1.2)
@@ -95,47 +84,27 @@ def draw_moved(path, rows: Sequence[dict]) -> str:
     )
 
 
+def _bars(row: dict) -> np.ndarray:
+    """(2, 3) value, lower and upper end: of the displacement, and of the gain."""
+    displacement_px = [max(row[key], _LEAST_PX) for key in _DISPLACEMENT]
+    return np.array([displacement_px, [row[key] for key in _GAIN]])
+
+
 def _part(joint: str) -> str:
     if joint.endswith(("knee", "ankle")) or joint in ("left_hip", "right_hip"):
         return "legs"
     return "arms" if joint.endswith(("shoulder", "elbow", "wrist")) else "trunk and head"
 
 
-def _short(joint: str) -> str:
-    """`left_knee` as "L knee"."""
-    side, _, rest = joint.partition("_")
-    return f"{_SIDES[side]} {rest}" if side in _SIDES else joint.replace("_", " ")
-
-
-class _Place(NamedTuple):
-    """Where a joint stands, and the ends of its bars: across (displacement) and up (gain)."""
-
-    point: tuple[float, float]
-    across: tuple[float, float]
-    up: tuple[float, float]
-
-
-def _place(row: dict) -> _Place:
-    """A report may leave out the interval of the displacement."""
-    keys = ("displacement_px", "displacement_low", "displacement_high")
-    x, left, right = (max(row.get(key, row[keys[0]]), _LEAST_PX) for key in keys)
-    return _Place((x, row["gain_mm"]), (left, right), (row["low"], row["high"]))
-
-
-def _draw_part(axes, rows: Sequence[dict], color: str, label: str) -> None:
-    places = [_place(row) for row in rows]
-    for place in places:
-        (x, y), (left, right), (low, high) = place
-        axes.errorbar(
-            x, y, xerr=[[x - left], [right - x]], yerr=[[y - low], [high - y]], fmt="o",
-            color=color, markersize=4, elinewidth=0.8, label=label if place is places[0] else None,
-        )  # fmt: skip
-
-
 def _name_joints(axes, rows: Sequence[dict]) -> None:
-    places, bars = [_place(row) for row in rows], []
-    for (x, y), (left, right), (low, high) in places:
+    """Writes the joints' names, `left_knee` as "L knee", clear of the error bars."""
+    points, bars = [], []
+    for (x, left, right), (y, low, high) in map(_bars, rows):
+        points.append((x, y))
         bars += [((left, y), (right, y)), ((x, low), (x, high))]
+    names = [
+        row["joint"].replace("left_", "L ").replace("right_", "R ").replace("_", " ")
+        for row in rows
+    ]
     colors = [_PARTS[_part(row["joint"])] for row in rows]
-    names = [_short(row["joint"]) for row in rows]
-    place_labels(axes, [place.point for place in places], names, colors, bars, fontsize=7.5)
+    place_labels(axes, points, names, colors, bars, fontsize=7.5)

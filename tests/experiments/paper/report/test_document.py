@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from liftjax.experiments.paper.execute import Workdir, execute
-from liftjax.experiments.paper.plan import Plan
-from liftjax.experiments.paper.report import document as report
+from liftjax.experiments.paper.execute import Workdir, execute_runs
+from liftjax.experiments.paper.plan import TablesPlan
+from liftjax.experiments.paper.report import document
 from liftjax.experiments.paper.runs import Source
 from liftjax.experiments.paper.scales import PAPER, TINY
 from liftjax.experiments.paper.study import Study
@@ -41,9 +41,9 @@ def build(toys, people, tmp_path):
             )
             for seed in seeds
         )
-        plan, workdir = Plan(tables, studies), Workdir(tmp_path / "work")
-        execute(plan.runs(), workdir, {})
-        return plan, report.build(plan, workdir, tmp_path)
+        plan, workdir = TablesPlan(tables, studies), Workdir(tmp_path / "work")
+        execute_runs(plan.runs(), workdir, {})
+        return plan, document.build_report(plan, workdir, tmp_path)
 
     return of
 

@@ -87,7 +87,7 @@ def test_the_terms_of_a_failure():
     guided = outcome(truth, {"sb": [90.0, 30, 40]}, [12.0, 3, 4])
     perfect = outcome(truth, {"sb": [20.0, 25, 10]})
     peaks_NK = np.tile([[0.2], [0.6], [0.5]], 17)
-    terms = explain.explain(guided, perfect, "sb", np.array([5.0, 9, 7]), peaks_NK)
+    terms = explain.explain_error(guided, perfect, "sb", np.array([5.0, 9, 7]), peaks_NK)
     texts = {term.title: (term.text(0), round(term.percentile(0))) for term in terms}
     assert texts == {
         "joints cut off by the picture's edge": ("0", 0),
@@ -96,4 +96,3 @@ def test_the_terms_of_a_failure():
         "2D error": ("12.0 px", 50),
         "3D error left with true 2D": ("20 mm", 33),
     }
-    assert len(explain.explain(guided, perfect, "sb")) == 3

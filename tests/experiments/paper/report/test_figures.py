@@ -73,7 +73,7 @@ def test_qualitative_comparison_of_two_detectors(tmp_path, dataset, pair):
 def test_failures_with_their_terms(tmp_path, dataset, pair):
     truth = found(dataset, 0.02)
     peaks = np.random.default_rng(0).random((11, 17))
-    terms = explain.explain(pair.guided, truth, LIFTER, explain.limb_contrast(dataset), peaks)
+    terms = explain.explain_error(pair.guided, truth, LIFTER, explain.limb_contrast(dataset), peaks)
     path = tmp_path / "failures.jpg"
     caption = figures.failures(path, pair, dataset, LIFTER, terms, [0, 1])
     assert "largest MPJPE with HRNet, multi-model" in caption
@@ -102,8 +102,3 @@ def test_a_bright_map_pixel_lies_where_it_was_decoded_to(dataset):
     y, x = np.nonzero(color > 0.5 * color.max())
     middle = axes.transData.inverted().transform((x.mean(), drawn.shape[0] - 1 - y.mean()))
     np.testing.assert_allclose(middle, [28, 80], atol=0.5)
-
-
-def test_what_was_moved_as_png(tmp_path, pair):
-    figures.moved_figure(tmp_path / "moved.png", [pair, pair._replace(title="DWPose")])
-    assert (tmp_path / "moved.png").read_bytes().startswith(b"\x89PNG")

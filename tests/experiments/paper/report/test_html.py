@@ -42,7 +42,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def path(folder):
-    return html.write(sample_report(), folder)
+    return html.write_page(sample_report(), folder)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def data(elements: _Elements, name: str):
 def test_the_page_is_one_small_file(path, folder):
     assert path.name == "report.html"
     assert path.stat().length < 700_000
-    assert [file.name for file in folder.iterdir() if "unfinished" in file.name] == []
+    assert [file.name for file in folder.iterdir() if "partial" in file.name] == []
 
 
 def test_the_same_report_gives_the_same_page(path, folder):
@@ -157,9 +157,9 @@ def test_differences_are_those_of_the_printed_numbers(folder):
 @pytest.mark.usefixtures("same_charts")
 def test_names_of_the_program_are_shown_as_a_reader_knows_them(folder):
     report = sample_report()
-    report["runs"][2] |= {"method": "ft2d", "detector": "dwpose"}
+    report["runs"][2]["method"] = "ft2d"
     runs = data(_Elements(html.page(report, folder)), "runs")
-    assert (runs[2]["method"], runs[2]["detector"]) == ("FT-2D", "DWPose")
+    assert runs[2]["method"] == "FT-2D"
     assert runs[0]["method"] == "lifter"
     assert runs[-1]["method"] == sample_report()["runs"][-1]["method"]
 

@@ -47,7 +47,7 @@ def write(tmp_path_factory):
     def write_page(report):
         folder = tmp_path_factory.mktemp("report")
         write_figures(report, folder)
-        return html.write(report, folder)
+        return html.write_page(report, folder)
 
     return write_page
 
@@ -63,12 +63,9 @@ def path(write, report):
 
 
 @pytest.fixture
-def page(browser, path):
-    """The page; in the end nothing may have gone wrong in it."""
-    opened = browser.open(path, width=1400)
-    yield opened
-    opened.check()
-    opened.close()
+def page(open_page, path):
+    """The page of the sample report."""
+    return open_page(path, width=1400)
 
 
 def draw_charts(page) -> None:
@@ -115,9 +112,9 @@ def test_published_numbers_of_other_data_stand_apart(page, report):
         assert [cell["text"] for cell in found["cells"]] == wanted
 
 
-def test_published_numbers_of_the_same_data_stand_beside_with_the_difference(browser, write):
+def test_published_numbers_of_the_same_data_stand_beside_with_the_difference(open_page, write):
     report = sample_report(same_data=True)
-    page = browser.open(write(report))
+    page = open_page(write(report))
     assert page.run("return document.querySelectorAll('table.apart').length") == 0
     cell = report["tables"][1]["rows"][0]["cells"][1]
     found = page.run(ROWS, "#table-2 table.measured")[0]["cells"][1]
@@ -126,8 +123,6 @@ def test_published_numbers_of_the_same_data_stand_beside_with_the_difference(bro
         shown(cell["published"], 2),
         shown(gap, 2, "+"),
     ]
-    page.check()
-    page.close()
 
 
 def test_a_click_on_a_head_sorts_up_then_down_then_back(page):
@@ -244,8 +239,8 @@ def test_figures_are_in_the_file(page, report):
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_a_narrow_page_does_not_scroll_sideways(browser, path, dark):
-    page = browser.open(path, width=400, height=800, dark=dark)
+def test_a_narrow_page_does_not_scroll_sideways(open_page, path, dark):
+    page = open_page(path, width=400, height=800, dark=dark)
     assert page.run("return document.documentElement.scrollWidth") <= 400
     assert page.run(DRAWN, "chart-joints") >= 17
     assert page.run("return document.documentElement.scrollWidth") <= 400
@@ -254,19 +249,15 @@ def test_a_narrow_page_does_not_scroll_sideways(browser, path, dark):
         return [style.backgroundColor, style.color].map((text) => Number(text.match(/\\d+/)[0]));"""
     )
     assert (background < ink) == dark
-    page.check()
-    page.close()
 
 
-def test_a_report_of_one_table_alone(browser, write):
+def test_a_report_of_one_table_alone(open_page, write):
     """What a single command writes: no findings, no charts, no poses."""
     report = sample_report() | {
         "findings": [], "per_joint": None, "per_action": None, "moved": [], "figures": [],
         "poses": None,
     }  # fmt: skip
     report["tables"] = report["tables"][2:]
-    page = browser.open(write(report))
+    page = open_page(write(report))
     assert len(page.run(ROWS, "#table-6 table.measured")) == 1
     assert page.run("return document.querySelectorAll('.ljv').length") == 0
-    page.check()
-    page.close()
