@@ -173,8 +173,10 @@ class Batches:
                 picture = self.pictures[sample]
             else:
                 picture = self.dataset.image(sample, reduction)
-            color = None if colors is None else colors[row]
-            crops.cut(picture, stored_to_crop[row], reduction, images[row], color)
+            crop = images[row]
+            crops.cut(picture, stored_to_crop[row], self.image_size, reduction, out=crop)
+            if colors is not None:
+                cv2.transform(crop, colors[row], dst=crop)
         return images
 
     def _view(self, step: int, samples: np.ndarray):

@@ -13,12 +13,11 @@ import jax
 import numpy as np
 from flax import nnx
 
-from liftjax.data.crops import image_to_crop
+from liftjax.data.crops import cut_antialiased, image_to_crop
 from liftjax.detectors.decoding import Decoding
 from liftjax.detectors.spec import DetectorSpec
 from liftjax.errors import LiftjaxError, unknown_name
 from liftjax.geometry import invert_affine
-from liftjax.inference.crops import cut_person
 from liftjax.prediction import PRECISIONS, detect
 from liftjax.runtime.checkpoints import load_model
 from liftjax.runtime.replicas import Replicas
@@ -108,7 +107,7 @@ class Detection:
             if people + len(affines) > self.batch_size or len(group) == _MOST_PICTURES:
                 yield from self._find_group(group)
                 group, people = [], 0
-            crops = [cut_person(image, affine, self.image_size) for affine in affines]
+            crops = [cut_antialiased(image, affine, self.image_size) for affine in affines]
             group.append((crops, invert_affine(affines)))
             people += len(affines)
         yield from self._find_group(group)

@@ -100,6 +100,15 @@ def test_rotation_and_scale_change_only_the_crop(dataset):
         assert (zoom / usual).max() < 1.3
 
 
+def test_colours_change_in_the_crop(dataset):
+    for step, (one, other) in enumerate(
+        zip(take(dataset, 3), take(dataset, 3, augment={"color": 0.3}), strict=True)
+    ):
+        matrix = draw(Augment(color=0.3), 3, step, slice(0, 6), 6).color[:, None, None]
+        expected = (matrix[..., :3] @ one["image_u8"][..., None])[..., 0] + matrix[..., 3]
+        np.testing.assert_allclose(other["image_u8"], np.clip(expected, 0, 255), atol=1)
+
+
 @pytest.mark.parametrize("model", ["opencv", "human36m"])
 def test_the_cameras_of_a_batch_project_its_poses_to_its_2d(tmp_path, model):
     rng = np.random.default_rng(0)

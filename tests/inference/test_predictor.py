@@ -5,9 +5,8 @@ from flax import nnx
 
 import liftjax
 from liftjax import geometry
-from liftjax.data.crops import image_to_crop
+from liftjax.data.crops import cut_antialiased, image_to_crop
 from liftjax.errors import LiftjaxError
-from liftjax.inference.crops import cut_person
 from tests.inference import networks
 
 PICTURE = np.random.default_rng(0).integers(0, 255, (120, 160, 3), dtype=np.uint8)
@@ -23,7 +22,7 @@ def test_it_is_the_detector_on_crops_and_the_lifter_on_its_keypoints(predictor):
     people = predictor(PICTURE, BOXES)
     detector, lifter = networks.detector(), networks.lifter()
     affines = image_to_crop(BOXES, (64, 64))
-    crops = np.stack([cut_person(PICTURE, affine, (64, 64)) for affine in affines])
+    crops = np.stack([cut_antialiased(PICTURE, affine, (64, 64)) for affine in affines])
     out = jax.jit(detector)(detector.spec.normalize(crops))
     kpts_px = geometry.apply_affine(
         geometry.invert_affine(affines).astype(np.float32), detector.decode(out, 100.0)
