@@ -290,6 +290,28 @@ def compose_affine(outer, inner):
     return xp.stack(columns, axis=-1)
 
 
+# Time
+
+
+def interpolate_frames(frames, points, wanted):
+    """Points (F, ...) in the frames `wanted`, on a straight line between their neighbours in time.
+
+    Before the first and after the last known frame the nearest known points are repeated. NumPy
+    alone; weights are computed in the precision of the points.
+
+    Args:
+      frames: (N,) whole numbers in increasing order, in which the points are known.
+      points: (N, ...) floating point.
+      wanted: (F,) whole numbers.
+    """
+    after = np.clip(np.searchsorted(frames, wanted), 0, len(frames) - 1)
+    before = np.maximum(after - (frames[after] > wanted), 0)
+    distance = np.maximum(frames[after] - frames[before], 1)
+    share = np.clip((wanted - frames[before]) / distance, 0, 1).astype(points.dtype)
+    share = share.reshape(-1, *(1,) * (points.ndim - 1))
+    return (1 - share) * points[before] + share * points[after]
+
+
 # Screen coordinates
 
 

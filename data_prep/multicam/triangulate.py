@@ -133,9 +133,10 @@ def fill_gaps(world: np.ndarray, frames: np.ndarray, max_gap: int) -> np.ndarray
         known = np.flatnonzero(np.isfinite(world[:, joint]).all(axis=-1))
         for a, b in itertools.pairwise(known):
             if b - a > 1 and frames[b] - frames[a] <= max_gap + 1:
-                share = (frames[a + 1 : b] - frames[a]) / (frames[b] - frames[a])
-                step = world[b, joint] - world[a, joint]
-                world[a + 1 : b, joint] = world[a, joint] + share[:, None] * step
+                ends = [a, b]
+                world[a + 1 : b, joint] = geometry.interpolate_frames(
+                    frames[ends], world[ends, joint], frames[a + 1 : b]
+                )
     return world
 
 

@@ -24,6 +24,7 @@ from liftjax.data.records import PoseDataset, read_metadata
 from liftjax.data.schema import IDENTITY
 from liftjax.data.videopose3d import CAMERAS, LAYOUTS, read_positions_3d, write_keypoints
 from liftjax.errors import LiftjaxError
+from liftjax.geometry import interpolate_frames
 from liftjax.prediction import predict_2d
 from liftjax.runtime.checkpoints import load_model
 
@@ -151,14 +152,8 @@ def fill(frames_F: np.ndarray, kpts_px_FK2: np.ndarray, rows: int) -> np.ndarray
     """Keypoints (rows, K, 2) float32 of every frame from those of some, in increasing order."""
     if not np.isfinite(kpts_px_FK2).all():
         raise LiftjaxError("The detector gave NaN keypoints; its weights are damaged.")
-    frames = np.arange(rows)
-    after = np.clip(np.searchsorted(frames_F, frames), 1, max(len(frames_F) - 1, 1))
-    before = after - 1
-    after = np.minimum(after, len(frames_F) - 1)
-    span = np.maximum(frames_F[after] - frames_F[before], 1)
-    share = np.clip((frames - frames_F[before]) / span, 0, 1)[:, None, None]
-    # Weights 0 and 1 give the detections themselves, bit for bit.
-    return ((1 - share) * kpts_px_FK2[before] + share * kpts_px_FK2[after]).astype(np.float32)
+    filled = interpolate_frames(frames_F, kpts_px_FK2.astype(np.float64), np.arange(rows))
+    return filled.astype(np.float32)  # in detected frames the detections themselves, bit for bit
 
 
 def _longest_gap(frames: np.ndarray, rows: int) -> int:

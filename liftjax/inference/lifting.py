@@ -18,6 +18,7 @@ from flax import nnx
 
 from liftjax.data.windows import Clips
 from liftjax.errors import LiftjaxError
+from liftjax.geometry import interpolate_frames
 from liftjax.lifters.spec import Lifter
 from liftjax.prediction import ClipLifter, sliding_form
 from liftjax.runtime.checkpoints import load_model
@@ -150,17 +151,8 @@ def _stretches(rows: np.ndarray, margin: int) -> Iterator[_Stretch]:
                 np.searchsorted(frames, low, side="right") - 1, np.searchsorted(frames, high) + 1
             )
             kpts_px = rows["kpts_px"][of_track[around]]
-            filled = _fill_gaps(frames[around], kpts_px, np.arange(low, high + 1))
+            filled = interpolate_frames(frames[around], kpts_px, np.arange(low, high + 1))
             yield _Stretch(of_track[own], filled, frames[own] - low)
-
-
-def _fill_gaps(frames_N: np.ndarray, kpts_px_NK2: np.ndarray, wanted_F: np.ndarray) -> np.ndarray:
-    """Keypoints (F, K, 2) at `wanted_F`, between frames that have them on a straight line."""
-    after = np.clip(np.searchsorted(frames_N, wanted_F), 0, len(frames_N) - 1)
-    before = np.maximum(after - (frames_N[after] > wanted_F), 0)
-    distance = np.maximum(frames_N[after] - frames_N[before], 1)
-    share = ((wanted_F - frames_N[before]) / distance).astype(np.float32)[:, None, None]
-    return (1 - share) * kpts_px_NK2[before] + share * kpts_px_NK2[after]
 
 
 def _groups(stretches: Iterable[_Stretch]) -> Iterator[list[_Stretch]]:

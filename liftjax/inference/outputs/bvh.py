@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from liftjax.geometry import interpolate_frames
 from liftjax.inference.outputs.files import picture_stems, plain_name
 from liftjax.inference.outputs.people import chunks, frame_rate, placed, track_spans
 from liftjax.inference.outputs.rig import Rig, build_rig, joint_tree, to_rig_axes, zxy_degrees
@@ -105,11 +106,7 @@ def _without_gaps(seen) -> Iterator[np.ndarray]:
         start = frames[0] if last_frame is None else last_frame + 1
         for at in range(start, frames[-1] + 1, _FRAMES_AT_A_TIME):
             wanted = np.arange(at, min(at + _FRAMES_AT_A_TIME, frames[-1] + 1))
-            after = np.searchsorted(frames, wanted)
-            before = np.maximum(after - 1, 0)
-            gap = np.maximum(frames[after] - frames[before], 1)
-            share = ((wanted - frames[before]) / gap)[:, None, None]
-            yield pose_TJ3[before] + share * (pose_TJ3[after] - pose_TJ3[before])
+            yield interpolate_frames(frames, pose_TJ3, wanted)
         last_frame, last_pose = frames[-1], pose_TJ3[-1]
 
 
