@@ -1,5 +1,6 @@
 """Frames of video files and cameras, in constant memory."""
 
+import contextlib
 import sys
 import time
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from liftjax.data.video import Film
 from liftjax.errors import LiftjaxError
 from liftjax.inference.files import check_file
 from liftjax.inference.results import Frame
-from liftjax.inference.video_file import VideoWriter
+from liftjax.inference.video_file import video_writer
 from liftjax.names import readable
 
 _USUAL_FPS = 30.0  # of cameras that do not say
@@ -129,38 +130,29 @@ class Camera:
                     f"Camera {self.index} cannot be opened; is it connected, free and permitted? "
                     "The first one is 0."
                 )
-            self._write(capture)
+            with contextlib.suppress(KeyboardInterrupt):  # while it warms up
+                fps, image = _warm_up(capture)
+                if image is not None:
+                    self._write(capture, image.shape[1::-1], fps)
+                    return
+            raise self._nothing()
         finally:
             capture.release()
 
-    def _write(self, capture: cv2.VideoCapture) -> None:
+    def _write(self, capture: cv2.VideoCapture, size: tuple[int, int], fps: float) -> None:
         """Records until Ctrl-C, or until the camera is gone."""
-        video = None
-        try:
-            fps, image = _warm_up(capture)
-            if image is not None:
-                video = VideoWriter(self.path, image.shape[1::-1], fps)
-                bar = tqdm(desc=f"recording {self.given}, Ctrl-C ends it", unit=" frames")
-                with video, bar:
-                    self._fill(video, capture, bar)
-        except KeyboardInterrupt:
-            pass
-        if video is None or not video.frames:
-            raise LiftjaxError(
-                f"Camera {self.index} gave no frame, or was stopped within a second."
-            )
+        bar = tqdm(desc=f"recording {self.given}, Ctrl-C ends it", unit=" frames")
+        with video_writer(self.path, size, fps) as append, bar:
+            # Ctrl-C ends the loop alone, so that the file is closed as a whole one.
+            with contextlib.suppress(KeyboardInterrupt):
+                while (read := capture.read())[0]:
+                    append(cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB))
+                    bar.update()
+            if not bar.n:
+                raise self._nothing()
 
-    def _fill(self, video: VideoWriter, capture: cv2.VideoCapture, bar: tqdm) -> None:
-        """Ends without an exception at Ctrl-C, so that the file is closed as a whole one."""
-        try:
-            while True:
-                whole, image = capture.read()
-                if not whole:
-                    return
-                video.write(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
-                bar.update()
-        except KeyboardInterrupt:
-            return
+    def _nothing(self) -> LiftjaxError:
+        return LiftjaxError(f"Camera {self.index} gave no frame, or was stopped within a second.")
 
 
 def _warm_up(capture: cv2.VideoCapture) -> tuple[float, np.ndarray | None]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from liftjax.errors import LiftjaxError
+from liftjax.writing import could_not_write
 
 
 class Store:
@@ -12,6 +12,7 @@ class Store:
 
     def __init__(self, path: Path, dtype: np.dtype):
         self._path, self._dtype, self._count = path, dtype, 0
+        self._out = path.parent.parent  # which the user knows
         self._file = path.open("wb")
 
     def __enter__(self) -> "Store":
@@ -22,7 +23,7 @@ class Store:
             self._file.close()
         except OSError as refused:
             if kind is None:  # else the first error is the one to hear of
-                raise self._unwritable(refused) from None
+                raise could_not_write(self._out, refused) from None
 
     def __len__(self) -> int:
         return self._count
@@ -33,16 +34,10 @@ class Store:
         try:
             self._file.write(np.ascontiguousarray(rows, self._dtype).tobytes())
         except OSError as error:
-            raise self._unwritable(error) from None
+            raise could_not_write(self._out, error) from None
 
     def rows(self) -> np.ndarray:
         """All rows (N,), for reading and changing in place, after the block."""
         if not self._path.stat().st_size:
             return np.empty(0, self._dtype)
         return np.memmap(self._path, self._dtype, mode="r+")
-
-    def _unwritable(self, error: OSError) -> LiftjaxError:
-        return LiftjaxError(
-            f"Could not write to {self._path.parent.parent}: {error.strerror or error}; choose "
-            "another --out."
-        )

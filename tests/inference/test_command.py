@@ -12,7 +12,7 @@ import pytest
 import liftjax
 from liftjax.cli import main
 from liftjax.inference import command
-from liftjax.inference.video_file import VideoWriter
+from liftjax.inference.video_file import video_writer
 from liftjax.writing import output_file
 from tests.inference import networks
 
@@ -33,9 +33,9 @@ def picture(seed: int, size=(HEIGHT, WIDTH)) -> np.ndarray:
 @pytest.fixture(scope="module")
 def video(tmp_path_factory):
     path = tmp_path_factory.mktemp("footage") / "walk.mp4"
-    with VideoWriter(path, (WIDTH, HEIGHT), FPS) as writer:
+    with video_writer(path, (WIDTH, HEIGHT), FPS) as append:
         for frame in range(12):
-            writer.write(np.roll(picture(0), frame, axis=1))
+            append(np.roll(picture(0), frame, axis=1))
     return path
 
 

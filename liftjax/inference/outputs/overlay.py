@@ -17,7 +17,7 @@ from liftjax.inference.outputs.people import (
     stand_together,
 )
 from liftjax.inference.results import Frame, Result
-from liftjax.inference.video_file import VideoWriter
+from liftjax.inference.video_file import video_writer
 from liftjax.skeletons import Skeleton
 from liftjax.writing import output_file
 
@@ -58,12 +58,12 @@ def _write_video(result: Result, path: Path) -> bool:
     if first is None:
         return False
     height, width = first.shape[:2]
-    with VideoWriter(path, (width, height), frame_rate(result)) as video:
-        video.write(first)
+    with video_writer(path, (width, height), frame_rate(result)) as append:
+        append(first)
         for drawn in pictures:
             if drawn.shape != (height, width, 3):
                 drawn = cv2.resize(drawn, (width, height), interpolation=cv2.INTER_AREA)
-            video.write(drawn)
+            append(drawn)
     return True
 
 
