@@ -81,7 +81,7 @@ class Draws(NamedTuple):
     color: np.ndarray | None
 
 
-def draw(amounts: Augment, seed: int, step: int, rows: slice, batch_size: int) -> Draws:
+def draw_changes(amounts: Augment, seed: int, step: int, rows: slice, batch_size: int) -> Draws:
     """The draws for `rows` of the batch of `step`; the same whichever rows are asked for."""
     uniform = np.random.default_rng([seed, step, _STREAM]).random((batch_size, 7))[rows]
     chance, turn, size, roll, *colors = uniform.T

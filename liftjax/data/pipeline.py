@@ -24,7 +24,7 @@ from absl import flags
 
 from liftjax import geometry
 from liftjax.data import crops
-from liftjax.data.augment import Augment, draw, transform_view
+from liftjax.data.augment import Augment, draw_changes, transform_view
 from liftjax.data.order import as_shares, mixed_positions, part_of_batch, train_positions
 from liftjax.data.records import PoseDataset
 from liftjax.data.workers import available_cores, follow_the_parent
@@ -189,7 +189,7 @@ class Batches:
             view["crop_to_image"] = self.crop_to_image[samples]
             return view, self.stored_to_crop[samples], None
         view["stored_to_image"] = labels["stored_to_image"][samples]
-        draws = draw(self.augment, self.seed, step, self.rows, self.batch_size)
+        draws = draw_changes(self.augment, self.seed, step, self.rows, self.batch_size)
         permutation = self.dataset.skeleton.flip_permutation
         view = transform_view(view, draws.reflect, draws.roll, permutation)
         to_image = view.pop("stored_to_image")

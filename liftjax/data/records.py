@@ -37,7 +37,7 @@ _PROBES = 4  # records that are compared with the file of all labels
 _CURE = "make one, for instance with: python -m data_prep synthetic --out"
 
 
-class Statistics(NamedTuple):
+class PoseStatistics(NamedTuple):
     """Mean and (population) standard deviation per joint and axis, for z-scored lifters.
 
     The 2D numbers count joints whose place is known, see `schema.known_joints`, unless nobody's is.
@@ -186,7 +186,7 @@ class PoseDataset:
             )
         return image
 
-    def statistics(self) -> Statistics:
+    def statistics(self) -> PoseStatistics:
         """Mean and standard deviation over the selected records, in float64."""
         joints, known = self.labels["joints_px"].astype(np.float64), known_joints(self.labels)
         known = (known | ~known.any(axis=0))[..., None]  # what nobody has labelled has no mean
@@ -194,7 +194,7 @@ class PoseDataset:
         if not len(poses):
             poses = np.zeros((1, *self.labels["pose_m"].shape[1:]))
         mean_px, std_px = joints.mean(0, where=known), joints.std(0, where=known)
-        return Statistics(mean_px, std_px, poses.mean(0), poses.std(0))
+        return PoseStatistics(mean_px, std_px, poses.mean(0), poses.std(0))
 
 
 def split_directories(directory) -> tuple[epath.Path, ...]:

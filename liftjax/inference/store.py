@@ -1,4 +1,4 @@
-"""Rows on disk while they are made, so that the length of a video costs no memory."""
+"""Keeps rows on disk while they are made, so that memory does not grow with a video's length."""
 
 from pathlib import Path
 
@@ -7,22 +7,22 @@ import numpy as np
 from liftjax.writing import could_not_write
 
 
-class Store:
-    """A file of rows of one dtype: written inside a `with` block, then mapped into memory."""
+class RowStore:
+    """A file of rows of one dtype, written inside a `with` block and then mapped into memory."""
 
     def __init__(self, path: Path, dtype: np.dtype):
         self._path, self._dtype, self._count = path, dtype, 0
         self._out = path.parent.parent  # which the user knows
         self._file = path.open("wb")
 
-    def __enter__(self) -> "Store":
+    def __enter__(self) -> "RowStore":
         return self
 
     def __exit__(self, kind, error, trace) -> None:
         try:
             self._file.close()
         except OSError as refused:
-            if kind is None:  # else the first error is the one to hear of
+            if kind is None:  # else the first error is the one to report
                 raise could_not_write(self._out, refused) from None
 
     def __len__(self) -> int:

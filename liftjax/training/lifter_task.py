@@ -7,7 +7,7 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from liftjax.data import windows
-from liftjax.data.records import PoseDataset, Statistics, read_metadata
+from liftjax.data.records import PoseDataset, PoseStatistics, read_metadata
 from liftjax.errors import LiftjaxError, unknown_name
 from liftjax.lifters.mirror import mirror_2d, mirror_3d
 from liftjax.lifters.spec import Lifter
@@ -89,12 +89,12 @@ def model_spec(config: ConfigDict, skeleton: str) -> dict:
     }
 
 
-def statistics(dataset: PoseDataset) -> Statistics:
+def statistics(dataset: PoseDataset) -> PoseStatistics:
     """Mean and deviation of the data: as stored with the data set if this is a whole split."""
     if len(dataset.directories) == 1:
         split = read_metadata(dataset.directory).get("splits", {}).get(dataset.split, {})
         if split.get("records") == len(dataset) and "statistics" in split:
-            return Statistics(**split["statistics"])
+            return PoseStatistics(**split["statistics"])
     return dataset.statistics()
 
 

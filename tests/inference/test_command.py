@@ -178,7 +178,8 @@ def test_nobody_is_said_and_written(runs, video, tmp_path, capsys):
         (["VIDEO", "--focal", "0"], "focal length of 0"),
         (["VIDEO", "--focal", "nan"], "focal length of nan"),
         (["VIDEO", "--beta", "nan"], "beta of nan"),
-        (["VIDEO", "--least-score", "2"], "from 0 to 1"),
+        (["VIDEO", "--min-score", "2"], "--min-score 2: scores are from 0 to 1"),
+        (["VIDEO", "--least-score", "2"], "--min-score 2"),  # its old name
         (["VIDEO", "--fps", "1e12"], "0.001 to 100000"),
         (["TEXT"], "text.mp4"),
     ],
