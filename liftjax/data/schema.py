@@ -10,9 +10,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from liftjax.errors import LiftjaxError
+from liftjax.geometry import DISTORTION_MODELS
 from liftjax.skeletons import get_skeleton
 
-DISTORTION_MODELS = ("opencv", "human36m")
 SCHEMA_VERSION = 2  # of the stored fields; a data set with a larger one is refused
 METADATA_FILE = "liftjax.json"  # beside the records: version, counts, statistics
 
