@@ -22,21 +22,24 @@ def image_to_crop(box_xyxy, image_size: tuple[int, int], scale=1.0, rotation=0.0
     """(N, 2, 3) float64 affines from image pixels to crop pixels.
 
     Args:
-      box_xyxy: (N, 4). image_size: (height, width) of the crop.
-      scale: (N,) or number, factor of the region shown. rotation: (N,) or number, radians.
+      box_xyxy: (N, 4).
+      image_size: (height, width) of the crop.
+      scale: (N,) or number, factor of the region shown.
+      rotation: (N,) or number, radians.
     """
     boxes = np.asarray(box_xyxy, np.float64)
     return geometry.crop_affine(boxes, image_size, BOX_SCALE * scale, rotation)
 
 
 def reductions(stored_to_crop: np.ndarray, zoom: float = 1.0) -> np.ndarray:
-    """(N,) how much smaller each picture may be decoded: no smaller than the crop needs.
+    """(N,) factors by which each picture may be decoded smaller without loss in the crop.
 
     Where a crop has half the resolution of the stored picture or less, the decoder averages blocks
-    of pixels, in a fraction of the time and without the aliasing of a plain warp.
+    of pixels, which is faster than a plain warp and avoids its aliasing.
 
     Args:
-      stored_to_crop: (N, 2, 3). zoom: factor by which augmentation may enlarge a crop.
+      stored_to_crop: (N, 2, 3).
+      zoom: factor by which augmentation may enlarge a crop.
     """
     scale = zoom * np.sqrt(np.abs(np.linalg.det(stored_to_crop[:, :, :2])))
     allowed = scale[:, None] * _REDUCTIONS <= 1
@@ -116,7 +119,7 @@ def _block_means(picture: np.ndarray, block: int) -> np.ndarray:
 
 
 def cache_crops(dataset: PoseDataset, stored_to_crop, reduction_N, image_size) -> np.ndarray:
-    """(N, H, W, 3) uint8 crops of all records, made once and kept with the data set."""
+    """(N, H, W, 3) uint8 crops of all records, cut once and kept with the data set."""
     if image_size not in dataset.crops:
         _check_memory(len(dataset) * image_size[0] * image_size[1] * 3)
         crops = np.empty((len(dataset), *image_size, 3), np.uint8)
@@ -131,7 +134,7 @@ def cache_crops(dataset: PoseDataset, stored_to_crop, reduction_N, image_size) -
 
 
 def cache_pictures(dataset: PoseDataset, reduction_N) -> list[np.ndarray]:
-    """All stored pictures, decoded: what augmentation cuts its crops from."""
+    """All stored pictures, decoded once, from which augmentation cuts its crops."""
     key = reduction_N.tobytes()
     if key not in dataset.crops:
         some = [dataset.image(i, int(reduction_N[i])).size for i in range(min(8, len(dataset)))]
@@ -161,5 +164,5 @@ def _check_memory(needed: float) -> None:
     if needed > 0.8 * total:
         raise LiftjaxError(
             f"The pictures need {needed / 1e9:.1f} GB and this machine has {total / 1e9:.1f} GB; "
-            "read them without it (--config.data.cache=False)."
+            "do not keep them in memory (--config.data.cache=False)."
         )

@@ -13,13 +13,16 @@ _END = object()
 class Prefetch:
     """Iterates over `batches`, each on the device before it is asked for.
 
-    A thread takes batches in order and hands them on through a short queue. What lies in the queue
-    when the loop ends is dropped: batches are made from their step number, so a run that goes on
-    later begins with the right one. Closing also closes `batches`, which stops worker processes.
+    A thread takes batches in order and passes them on through a short queue. Batches that are in
+    the queue when the loop ends are dropped; a resumed run begins with the right one, because a
+    batch depends on its step number alone. Closing also closes `batches`, which stops worker
+    processes.
 
     Args:
-      batches: host arrays; an error in it is raised where the batch would have come.
-      ahead: batches to keep ready. put: moves a batch to the device.
+      batches: of host arrays; an error in it is raised in place of the batch, and again whenever
+        another batch is asked for.
+      ahead: batches to keep ready.
+      put: moves a batch to the device.
     """
 
     def __init__(
@@ -31,7 +34,7 @@ class Prefetch:
         self._thread.start()
 
     def waiting(self) -> bool:
-        """Whether the next batch is not there yet."""
+        """Whether the next batch is not ready yet."""
         return self._ready.empty()
 
     def __iter__(self) -> "Prefetch":
@@ -41,11 +44,11 @@ class Prefetch:
         batch, error = self._ready.get()
         if error is None:
             return batch
-        self._ready.put((batch, error))  # whoever asks again hears the same
+        self._ready.put((batch, error))  # for the next call
         raise error
 
     def close(self) -> None:
-        """Stops reading; waits for the batch that is being made."""
+        """Stops reading, after the batch that is being made."""
         self._stop.set()
         while self._thread.is_alive():
             self._drain()
@@ -73,7 +76,7 @@ class Prefetch:
                     self._ready.put((None, StopIteration()))
                     return
                 self._ready.put((put(batch), None))
-        except BaseException as error:  # the loop's to raise, in its own thread
+        except BaseException as error:  # raised in the thread of the loop
             self._ready.put((None, error))
         finally:
             getattr(batches, "close", lambda: None)()

@@ -165,7 +165,7 @@ def test_amounts_that_make_no_sense_are_named():
     assert not Augment()
     assert not Augment.of(None)
     assert Augment.of({"flip": 0.5})
-    with pytest.raises(LiftjaxError, match=r"augment.flip is 2; it lies between 0 and 1"):
+    with pytest.raises(LiftjaxError, match=r"augment.flip is 2; choose a number from 0 to 1"):
         Augment(flip=2)
     with pytest.raises(LiftjaxError, match=r"did you mean 'rotation'"):
         Augment.of({"rotatoin": 3})
