@@ -9,6 +9,7 @@ Legend: T poses, J joints, C children of a joint.
 import dataclasses
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from liftjax.errors import LiftjaxError
 from liftjax.skeletons import Skeleton
@@ -131,15 +132,14 @@ def smallest_turn(rest_3: np.ndarray, seen_T3: np.ndarray) -> np.ndarray:
     a = _unit(rest_3)
     length_T1 = np.linalg.norm(seen_T3, axis=-1, keepdims=True)
     b = np.where(length_T1 > 1e-9, seen_T3 / np.maximum(length_T1, 1e-9), a)
-    cosine_T = b @ a
-    skew_T33 = _cross_matrix(np.cross(a, b))
-    turn = (
-        np.eye(3) + skew_T33 + skew_T33 @ skew_T33 / np.maximum(1 + cosine_T, 1e-9)[:, None, None]
-    )
+    axis_T3 = np.cross(a, b)
+    sine_T1 = np.linalg.norm(axis_T3, axis=-1, keepdims=True)
+    angle_T1 = np.arctan2(sine_T1, b @ a[:, None])
     # For opposite directions any axis across would do; a joint always takes the same one.
     across = _unit(np.cross(a, np.eye(3)[np.abs(a).argmin()]))
-    half = 2 * np.outer(across, across) - np.eye(3)
-    return np.where((cosine_T < -1 + 1e-7)[:, None, None], half, turn)
+    opposite_T1 = b @ a[:, None] < -1 + 1e-7
+    axis_T3 = np.where(opposite_T1, across, axis_T3 / np.maximum(sine_T1, 1e-12))
+    return Rotation.from_rotvec(np.where(opposite_T1, np.pi, angle_T1) * axis_T3).as_matrix()
 
 
 def best_turn(rest_C3: np.ndarray, seen_TC3: np.ndarray) -> np.ndarray:
@@ -181,11 +181,3 @@ def _kind(joint: str) -> str:
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
-
-
-def _cross_matrix(v: np.ndarray) -> np.ndarray:
-    """(..., 3, 3) M with M w = v x w."""
-    x, y, z = np.moveaxis(v, -1, 0)
-    zero = np.zeros_like(x)
-    rows = [[zero, -z, y], [z, zero, -x], [-y, x, zero]]
-    return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
