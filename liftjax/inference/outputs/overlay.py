@@ -1,6 +1,5 @@
 """People drawn on their pictures, with a panel beside that shows the first lifter's poses in 3D."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -12,6 +11,7 @@ from liftjax.inference.outputs.panel import View, dot, draw_panel, fitting_view,
 from liftjax.inference.outputs.people import (
     evenly,
     frame_rate,
+    known_frames,
     largest_first,
     placed,
     stand_together,
@@ -40,7 +40,7 @@ def write_overlay(result: Result, stem: Path) -> list[Path]:
         return [path] if _write_video(result, path) else []
     paths = []
     stems = result.stems or picture_stems(result.names)
-    for frame in _frames(result):
+    for frame in known_frames(result):
         path = stem.with_name(f"{stems[frame.index]}_poses.jpg")
         drawn = draw_frame(frame, result.people(frame.index), result)
         with output_file(path) as partial:
@@ -52,7 +52,7 @@ def write_overlay(result: Result, stem: Path) -> list[Path]:
 def _write_video(result: Result, path: Path) -> bool:
     """Whether there was a frame to write."""
     view = whole_view(result)
-    pictures = (draw_frame(f, result.people(f.index), result, view) for f in _frames(result))
+    pictures = (draw_frame(f, result.people(f.index), result, view) for f in known_frames(result))
     first = next(pictures, None)
     if first is None:
         return False
@@ -64,14 +64,6 @@ def _write_video(result: Result, path: Path) -> bool:
                 drawn = cv2.resize(drawn, (width, height), interpolation=cv2.INTER_AREA)
             append(drawn)
     return True
-
-
-def _frames(result: Result) -> Iterator[Frame]:
-    """The frames of the source that the result knows of."""
-    for frame in result.source.frames():
-        if frame.index >= len(result.frames):
-            return
-        yield frame
 
 
 def whole_view(result: Result) -> View | None:

@@ -7,7 +7,13 @@ import numpy as np
 
 from liftjax import skeletons, viewer
 from liftjax.inference.files import with_ending
-from liftjax.inference.outputs.people import frame_rate, largest_first, placed, stand_together
+from liftjax.inference.outputs.people import (
+    frame_rate,
+    known_frames,
+    largest_first,
+    placed,
+    stand_together,
+)
 from liftjax.inference.pictures import encode_jpeg, resized
 from liftjax.inference.results import Frame, Result
 from liftjax.writing import output_file
@@ -40,9 +46,7 @@ def viewer_document(result: Result, most_frames: int = 300, width: int = 640) ->
     together = stand_together(result)
     shown: dict[int, dict] = {}
     total = 0
-    for frame in result.source.frames():
-        if frame.index >= len(result.frames):
-            break
+    for frame in known_frames(result):
         if frame.index % stride:
             continue
         shown[frame.index] = _shown(frame, result, together, width)

@@ -1,11 +1,12 @@
 """Reads the rows of people a piece at a time, as they may be a file larger than memory."""
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
 
 from liftjax.inference import placing
-from liftjax.inference.results import Result, sizes_px
+from liftjax.inference.results import Frame, Result, sizes_px
 
 _ROWS_AT_A_TIME = 4096
 _FPS = 25.0
@@ -36,6 +37,12 @@ def track_spans(rows: np.ndarray) -> dict[int, tuple[int, int]]:
             spans[track] = spans.get(track, (start + a,))[0], start + b + 1
         start += len(chunk)
     return dict(sorted(spans.items()))
+
+
+def known_frames(result: Result) -> Iterator[Frame]:
+    """The frames of the source that the result knows of."""
+    last = len(result.frames)
+    return itertools.takewhile(lambda frame: frame.index < last, result.source.frames())
 
 
 def stand_together(result: Result) -> bool:
