@@ -1,30 +1,23 @@
 """Cameras, crops and screen coordinates, on NumPy and JAX arrays alike.
 
-Every function works in the array library of its inputs and in floating point of at least float32
-(float64 stays float64); parameters such as cameras take the dtype of the points. Parameters may
-have batch axes: these belong to the *leading* axes of the points, so that points (B, T, K, 3)
-take a camera rotation (3, 3), (B, 3, 3) or (B, T, 3, 3).
+Every function works in the array library of its inputs, in float32 or wider. Parameters such as
+cameras take the dtype of the points. Their batch axes belong to the *leading* axes of the points:
+points (B, T, K, 3) take a camera rotation (3, 3), (B, 3, 3) or (B, T, 3, 3). Parameters with more
+batch axes than the points raise a ValueError.
 
-Parameters with more batch axes than the points raise a ValueError.
-
-Legend: 2D coordinates are (x, y) in pixels, an integer being the centre of a pixel; x right,
-y down. 3D camera axes are x right, y down, z forward. Rows of an affine map (2, 3) give x and y.
+Legend: 2D coordinates are (x, y) in pixels, x right, y down; an integer is the centre of a pixel.
+3D camera axes are x right, y down, z forward. Rows of an affine map (2, 3) give x and y.
 """
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
+from liftjax.arrays import namespace
 from liftjax.errors import unknown_name
 
-# Weight of the tangential term p1 y + p2 x. Human3.6M's own camera model, with which the data set
-# was calibrated, lacks the factor 2 of Brown's model that OpenCV and everyone else uses.
-_TANGENTIAL_FACTOR = {"opencv": 2.0, "human36m": 1.0}
+# Distortion models, by the weight of the tangential term p1 y + p2 x. OpenCV and most others use
+# Brown's model, with the factor 2, which Human3.6M's own camera model lacks.
+DISTORTION_MODELS = {"opencv": 2.0, "human36m": 1.0}
 _NEWTON_STEPS = 10
-
-
-def _namespace(*arrays):
-    return jnp if any(isinstance(a, jax.Array) for a in arrays) else np
 
 
 def _as_float(xp, array):
@@ -49,8 +42,8 @@ def _like_points(xp, parameter, core_axes, points):
 def _apply(matrix, vectors):
     """Matrices (..., N, M) times vectors (..., M).
 
-    Written out, since accelerators round the operands of a matrix product to ten bits or less,
-    which is half a pixel.
+    Written as a sum, because accelerators round the operands of a matrix product to ten bits or
+    less, which is half a pixel.
     """
     return (matrix * vectors[..., None, :]).sum(axis=-1)
 
@@ -63,9 +56,10 @@ def world_to_camera(points, R, t):
 
     Args:
       points: (..., 3) world coordinates.
-      R: (..., 3, 3) rotation, t: (..., 3) translation in the unit of the points.
+      R: (..., 3, 3) rotation.
+      t: (..., 3) translation in the unit of the points.
     """
-    xp = _namespace(points, R, t)
+    xp = namespace(points, R, t)
     points = _as_float(xp, points)
     R, t = _like_points(xp, R, 2, points), _like_points(xp, t, 1, points)
     return _apply(R, points) + t
@@ -75,9 +69,10 @@ def camera_to_world(points, R, t):
     """Points (..., 3) in world axes, the inverse of :func:`world_to_camera`: R^T (X - t).
 
     Args:
-      points: (..., 3) in camera axes. R, t: as there.
+      points: (..., 3) in camera axes.
+      R, t: as for :func:`world_to_camera`.
     """
-    xp = _namespace(points, R, t)
+    xp = namespace(points, R, t)
     points = _as_float(xp, points)
     R, t = _like_points(xp, R, 2, points), _like_points(xp, t, 1, points)
     return _apply(xp.swapaxes(R, -1, -2), points - t)
@@ -88,35 +83,37 @@ def project(points_cam, K, distortion, model="opencv"):
 
     Args:
       points_cam: (..., 3), any unit; depth must not be zero.
-      K: (..., 3, 3) camera matrix. distortion: (..., 5) k1, k2, p1, p2, k3.
+      K: (..., 3, 3) camera matrix.
+      distortion: (..., 5) k1, k2, p1, p2, k3.
       model: "opencv" (Brown's), or "human36m" for that data set's own tangential terms.
 
     Raises:
       LiftjaxError: an unknown model.
     """
-    xp = _namespace(points_cam, K, distortion)
+    factor = _tangential_factor(model)
+    xp = namespace(points_cam, K, distortion)
     points = _as_float(xp, points_cam)
     distortion = _like_points(xp, distortion, 1, points)
     K = _like_points(xp, K, 2, points)
     xy = points[..., :2] / points[..., 2:]
-    distorted, _ = _distort(xp, xy, distortion, _tangential_factor(model))
+    distorted, _ = _distort(xp, xy, distortion, factor)
     return _apply(K[..., :2, :2], distorted) + K[..., :2, 2]
 
 
 def pixel_rays(px, K, distortion, model="opencv"):
     """Normalised camera coordinates (x / z, y / z) that project to the pixels: undistortion.
 
-    The inverse of :func:`project` up to depth, by Newton's method from the distorted point; it
-    converges wherever the lens model is one to one, which it is inside the picture of a
-    calibrated camera.
+    The inverse of :func:`project` up to depth, by Newton's method from the distorted point. It
+    converges where the lens model is one to one, as it is inside a calibrated camera's picture.
 
     Args:
-      px: (..., 2) pixels. K, distortion, model: as for :func:`project`.
+      px: (..., 2) pixels.
+      K, distortion, model: as for :func:`project`.
 
     Raises:
       LiftjaxError: an unknown model.
     """
-    xp = _namespace(px, K, distortion)
+    xp = namespace(px, K, distortion)
     px = _as_float(xp, px)
     distortion = _like_points(xp, distortion, 1, px)
     K = _like_points(xp, K, 2, px)
@@ -132,9 +129,9 @@ def pixel_rays(px, K, distortion, model="opencv"):
 
 
 def _tangential_factor(model):
-    if model not in _TANGENTIAL_FACTOR:
-        raise unknown_name("distortion model", model, _TANGENTIAL_FACTOR)
-    return _TANGENTIAL_FACTOR[model]
+    if model not in DISTORTION_MODELS:
+        raise unknown_name("distortion model", model, DISTORTION_MODELS)
+    return DISTORTION_MODELS[model]
 
 
 def _distort(xp, xy, distortion, factor):
@@ -168,15 +165,17 @@ def _solve_2x2(xp, matrix, vector):
 def box_from_joints(joints_px, image_size, visible=None, padding=0.075):
     """Person boxes (..., 4) x1, y1, x2, y2 around 2D joints.
 
-    The joints' extent, padded on each side by `padding` of its width and height, clipped to the
-    image, the corners truncated to whole pixels. Use float64 joints where the very same pixels
-    matter: truncation turns a rounding error into a pixel.
+    The box is the joints' extent, padded on each side by `padding` of its width and height, clipped
+    to the image and truncated to whole pixels. Use float64 joints where the exact pixels matter,
+    because truncation turns a rounding error into a pixel.
 
     Args:
-      joints_px: (..., K, 2). image_size: (..., 2) width and height.
-      visible: (..., K) joints to count; None or a pose without any means all of them.
+      joints_px: (..., K, 2).
+      image_size: (..., 2) width and height.
+      visible: (..., K) joints to count; None, or a pose without any, means all joints.
+      padding: share of the extent added on each side.
     """
-    xp = _namespace(joints_px, image_size, visible)
+    xp = namespace(joints_px, image_size, visible)
     joints = _as_float(xp, joints_px)
     low = high = joints
     if visible is not None:
@@ -196,9 +195,10 @@ def inside_image(px, image_size):
     A pixel reaches half its side beyond its centre, the integer coordinate.
 
     Args:
-      px: (..., K, 2). image_size: (..., 2) width and height.
+      px: (..., K, 2).
+      image_size: (..., 2) width and height.
     """
-    xp = _namespace(px, image_size)
+    xp = namespace(px, image_size)
     size = xp.asarray(image_size)[..., None, :]
     return ((px >= -0.5) & (px <= size - 0.5)).all(axis=-1)
 
@@ -209,9 +209,11 @@ def crop_region(box_xyxy, aspect, box_scale=1.25):
     The box grows along one axis to `aspect` (width / height), then by `box_scale` on both.
 
     Args:
-      box_xyxy: (..., 4). box_scale: number or (...,). A side below one pixel counts as one.
+      box_xyxy: (..., 4); a side below one pixel counts as one.
+      aspect: width / height of the region.
+      box_scale: number or (...,).
     """
-    xp = _namespace(box_xyxy, box_scale)
+    xp = namespace(box_xyxy, box_scale)
     box = _as_float(xp, box_xyxy)
     center = (box[..., :2] + box[..., 2:]) * 0.5
     sides = xp.maximum(box[..., 2:] - box[..., :2], 1)
@@ -226,12 +228,13 @@ def region_affine(center, width, crop_size, rotation=0.0):
     width.
 
     Args:
-      center: (..., 2) image pixels. width: (...,) image pixels.
+      center: (..., 2) image pixels.
+      width: (...,) image pixels.
       crop_size: (height, width) of the crop.
       rotation: radians, number or (...,). The crop's vertical axis is the image's turned by this
         angle from y towards -x (clockwise as seen); the picture in the crop turns the other way.
     """
-    xp = _namespace(center, width, rotation)
+    xp = namespace(center, width, rotation)
     center = _as_float(xp, center)
     height_crop, width_crop = crop_size
     scale = width_crop / xp.asarray(width).astype(center.dtype)
@@ -249,7 +252,8 @@ def crop_affine(box_xyxy, crop_size, box_scale=1.25, rotation=0.0):
     """Affine maps (..., 2, 3) from image pixels to the crop of a person box.
 
     Args:
-      box_xyxy: (..., 4) image pixels. crop_size: (height, width) of the crop.
+      box_xyxy: (..., 4) image pixels.
+      crop_size: (height, width) of the crop.
       box_scale: context around the box, number or (...,).
       rotation: radians, number or (...,), as for :func:`region_affine`.
     """
@@ -259,12 +263,12 @@ def crop_affine(box_xyxy, crop_size, box_scale=1.25, rotation=0.0):
 
 
 def invert_affine(affine):
-    """The affine maps (..., 2, 3) of the opposite direction.
+    """The inverse affine maps (..., 2, 3).
 
     Args:
       affine: (..., 2, 3), invertible.
     """
-    xp = _namespace(affine)
+    xp = namespace(affine)
     affine = _as_float(xp, affine)
     a, b, c, d = (affine[..., i, j] for i in (0, 1) for j in (0, 1))
     x, y = affine[..., 0, 2], affine[..., 1, 2]
@@ -275,7 +279,7 @@ def invert_affine(affine):
 
 def apply_affine(affine, points):
     """Points (..., 2) under the affine maps (..., 2, 3), whose batch axes lead the points'."""
-    xp = _namespace(affine, points)
+    xp = namespace(affine, points)
     points = _as_float(xp, points)
     affine = _like_points(xp, affine, 2, points)
     return _apply(affine[..., :2], points) + affine[..., 2]
@@ -283,11 +287,33 @@ def apply_affine(affine, points):
 
 def compose_affine(outer, inner):
     """The affine maps (..., 2, 3) that apply `inner` first and `outer` to its result."""
-    xp = _namespace(outer, inner)
+    xp = namespace(outer, inner)
     outer, inner = _as_float(xp, outer), _as_float(xp, inner)
     columns = [_apply(outer[..., :2], inner[..., i]) for i in range(3)]
     columns[2] = columns[2] + outer[..., 2]
     return xp.stack(columns, axis=-1)
+
+
+# Time
+
+
+def interpolate_frames(frames, points, wanted):
+    """Points (F, ...) in the frames `wanted`, on a straight line between their neighbours in time.
+
+    Before the first and after the last known frame the nearest known points are repeated. NumPy
+    alone; weights are computed in the precision of the points.
+
+    Args:
+      frames: (N,) whole numbers in increasing order, in which the points are known.
+      points: (N, ...) floating point.
+      wanted: (F,) whole numbers.
+    """
+    after = np.clip(np.searchsorted(frames, wanted), 0, len(frames) - 1)
+    before = np.maximum(after - (frames[after] > wanted), 0)
+    distance = np.maximum(frames[after] - frames[before], 1)
+    share = np.clip((wanted - frames[before]) / distance, 0, 1).astype(points.dtype)
+    share = share.reshape(-1, *(1,) * (points.ndim - 1))
+    return (1 - share) * points[before] + share * points[after]
 
 
 # Screen coordinates
@@ -299,9 +325,10 @@ def normalize_screen(px, image_size):
     x / w * 2 - 1 and y / w * 2 - h / w.
 
     Args:
-      px: (..., 2). image_size: (..., 2) width and height, batch axes leading those of `px`.
+      px: (..., 2).
+      image_size: (..., 2) width and height; its batch axes lead those of `px`.
     """
-    xp = _namespace(px, image_size)
+    xp = namespace(px, image_size)
     px = _as_float(xp, px)
     size = _like_points(xp, image_size, 1, px)
     width = size[..., :1]
@@ -312,9 +339,10 @@ def denormalize_screen(screen, image_size):
     """Pixels (..., 2), the inverse of :func:`normalize_screen`.
 
     Args:
-      screen: (..., 2). image_size: (..., 2) width and height.
+      screen: (..., 2).
+      image_size: (..., 2) width and height.
     """
-    xp = _namespace(screen, image_size)
+    xp = namespace(screen, image_size)
     screen = _as_float(xp, screen)
     size = _like_points(xp, image_size, 1, screen)
     width = size[..., :1]

@@ -1,22 +1,17 @@
 """Measures of 2D and 3D poses, one definition each, on NumPy and JAX arrays alike.
 
-Lengths come out in the unit they come in (metres inside liftjax; millimetres are for print). Every
-measure is per pose, so that subsets, actions and averages stay the caller's choice. Predictions and
-truths of different shapes raise a ValueError that names both.
+Lengths keep their unit (metres inside liftjax; millimetres in print). Every measure is per pose, so
+that the caller chooses subsets and averages. Predictions and truths of different shapes raise a
+ValueError that names both.
 
 Legend: K joints; leading axes (...) are poses.
 """
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
+from liftjax.arrays import matmul, namespace
 from liftjax.errors import LiftjaxError
 from liftjax.skeletons import get_skeleton
-
-
-def _namespace(*arrays):
-    return jnp if any(isinstance(a, jax.Array) for a in arrays) else np
 
 
 def _pair(xp, pred, true):
@@ -32,11 +27,6 @@ def _norm(xp, vectors):
     return xp.sqrt(xp.square(vectors).sum(axis=-1))
 
 
-def _matmul(xp, a, b):
-    # Accelerators round the operands of a product to ten bits or less unless told.
-    return a @ b if xp is np else jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
-
-
 # 3D
 
 
@@ -46,7 +36,7 @@ def joint_distances(pred, true):
     Args:
       pred, true: poses (..., K, D).
     """
-    xp = _namespace(pred, true)
+    xp = namespace(pred, true)
     pred, true = _pair(xp, pred, true)
     return _norm(xp, pred - true)
 
@@ -76,41 +66,41 @@ def p_mpjpe(pred, true):
 def procrustes_align(pred, true):
     """Predictions (..., K, 3) moved, turned and scaled to least square distance from the truth.
 
-    Each pose has its own similarity transform, a rotation without reflection (Kabsch, Umeyama
-    1991). A prediction whose joints coincide lands on the truth's mean; one with a joint that is
-    not finite comes out NaN.
+    Each pose has its own similarity transform, without reflection (Kabsch, Umeyama 1991). A
+    prediction whose joints coincide moves to the truth's mean; one with a joint that is not finite
+    becomes NaN.
 
     Args:
       pred, true: poses (..., K, 3).
     """
-    xp = _namespace(pred, true)
+    xp = namespace(pred, true)
     pred, true = _pair(xp, pred, true)
     pred_mean = pred.mean(axis=-2, keepdims=True)
     true_mean = true.mean(axis=-2, keepdims=True)
     pred, true = pred - pred_mean, true - true_mean
-    covariance = _matmul(xp, xp.swapaxes(pred, -1, -2), true)
-    # NumPy's SVD would raise for all of them; such a pose stays NaN without its help.
+    covariance = matmul(xp.swapaxes(pred, -1, -2), true)
+    # NumPy's SVD would raise for the whole batch; a pose that is not finite stays NaN anyway.
     finite = xp.isfinite(covariance).all(axis=(-2, -1), keepdims=True)
     covariance = xp.where(finite, covariance, 0)
     u, singular, vt = xp.linalg.svd(covariance)
     # The least singular direction is flipped where the best orthogonal map is a reflection.
     sign = xp.where(xp.linalg.det(u) * xp.linalg.det(vt) < 0, -1, 1).astype(pred.dtype)
     flip = xp.stack([xp.ones_like(sign), xp.ones_like(sign), sign], axis=-1)
-    rotation = _matmul(xp, u * flip[..., None, :], vt)
+    rotation = matmul(u * flip[..., None, :], vt)
     spread = xp.square(pred).sum(axis=(-2, -1))
     smallest = xp.finfo(pred.dtype).tiny
     scale = xp.where(
         spread > smallest, (singular * flip).sum(axis=-1) / xp.maximum(spread, smallest), 0
     )
-    return scale[..., None, None] * _matmul(xp, pred, rotation) + true_mean
+    return scale[..., None, None] * matmul(pred, rotation) + true_mean
 
 
 # 2D
 
 
 def correct_by_box(pred_px, true_px, box_xyxy, visible=None, threshold=0.2):
-    """Joints (..., K) of :func:`pck` that are visible and near enough, bool; arguments as there."""
-    xp = _namespace(pred_px, true_px, box_xyxy)
+    """Joints (..., K) that :func:`pck` counts as correct, bool; arguments as there."""
+    xp = namespace(pred_px, true_px, box_xyxy)
     box = xp.asarray(box_xyxy)
     longer = (box[..., 2:] - box[..., :2]).max(axis=-1)
     return _correct(xp, pred_px, true_px, longer * threshold, visible)
@@ -120,7 +110,7 @@ def pck(pred_px, true_px, box_xyxy, visible=None, threshold=0.2):
     """Percentage of correct keypoints (...,) as a share from 0 to 1 of each pose's joints.
 
     A joint is correct if it is nearer to the truth than `threshold` times the longer side of the
-    person's box; the paper's tables have 0.2. For the share over many poses pool the joints:
+    person's box; the paper's tables use 0.2. For the share over many poses pool the joints:
     ``share(correct_by_box(...), visible, axis=None)``.
 
     Args:
@@ -133,24 +123,24 @@ def pck(pred_px, true_px, box_xyxy, visible=None, threshold=0.2):
 
 
 def correct_by_torso(pred_px, true_px, skeleton, visible=None, threshold=0.2, known=None):
-    """Joints (..., K) of :func:`pdj` that are visible and near enough, bool; arguments as there.
+    """Joints (..., K) that :func:`pdj` counts as detected, bool; arguments as there.
 
-    None of a pose whose torso has no known length.
+    A pose whose torso has no known length has none.
 
     Raises:
       LiftjaxError: the poses have another number of joints than `skeleton`.
     """
-    xp = _namespace(pred_px, true_px)
+    xp = namespace(pred_px, true_px)
     torso = _torso(true_px, skeleton, visible if known is None else known)
     return _correct(xp, pred_px, true_px, torso * threshold, visible)
 
 
 def counted_by_torso(true_px, skeleton, visible=None, known=None):
-    """Joints (..., K) that :func:`pdj` counts, bool; arguments as there.
+    """Joints (..., K) over which :func:`pdj` takes the share, bool; arguments as there.
 
-    They are the visible ones of the poses whose torso has a known length.
+    They are the visible joints of poses whose torso has a known length.
     """
-    xp = _namespace(true_px, visible, known)
+    xp = namespace(true_px, visible, known)
     torso = _torso(true_px, skeleton, visible if known is None else known)
     visible = xp.ones(true_px.shape[:-1], bool) if visible is None else xp.asarray(visible) > 0
     return visible & xp.isfinite(torso)[..., None]
@@ -160,17 +150,18 @@ def pdj(pred_px, true_px, skeleton, visible=None, threshold=0.2, known=None):
     """Percentage of detected joints (...,) as a share from 0 to 1 of each pose's joints.
 
     A joint is detected if it is nearer to the truth than `threshold` times the torso's diagonal,
-    from the true left shoulder to the true right hip. This is what the paper's released evaluator
-    computes; its tables give :func:`pck`. A pose of which either end is not known, or both are one
-    point, has no diagonal and is left out. For the share over many poses pool the joints:
+    from the true left shoulder to the true right hip. The paper's released evaluator computes this
+    measure; the paper's tables give :func:`pck`. A pose without a diagonal, because an end is not
+    known or both are one point, is left out. For the share over many poses pool the joints:
     ``share(correct_by_torso(...), counted_by_torso(...), axis=None)``.
 
     Args:
-      pred_px, true_px: (..., K, 2) pixels. skeleton: name of the joint set.
+      pred_px, true_px: (..., K, 2) pixels.
+      skeleton: name of the joint set.
       visible: (..., K) joints to count, None for all; NaN for a pose without any.
       threshold: share of the diagonal; strictly nearer counts.
-      known: (..., K) joints whose true place is known, though they may lie outside the picture;
-        None for the visible ones.
+      known: (..., K) joints whose true place is known, even outside the picture; None for the
+        visible ones.
 
     Raises:
       LiftjaxError: the poses have another number of joints than `skeleton`.
@@ -186,7 +177,7 @@ def _torso(true_px, skeleton, known):
         raise LiftjaxError(
             f"Poses have {true_px.shape[-2]} joints, but {skeleton} has {joints.num_joints}."
         )
-    xp = _namespace(true_px, known)
+    xp = namespace(true_px, known)
     shoulder, hip = joints.index("left_shoulder"), joints.index("right_hip")
     torso = joint_distances(true_px[..., shoulder, :], true_px[..., hip, :])
     there = torso > 0
@@ -197,19 +188,20 @@ def _torso(true_px, skeleton, known):
 
 
 def _correct(xp, pred_px, true_px, radius, visible):
-    # NaN is not smaller than anything, so that a missing prediction is wrong.
+    # NaN is not smaller than anything, so a missing prediction is wrong.
     correct = joint_distances(pred_px, true_px) < radius[..., None]
     return correct if visible is None else correct & (xp.asarray(visible) > 0)
 
 
 def share(correct, visible=None, axis=-1):
-    """Correct joints among the visible ones, from 0 to 1; NaN where none is visible.
+    """Share of correct joints among the visible ones, from 0 to 1; NaN where none is visible.
 
     Args:
-      correct: (..., K) bool. visible: (..., K), None for all.
-      axis: along which joints are counted; None: over all poses.
+      correct: (..., K) bool.
+      visible: (..., K), None for all.
+      axis: along which joints are counted; None for all axes.
     """
-    xp = _namespace(correct, visible)
+    xp = namespace(correct, visible)
     if visible is None:
         return correct.mean(axis=axis)
     visible = xp.asarray(visible) > 0
@@ -221,12 +213,13 @@ def share(correct, visible=None, axis=-1):
 
 
 def per_action(values, actions) -> dict[str, float]:
-    """Mean of each action, in alphabetical order, and under "average" the mean over all frames.
+    """Mean of each action, in alphabetical order, and the mean over all frames as "average".
 
     The paper's "Avg." column is this mean over frames, not the mean of its fifteen actions.
 
     Args:
-      values: (N,) one number a frame. actions: N action names.
+      values: (N,) one number per frame.
+      actions: N action names.
     """
     values, actions = np.asarray(values), np.asarray(actions)
     if values.shape != actions.shape or values.ndim != 1:

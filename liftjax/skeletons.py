@@ -1,9 +1,9 @@
-"""Named joint sets and the arrows between them.
+"""Named joint sets and the conversions between them.
 
-A pose array means nothing without its joint set, so every data set, detector and lifter names
-one, and arrays pass from one set to another only through :func:`convert`. For every pair of sets
-:func:`correspondence` says what becomes of each joint of the target: copied from the joint of the
-same name, derived from others, or missing. `convert` takes the arrows that miss nothing:
+A pose array means nothing without its joint set. Every data set, detector and lifter names one, and
+arrays pass from one set to another only through :func:`convert`. For a pair of sets
+:func:`correspondence` tells how each joint of the target is found: copied from the joint of the
+same name, or derived from others. Some may be missing. These conversions miss no joint:
 
     from                          to                   derived
     human36m                      panoptic             neck (its thorax)
@@ -25,10 +25,9 @@ same name, derived from others, or missing. `convert` takes the arrows that miss
 import dataclasses
 import functools
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
+from liftjax.arrays import matmul, namespace
 from liftjax.errors import LiftjaxError, unknown_name
 
 
@@ -39,7 +38,9 @@ class Skeleton:
     Joints named ``left_*`` and ``right_*`` mirror each other, and so do the pairs in `mirrored`.
 
     Attributes:
-      name: of the set. joints: their names in array order. bones: pairs of names.
+      name: of the set.
+      joints: their names in array order.
+      bones: pairs of names.
       root: the joint at the origin of 3D poses; None for sets of 2D joints without one.
       mirrored: further pairs of names.
     """
@@ -59,7 +60,7 @@ class Skeleton:
         """Position of `joint` in arrays of this set.
 
         Raises:
-          LiftjaxError: it has none of that name; the message names the nearest.
+          LiftjaxError: there is no such joint; the message names the nearest.
         """
         try:
             return self.joints.index(joint)
@@ -210,7 +211,8 @@ def _wholebody_joints() -> tuple[str, ...]:
 
 def _face_pairs() -> tuple[tuple[str, str], ...]:
     """Mirror images among the 68 points of the face (iBUG 300-W)."""
-    # Each run is mirrored end for end: jaw, brows, nostrils, then eyes and lips in two parts each.
+    # In each run the first is the mirror image of the last, and so on: jaw, brows, nostrils, then
+    # eyes and lips in two parts each.
     runs = [range(17), range(17, 27), range(31, 36)]
     runs += [[*range(36, 40), *range(42, 46)], [40, 41, 46, 47]]
     runs += [range(48, 55), range(55, 60), range(60, 65), range(65, 68)]
@@ -242,9 +244,9 @@ def get_skeleton(name: str) -> Skeleton:
     return SKELETONS[name]
 
 
-# How a joint follows from others where the source has none of its name; the first whose joints are
-# all there. The crown lies on the line from the neck through the point between the ears, 0.6 of
-# that distance further: it matches Human3.6M's proportions to about two centimetres.
+# How a joint follows from others if the source lacks it; the first rule whose joints are all there
+# counts. The crown lies on the line from the neck through the point between the ears, 0.6 of that
+# distance further, which matches Human3.6M's proportions to about two centimetres.
 _MID_SHOULDER = {"left_shoulder": 0.5, "right_shoulder": 0.5}
 _RULES: dict[str, tuple[dict[str, float], ...]] = {
     "hip": ({"left_hip": 0.5, "right_hip": 0.5},),
@@ -266,8 +268,8 @@ _RULES: dict[str, tuple[dict[str, float], ...]] = {
 def correspondence(source: str, target: str) -> dict[str, dict[str, float]]:
     """Each joint of `target` as a weighted sum of joints of `source` (weights sum to 1).
 
-    A joint of the source with the same name is copied, whatever rule there is; a joint that
-    `source` neither has nor implies is absent (see :func:`missing_joints`).
+    A joint that the source has is copied, whatever rules there are; a joint that it neither has nor
+    implies is absent (see :func:`missing_joints`).
     """
     have = set(get_skeleton(source).joints)
     found = {}
@@ -293,10 +295,10 @@ def derived_joints(source: str, target: str) -> tuple[str, ...]:
 
 @functools.cache
 def conversion_matrix(source: str, target: str) -> np.ndarray:
-    """(K_target, K_source) weights of the arrow ``source -> target``; every row sums to 1.
+    """(K_target, K_source) weights of the conversion; every row sums to 1.
 
     Raises:
-      LiftjaxError: the source misses joints; the message names them.
+      LiftjaxError: the source lacks joints; the message names them.
     """
     missing = missing_joints(source, target)
     if missing:
@@ -338,23 +340,19 @@ def convert(points, source: str, target: str):
       source, target: names of joint sets.
 
     Raises:
-      LiftjaxError: another number of joints than `source` has, or `source` misses joints.
+      LiftjaxError: the points have another number of joints than `source`, or `source` lacks
+        joints of `target`.
     """
     check_joints(points, source)
-    xp = jnp if isinstance(points, jax.Array) else np
-    dtype = xp.promote_types(points.dtype, xp.float32)  # whole numbers have no halves
+    xp = namespace(points)
+    dtype = xp.promote_types(points.dtype, xp.float32)  # integers would lose halves
     matrix = conversion_matrix(source, target).astype(dtype)
-    flat = points.astype(dtype).reshape(-1, *points.shape[-2:])
-    if isinstance(points, jax.Array):
-        # Accelerators round the operands of a product to ten bits or less unless told.
-        converted = jnp.matmul(matrix, flat, precision=jax.lax.Precision.HIGHEST)
-    else:
-        converted = matrix @ flat
+    converted = matmul(matrix, points.astype(dtype).reshape(-1, *points.shape[-2:]))
     return converted.reshape(*points.shape[:-2], *converted.shape[-2:])
 
 
 def convert_confidence(confidence, source: str, target: str):
-    """Confidences (..., K_source) as (..., K_target): a derived joint has its worst source's.
+    """Confidences (..., K_source) as (..., K_target); a derived joint has the lowest it is made of.
 
     Raises:
       LiftjaxError: as for :func:`convert`.

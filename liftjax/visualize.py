@@ -1,4 +1,4 @@
-"""Pictures of poses: ground truth blue, prediction red."""
+"""Draws poses: ground truth blue, prediction red."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -6,13 +6,14 @@ from typing import NamedTuple
 import numpy as np
 from etils import epath
 
+from liftjax.metrics import mpjpe
 from liftjax.skeletons import Skeleton
 
 TRUTH, PREDICTION = "#1f5fd6", "#d6261f"
 
 
 class Comparison(NamedTuple):
-    """One person as several methods see it. Keypoints are in pixels of `image`."""
+    """One person and the results of several methods; keypoints are in pixels of `image`."""
 
     title: str
     image: np.ndarray  # (H, W, 3) uint8
@@ -29,7 +30,7 @@ def draw_2d(
     skeleton: Skeleton,
     linewidth: float = 1.6,
 ):
-    """The picture with poses (K, 2), each with its colour, on a matplotlib axes."""
+    """Draws a picture and poses (K, 2), each in its colour, on matplotlib axes."""
     axes.imshow(image)
     for kpts_K2, color in poses:
         for a, b in skeleton.edges:
@@ -49,11 +50,10 @@ def draw_3d(
     bounds_m: np.ndarray | None = None,
     zoom: float = 1.25,
 ):
-    """Poses (K, 3) in camera axes on a matplotlib 3D axes, seen `azimuth` degrees from the side.
-
-    The camera looks along the axes' depth direction at azimuth -90.
+    """Draws poses (K, 3) in camera axes, each in its colour, on matplotlib 3D axes.
 
     Args:
+      azimuth: direction of view in degrees; -90 is the camera's own.
       bounds_m: (2, 3) least and greatest coordinates shown, in camera axes; default: a cube around
         the root that holds all poses.
     """
@@ -72,7 +72,7 @@ def draw_3d(
 
 
 def add_plain_box(figure, place):
-    """A 3D axes at `place` of a grid whose box recedes: pale walls, a thin grid, no ticks."""
+    """Adds 3D axes at `place` of a grid, with pale walls, a thin grid and no ticks."""
     import matplotlib
     from matplotlib.ticker import MultipleLocator
 
@@ -87,7 +87,7 @@ def add_plain_box(figure, place):
 
 
 def _to_plot(points_m: np.ndarray) -> np.ndarray:
-    """Camera y points down and z away; the plot's z points up and y away."""
+    """Points from camera axes (y down, z away) to the plot's (z up, y away)."""
     return points_m[:, [0, 2, 1]] * [1, 1, -1]
 
 
@@ -102,7 +102,7 @@ def new_figure(width: float, height: float, dpi: int = 110):
 
 
 def save_figure(figure, path) -> None:
-    """Writes JPEG or PNG, as the name ends."""
+    """Writes a JPEG or PNG file, by the ending of its name."""
     path = epath.Path(path)
     jpeg = path.suffix in (".jpg", ".jpeg")
     options = {"pil_kwargs": {"quality": 85, "optimize": True}} if jpeg else {}
@@ -114,7 +114,7 @@ def save_figure(figure, path) -> None:
 def comparison_figure(
     path: str, samples: Sequence[Comparison], skeleton: Skeleton, caption: str
 ) -> None:
-    """Saves a PNG: a row a sample, for each method the picture, then the 3D pose beside it."""
+    """Saves a PNG with one row per sample: for each method the picture and the 3D pose."""
     methods = list(samples[0].kpts_K2)
     columns = 2 * len(methods)
     figure = new_figure(2.3 * columns, 2.5 * len(samples) + 0.9)
@@ -130,10 +130,7 @@ def comparison_figure(
             solid = figure.add_subplot(grid[row, 2 * m + 1], projection="3d")
             poses = [(sample.true_pose_m_K3, TRUTH), (sample.pose_m_K3[method], PREDICTION)]
             draw_3d(solid, poses, skeleton, azimuth=-60)
-            error_mm = (
-                1000
-                * np.linalg.norm(sample.pose_m_K3[method] - sample.true_pose_m_K3, axis=-1).mean()
-            )
+            error_mm = 1000 * mpjpe(sample.pose_m_K3[method], sample.true_pose_m_K3)
             flat.set_title(sample.title, fontsize=8)
             solid.set_title(f"{method}: {error_mm:.0f} mm", fontsize=9, pad=-2)
     figure.suptitle(caption, fontsize=10)

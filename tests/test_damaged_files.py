@@ -27,7 +27,7 @@ from data_prep.panoptic.calibration import camera_name, read_cameras
 from data_prep.panoptic.poses import read_bodies
 from liftjax.data.records import read_metadata
 from liftjax.errors import LiftjaxError
-from liftjax.inference import coco
+from liftjax.inference import boxes_file
 from liftjax.inference.pictures import read_picture
 from liftjax.interchange.files import read_weight_file
 from liftjax.interchange.lifter_statistics import read_statistics
@@ -198,8 +198,8 @@ FORMATS = {
         damaged_json,
         of_persons,
     ),
-    "boxes": Format(json_file(BOXES), coco.read, damaged_json, of_boxes),
-    "boxes of a coco file": Format(coco_file, coco.read, damaged_json, of_boxes),
+    "boxes": Format(json_file(BOXES), boxes_file.read_person_boxes, damaged_json, of_boxes),
+    "boxes of a coco file": Format(coco_file, boxes_file.read_person_boxes, damaged_json, of_boxes),
     "openpose": Format(
         detections("openpose_coco", "*.json"),
         lambda p: read_detections(p.parent),

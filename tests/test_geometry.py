@@ -202,3 +202,15 @@ def test_camera_batch_axes_lead():
         )
     with pytest.raises(ValueError, match="batch axes"):
         geometry.world_to_camera(points[0, 0, 0], R, t)
+
+
+def test_points_between_frames_lie_on_straight_lines():
+    frames = np.array([2, 3, 7, 20])
+    points = np.random.default_rng(0).normal(500, 100, (4, 17, 2)).astype(np.float32)
+    wanted = np.arange(30)
+    found = geometry.interpolate_frames(frames, points, wanted)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found[frames], points)
+    for joint, axis in ((0, 0), (16, 1)):
+        line = np.interp(wanted, frames, points[:, joint, axis])
+        np.testing.assert_allclose(found[:, joint, axis], line, rtol=1e-6)

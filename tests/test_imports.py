@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 LAYERS = [
-    {"errors", "names", "numbers", "tables"},
+    {"arrays", "errors", "names", "numbers", "tables"},
     {"hosts", "writing"},
     {"skeletons"},
     {"geometry", "ops"},
@@ -74,7 +74,7 @@ def test_no_module_imports_itself_by_a_detour():
 
 
 def test_arrays_only_in_losses_and_metrics():
-    ours = ("errors", "skeletons", "losses", "ops.widening")
+    ours = ("arrays", "errors", "skeletons", "losses", "ops.widening")
     allowed = ("jax", "numpy", "typing", *(f"liftjax.{name}" for name in ours))
     for file in (*(ROOT / "liftjax" / "losses").glob("*.py"), ROOT / "liftjax" / "metrics.py"):
         for name in imported(file):

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from data_prep.cameras import CalibratedCamera
+from liftjax import geometry
 
 _NEWTON_STEPS = 5
 _BAD_CAMERA = 0.7  # the others' error without a bad camera, relative to that with it
@@ -127,9 +128,10 @@ def fill_gaps(world: np.ndarray, frames: np.ndarray, max_gap: int) -> np.ndarray
         known = np.flatnonzero(np.isfinite(world[:, joint]).all(axis=-1))
         for a, b in itertools.pairwise(known):
             if b - a > 1 and frames[b] - frames[a] <= max_gap + 1:
-                share = (frames[a + 1 : b] - frames[a]) / (frames[b] - frames[a])
-                step = world[b, joint] - world[a, joint]
-                world[a + 1 : b, joint] = world[a, joint] + share[:, None] * step
+                ends = [a, b]
+                world[a + 1 : b, joint] = geometry.interpolate_frames(
+                    frames[ends], world[ends, joint], frames[a + 1 : b]
+                )
     return world
 
 

@@ -1,5 +1,6 @@
 """The command predict."""
 
+import argparse
 import warnings
 
 from liftjax.cli.options import add_beta, command, names
@@ -10,12 +11,12 @@ def add_predict(commands) -> None:
         from liftjax.inference import command
 
         warnings.filterwarnings("ignore", module="PIL")  # odd metadata are read as far as they go
-        command.run(
+        command.predict_to_files(
             args.input,
             args.out,
             detector=args.detector,
             lifters=names(args.lifter),
-            where=command.BoxOptions(args.boxes, args.box, args.person_detector, args.least_score),
+            where=command.BoxOptions(args.boxes, args.box, args.person_detector, args.min_score),
             fps=args.fps,
             focal_px=args.focal,
             beta=args.beta,
@@ -24,7 +25,7 @@ def add_predict(commands) -> None:
             write=args.write,
         )
 
-    text = "Find the 2D and 3D poses of people in pictures, in videos or in front of a camera."
+    text = "Find 2D and 3D poses of the people in pictures, videos or a camera's view."
     example = "python -m liftjax predict walk.mp4 --person-detector yolox_m.onnx"
     more = "--detector runs/multi --lifter runs/lifters/mixste --out poses"
     parser = command(commands, "predict", run, text, f"{example} \\\n      {more}")
@@ -39,22 +40,24 @@ def add_predict(commands) -> None:
     where = parser.add_argument_group(
         "where people are", "default: one person fills the whole frame"
     )
-    where.add_argument("--boxes", metavar="FILE", help="boxes in COCO's JSON format")
+    where.add_argument("--boxes", metavar="FILE", help="person boxes as COCO detections (JSON)")
     where.add_argument("--box", nargs="+", action="extend", default=[], metavar="X0,Y0,X1,Y1",
         help="boxes in pixels, the same in all frames; if X0 is negative, write --box=X0,...")
     where.add_argument("--person-detector", metavar="FILE", help="ONNX file of a YOLOX network")
-    where.add_argument("--least-score", type=float, default=0.5, metavar="SCORE",
-        help="boxes with a lower score are left out; default: %(default)s")
+    where.add_argument("--min-score", type=float, default=0.5, metavar="SCORE",
+        help="leave out detections with a lower score; default: %(default)s")
+    where.add_argument("--least-score", dest="min_score", type=float,  # the old name
+        default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     parser.add_argument("--fps", type=float,
-        help="pictures a second; a folder of pictures then is a video, and for a video file it "
+        help="frames a second; a folder of pictures then is a video, and for a video file it "
              "overrides the file's own number")
     parser.add_argument("--focal", type=float, metavar="PX",
-        help="focal length of the camera; with it people have places in 3D")
+        help="focal length in pixels, for positions in 3D; default: 1.15 times the longer side")
     add_beta(parser)
     parser.add_argument("--batch-size", type=int, metavar="N",
         help="crops that the detector sees at once; default: 1 on a CPU, 32 elsewhere")
     parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16"),
-        help="precision of the detector; default: %(default)s")
+        help="precision of the detector's activations; default: %(default)s")
     parser.add_argument("--write", nargs="+", metavar="KIND",
-        help="outputs: json, npz, bvh, overlay, html; default: all")
+        help="what to write: json, npz, bvh, overlay or html; default: all of them")
     # fmt: on

@@ -1,8 +1,8 @@
-"""Arrays and plain containers out of pickles and .npz files, without running what they carry.
+"""Reads arrays and plain containers from pickles and .npz files without running code in them.
 
-A pickle may call any function that it names. Here the names that NumPy's arrays need stand for
-parts of this file, which build arrays of numbers and text from bytes; any other name is refused
-before it is looked up. (See "Restricting Globals" in the documentation of `pickle`.)
+A pickle may call any function that it names. Here the names that NumPy's arrays need are replaced
+by parts of this file, which build arrays of numbers and text from bytes; any other name is refused
+before it is looked up (see "Restricting Globals" in the documentation of `pickle`).
 """
 
 import contextlib
@@ -28,30 +28,30 @@ def read_archive(path) -> dict[str, Any]:
     An object array of one element, which is how NumPy stores a dictionary, becomes that element.
 
     Raises:
-      LiftjaxError: no such file, a damaged one, or one that wants to call something; says what.
+      LiftjaxError: the file is missing, damaged, or names a function to call.
     """
-    with _named(path, "no .npz file"), zipfile.ZipFile(path) as archive:
+    with _named(path, "not an .npz file"), zipfile.ZipFile(path) as archive:
         members = [n for n in archive.namelist() if n.endswith(".npy")]
         return {name.removesuffix(".npy"): _member(archive, name) for name in members}
 
 
 def read_pickle(path) -> Any:
-    """What a pickle file holds, as for :func:`read_archive`."""
-    with _named(path, "no pickle"), open(path, "rb") as stream:
+    """The content of a pickle file; limits and errors as for :func:`read_archive`."""
+    with _named(path, "not a pickle"), open(path, "rb") as stream:
         return _unpickled(stream)
 
 
 @contextlib.contextmanager
 def _named(path, otherwise: str) -> Iterator[None]:
-    """Turns what goes wrong with a file into a LiftjaxError that names it."""
+    """Turns any error of reading a file into a LiftjaxError that names the file."""
     try:
         yield
     except FileNotFoundError:
         raise LiftjaxError(f"There is no file {path}.") from None
     except _Refused as refused:
         raise LiftjaxError(
-            f"{path} wants to call {refused}, which no array of numbers needs; nothing in it was "
-            "run. Get the file from another source."
+            f"{path} calls {refused}, which no array of numbers needs; nothing in it was run. Get "
+            "the file from another source."
         ) from None
     except _DAMAGE as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
@@ -66,7 +66,7 @@ _DAMAGE = (
 
 
 class _Refused(Exception):
-    """A pickle names something that it has no business with."""
+    """A pickle names a function that arrays do not need."""
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> Any:
@@ -81,7 +81,7 @@ def _member(archive: zipfile.ZipFile, name: str) -> Any:
 
 
 def _to_the_end(stream, value: Any) -> Any:
-    """`value`, if nothing follows it; the checksum of a member is looked at when it ends."""
+    """`value`, if nothing follows it. Reading to the end also checks the member's checksum."""
     if stream.read(1):
         raise ValueError("there is more in a member than its array")
     return value
@@ -93,7 +93,7 @@ def _single(value: Any) -> Any:
 
 
 class _Dtype:
-    """Stands for numpy.dtype: numbers, text or objects, and nothing compound."""
+    """Replaces numpy.dtype, for numbers, text and objects, but no compound types."""
 
     def __init__(self, code, align=False, copy=False):
         self.is_object = str(code) in ("O", "O8", "|O")
@@ -116,7 +116,7 @@ class _Dtype:
 
 
 class _Array:
-    """Stands for an array under construction; `value` is the array in the end."""
+    """Replaces an array while it is unpickled; `value` is the array in the end."""
 
     value: np.ndarray | None = None
 
@@ -154,9 +154,9 @@ def _empty() -> bytes:
     return b""
 
 
-# The class of arrays is only handed on, to _reconstruct.
+# The class of arrays is only passed on, to _reconstruct.
 _STAND_INS = {("numpy", "dtype"): _Dtype, ("numpy", "ndarray"): None}
-# How bytes are written where there are none (protocols 0 to 2), and bytes of length 0.
+# Protocols 0 to 2 have no bytes and write them as text; empty bytes are a call.
 _STAND_INS[("_codecs", "encode")] = _encode
 _STAND_INS[("__builtin__", "bytes")] = _empty
 _STAND_INS[("collections", "OrderedDict")] = dict
@@ -178,7 +178,7 @@ def _unpickled(stream) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """`value` with arrays in the places of what stood for them."""
+    """`value` with each _Array replaced by its array."""
     if isinstance(value, _Array):
         if value.value is None:
             raise ValueError("an array without content")

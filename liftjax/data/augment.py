@@ -1,11 +1,11 @@
 """Random changes of samples that keep picture, 2D, 3D and camera consistent.
 
-There are two kinds. `rotation` and `scale` change only the crop that the detector sees:
-`crop_to_image` carries them, labels stay, and a lifter still gets an upright pose in the original
-picture. `flip` and `roll` change the view itself (:func:`transform_view`): the original picture is
-mirrored or turned, and with it 2D joints, 3D pose and camera.
+There are two kinds. `rotation` and `scale` change only the crop that the detector sees: they are
+part of `crop_to_image`, labels stay the same, and a lifter still gets an upright pose in the
+original picture. `flip` and `roll` change the view itself (:func:`transform_view`): the original
+picture is mirrored or turned, and with it 2D joints, 3D pose and camera.
 
-What is drawn for a sample depends on the seed, the step and its row in the batch alone.
+The changes of a sample depend only on the seed, the step and its row in the batch.
 """
 
 import dataclasses
@@ -24,14 +24,14 @@ _MIDDLE_GREY = 128.0
 
 @dataclasses.dataclass(frozen=True)
 class Augment:
-    """How much of what; all zero, the default, is nothing. Amounts are drawn uniformly.
+    """The largest changes, drawn uniformly up to these; all are zero by default.
 
     Attributes:
       flip: probability of the mirror image.
       rotation: the crop turns by up to this many degrees either way.
-      scale: the crop shows up to this share more or less of the picture: 0.25 is 0.75 to 1.25.
-      color: strength, 0 to 1; contrast and saturation change by up to this share, brightness by
-        up to this share of half its range, in random proportion for each.
+      scale: the crop shows up to this share more or less of the picture; 0.25 means 0.75 to 1.25.
+      color: contrast and saturation change by up to this share, brightness by up to this share of
+        half its range, each independently.
       roll: the whole view turns about the optical axis by up to this many degrees either way.
     """
 
@@ -46,13 +46,13 @@ class Augment:
         for key, limit in most.items():
             if not 0 <= getattr(self, key) <= limit:
                 raise LiftjaxError(
-                    f"config.data.augment.{key} is {getattr(self, key)}; it lies between 0 and "
+                    f"config.data.augment.{key} is {getattr(self, key)}; choose a number from 0 to "
                     f"{limit}."
                 )
 
     @classmethod
     def of(cls, amounts: "Augment | Mapping | None") -> "Augment":
-        """From a recipe's section; None is nothing."""
+        """The amounts of a recipe's section; None means no change."""
         if isinstance(amounts, Augment):
             return amounts
         known = [field.name for field in dataclasses.fields(cls)]
@@ -66,10 +66,12 @@ class Augment:
 
 
 class Draws(NamedTuple):
-    """What befalls each sample of a batch.
+    """The changes of each sample of a batch.
 
     Attributes:
-      reflect: (B,) bool. roll: (B,) radians. rotation: (B,) radians, of the crop.
+      reflect: (B,) bool.
+      roll: (B,) radians.
+      rotation: (B,) radians, of the crop.
       scale: (B,) factor of the region that the crop shows.
       color: (B, 3, 4) affine of the colours R, G, B (see :func:`color_matrix`), or None.
     """
@@ -81,8 +83,8 @@ class Draws(NamedTuple):
     color: np.ndarray | None
 
 
-def draw(amounts: Augment, seed: int, step: int, rows: slice, batch_size: int) -> Draws:
-    """The draws for `rows` of the batch of `step`; the same whichever rows are asked for."""
+def draw_changes(amounts: Augment, seed: int, step: int, rows: slice, batch_size: int) -> Draws:
+    """The changes for `rows` of the batch of `step`; the same for a row whatever `rows` are."""
     uniform = np.random.default_rng([seed, step, _STREAM]).random((batch_size, 7))[rows]
     chance, turn, size, roll, *colors = uniform.T
     color = None
@@ -98,7 +100,7 @@ def draw(amounts: Augment, seed: int, step: int, rows: slice, batch_size: int) -
 
 
 def color_matrix(brightness, contrast, saturation) -> np.ndarray:
-    """(B, 3, 4) maps of colours (R, G, B, 1) from amounts (B,), 0 changing nothing."""
+    """(B, 3, 4) maps of colours (R, G, B, 1) from amounts (B,); 0 changes nothing."""
     brightness, contrast, saturation = (np.asarray(a) for a in (brightness, contrast, saturation))
     full, grey = np.eye(3), np.tile(_LUMA, (3, 1))
     mix = grey + (1 + saturation)[:, None, None] * (full - grey)
@@ -112,20 +114,20 @@ def color_matrix(brightness, contrast, saturation) -> np.ndarray:
 def transform_view(labels: Mapping, reflect, angle, flip_permutation) -> dict[str, np.ndarray]:
     """The labels of N samples after their pictures were mirrored and turned about their centre.
 
-    With Q the 2x2 mirroring and turning and A the same as a map of the picture's pixels: points in
-    camera axes become Q X, pixels A x, and the camera matrix A K Q^-1. The lens distortion is
-    covariant: its radial terms stay and its tangential vector (p2, p1) becomes Q (p2, p1), whatever
-    the factor of those terms, so both distortion models hold. The camera stays a right-handed one,
-    R a rotation, since a mirrored picture is one of the mirrored world, x to -x.
+    Q is the 2x2 matrix of mirroring and turning, A the same change as a map of the picture's
+    pixels. Points in camera axes become Q X, pixels A x, and the camera matrix A K Q^-1. The radial
+    terms of the lens distortion stay, and its tangential vector (p2, p1) becomes Q (p2, p1), in
+    both distortion models. The rotation R of the camera stays a proper one, because a mirrored
+    picture is a picture of the mirrored world, x to -x.
 
-    Left and right joints change places where a picture is mirrored. The new box encloses the turned
-    old one. Joints keep their visibility: the picture's content is all still there. Samples
-    without a 3D pose or a camera, whose fields are zero, keep zeros.
+    Left and right joints are exchanged where a picture is mirrored. The new box encloses the turned
+    old one. Joints keep their visibility, as all of the picture is still there. Samples without a
+    3D pose or a camera, whose fields are zero, keep zeros.
 
     Args:
-      labels: stacked fields of `Record`, any of them; `image_size` is needed. Unknown ones stay.
-      reflect: (N,) bool, mirrored left to right first. angle: (N,) radians, then turned from x
-        towards y (clockwise as seen).
+      labels: stacked fields of `Record`; `image_size` is needed, unknown fields stay.
+      reflect: (N,) bool, whether to mirror left to right first.
+      angle: (N,) radians by which to turn then, from x towards y (clockwise as seen).
       flip_permutation: (K,) indices that swap left and right joints.
     """
     reflect, angle = np.asarray(reflect, bool), np.asarray(angle, np.float64)

@@ -1,4 +1,4 @@
-"""What COCO's JSON files must say for themselves: who is a person, and how boxes are written."""
+"""Checks of COCO's JSON files: which category is a person, and how boxes are written."""
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 
@@ -19,27 +19,27 @@ def person_category(
     Args:
       categories: the file's list of {"id", "name"}.
       used: category numbers that the file's entries have.
-      path: the file, which errors name.
+      path: of the file, for errors.
 
     Raises:
-      LiftjaxError: none is called so, or more than one can be meant.
+      LiftjaxError: no category is called person, or several may be meant.
     """
     used = set(used)
     if not categories:
         if 0 in used:
             raise LiftjaxError(
                 f"{path}: its category_id count from 0, COCO's from 1, and it lists no categories; "
-                "number people 1, or add categories, one of them called person."
+                "give people the number 1, or add categories, one of them called person."
             )
         return PERSON
     names = [(each["id"], str(each["name"]).strip().casefold()) for each in categories]
     if not all(isinstance(number, (int, float, str)) for number, _ in names):
-        raise LiftjaxError(f"{path}: the id of a category is no number.")
+        raise LiftjaxError(f"{path}: the id of a category is not a number; correct it.")
     people = {number for number, name in names if name == "person"}
     if not people:
         raise LiftjaxError(
             f"{path}: none of its categories ({', '.join(name for _, name in names[:8])}) is "
-            "called person; rename the one of people to person."
+            "called person; rename that of people to person."
         )
     meant = people & used if len(people) > 1 else people
     others = sorted({name for number, name in names if number in meant} - {"person"})
@@ -54,7 +54,7 @@ def person_category(
 
 
 def used_categories(entries: Iterable) -> set:
-    """The category numbers that entries have; None where one has none."""
+    """The category numbers of the entries; with None if an entry has none."""
     found = (entry.get("category_id") for entry in entries if isinstance(entry, Mapping))
     return {number for number in found if number is None or isinstance(number, (int, float, str))}
 
@@ -62,8 +62,8 @@ def used_categories(entries: Iterable) -> set:
 def are_corners(boxes, sizes) -> bool:
     """Whether boxes that should be x, y, width, height are left, top, right, bottom.
 
-    Two things show it: read as x, y, width, height, some boxes reach far beyond their pictures;
-    read as corners, nearly all boxes lie inside and have a positive size.
+    They are if, read as x, y, width, height, some boxes reach far beyond their pictures, but read
+    as corners nearly all lie inside and have a positive size.
 
     Args:
       boxes: (N, 4) pixels.

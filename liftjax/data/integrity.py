@@ -1,9 +1,9 @@
-"""Whether the files of a data set belong together, and which content a split has.
+"""Checks that the files of a data set belong together, and identifies a split's content.
 
-liftjax.json has counts, sizes and checksums of the record files; TFDS's dataset_info.json, by which
-they are read, their names and lengths; labels-SPLIT.npz the labels once more as columns. Names,
-sizes and counts are compared whenever a split is opened, checksums only where the labels are read
-from the records: that reads every picture.
+liftjax.json has counts, sizes and checksums of the record files. TFDS's dataset_info.json, with
+which they are read, has their names and lengths. labels-SPLIT.npz has the labels once more, as
+columns. Names, sizes and counts are compared whenever a split is opened; checksums only when the
+labels are read from the records, because that reads every picture.
 """
 
 import hashlib
@@ -22,14 +22,14 @@ from liftjax.data.schema import (
 from liftjax.errors import LiftjaxError
 from liftjax.skeletons import get_skeleton
 
-AGAIN = "copy the data set again or make it anew"
+AGAIN = "copy the data set again or build it again"
 _RECORD_FILE = re.compile(r"[^.].*\.array_record-\d+")
 
 
 def fingerprint(directory, metadata: dict, split: str) -> dict | None:
-    """{"records", "sha256"} of a split's content, the same wherever it lies.
+    """{"records", "sha256"} of a split's content, the same in every copy.
 
-    None where `metadata` (see `records.read_metadata`) has no checksums.
+    None if `metadata` (see `records.read_metadata`) has no checksums.
     """
     listed = _listed(directory, metadata, split)
     if not listed:
@@ -40,17 +40,17 @@ def fingerprint(directory, metadata: dict, split: str) -> dict | None:
 
 
 def check_files(directory: epath.Path, metadata: dict, split: str, info) -> None:
-    """Raises a LiftjaxError unless the record files are those of the build that `metadata` is of.
+    """Raises a LiftjaxError unless the record files and `metadata` are of the same build.
 
     Args:
-      info: TFDS's of the split.
+      info: TFDS's description of the split.
     """
     files = {file.name: file for file in info.filepaths}
     names = {entry.name for entry in directory.iterdir()}
     for name, file in files.items():
         if name not in names:
             raise LiftjaxError(f"{file} is missing; {AGAIN}.")
-    if "files" not in metadata:  # a build that is not finished, or of a version without it
+    if "files" not in metadata:  # an unfinished build, or one of an older version
         return
     listed = _listed(directory, metadata, split)
     if files.keys() != listed.keys():
@@ -66,13 +66,13 @@ def check_files(directory: epath.Path, metadata: dict, split: str, info) -> None
     foreign = sorted(n for n in names if _RECORD_FILE.fullmatch(n) and n not in metadata["files"])
     if foreign:
         raise LiftjaxError(
-            f"{directory} holds {', '.join(foreign[:4])}, which {METADATA_FILE} does not know: two "
-            "data sets lie in one folder; copy the one that you want to a folder of its own."
+            f"{directory} holds {', '.join(foreign[:4])}, which {METADATA_FILE} does not list: two "
+            "data sets are in one folder; copy the one that you want to a folder of its own."
         )
 
 
 def check_checksums(directory: epath.Path, metadata: dict, split: str) -> None:
-    """Raises a LiftjaxError unless every byte of the record files is as it was written."""
+    """Raises a LiftjaxError unless the record files have the checksums of `metadata`."""
     for name, listed in _listed(directory, metadata, split).items():
         with (directory / name).open("rb") as stream:
             if hashlib.file_digest(stream, "sha256").hexdigest() != listed["sha256"]:
@@ -81,7 +81,8 @@ def check_checksums(directory: epath.Path, metadata: dict, split: str) -> None:
 
 def _another(directory, split: str, what: str) -> LiftjaxError:
     return LiftjaxError(
-        f"{directory}: a record file of split {split} is damaged or another's ({what}); {AGAIN}."
+        f"{directory}: a record file of split {split} is damaged or of another data set ({what}); "
+        f"{AGAIN}."
     )
 
 
@@ -109,15 +110,17 @@ def _damaged(directory, error: Exception) -> LiftjaxError:
 
 def _two_builds(directory, what: str) -> LiftjaxError:
     return LiftjaxError(
-        f"{directory}: dataset_info.json and {METADATA_FILE} are of two builds ({what}); {AGAIN}."
+        f"{directory}: dataset_info.json and {METADATA_FILE} are of different builds ({what}); "
+        f"{AGAIN}."
     )
 
 
 def check_columns(labels: dict[str, np.ndarray], where, cure: str) -> dict[str, np.ndarray]:
-    """The fields of a record and `has_image` as columns of one length, in their types.
+    """The columns of a record's fields and of `has_image`, without any others.
 
     Raises:
-      LiftjaxError: one is missing, of another length, shape or type; `cure` says what to do.
+      LiftjaxError: a column is missing or of another length, shape or type. `where` and `cure` say
+        in the message where it is and what to do.
     """
     missing = [key for key in ("skeleton", "frame") if not len(labels.get(key, ()))]
     if missing:
@@ -142,23 +145,23 @@ def check_columns(labels: dict[str, np.ndarray], where, cure: str) -> dict[str, 
 
 
 def check_counts(directory, metadata: dict, split: str, labels: dict[str, np.ndarray]) -> None:
-    """Raises a LiftjaxError unless liftjax.json counts what there is."""
+    """Raises a LiftjaxError unless the counts in liftjax.json are those of the labels."""
     said = metadata.get("splits", {}).get(split, {})
-    found = {"records": len(labels["frame"])}
-    found |= {
+    found = {
+        "records": len(labels["frame"]),
         "with_picture": int(labels["has_image"].sum()),
         "with_3d": int(labels["has_3d"].sum()),
     }
     for key, count in found.items():
         if said.get(key, count) != count:
             raise LiftjaxError(
-                f"{directory} has other records than {METADATA_FILE} counts ({count} {key} of "
-                f"{split}, not {said[key]}); {AGAIN}."
+                f"{directory} has {count} {key} in {split}, but {METADATA_FILE} says {said[key]}; "
+                f"{AGAIN}."
             )
 
 
 def identity(features) -> tuple:
-    """What tells a stored record (the features of its tf.train.Example) from all others."""
+    """The identity of a stored record, given the features of its tf.train.Example."""
     found = []
     for field in IDENTITY:
         if field in STRING_FIELDS:
@@ -169,10 +172,10 @@ def identity(features) -> tuple:
 
 
 def check_identity(found: tuple, labels: dict[str, np.ndarray], i: int, file) -> None:
-    """Raises a LiftjaxError unless a stored record is the one that row `i` of `labels` is of."""
+    """Raises a LiftjaxError unless a stored record's identity is that of row `i` of `labels`."""
     wanted = tuple(labels[field][i] for field in IDENTITY)
     if found != wanted:
         raise LiftjaxError(
-            f"{file} has {record_name(*found)} where the labels have {record_name(*wanted)}: they "
-            f"are of two builds; {AGAIN}."
+            f"{file} has {record_name(*found)} where the labels have {record_name(*wanted)}, so "
+            f"they are of different builds; {AGAIN}."
         )

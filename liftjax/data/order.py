@@ -1,7 +1,7 @@
-"""Which samples make the batch of a step: a pure function of (seed, step).
+"""Chooses the samples of a step's batch, as a pure function of (seed, step).
 
-Samples are shuffled anew in every epoch and epochs follow each other without a gap, so that a
-batch may hold the end of one and the beginning of the next.
+Samples are shuffled again in every epoch. Epochs follow each other without a gap, so a batch may
+hold the end of one and the beginning of the next.
 """
 
 import fractions
@@ -17,15 +17,17 @@ _FINEST_SHARE = 10_000  # shares of a batch are rounded to fractions of at most 
 
 
 def part_of_batch(batch_size: int, shard: tuple[int, int]) -> slice:
-    """The rows of a batch that are the i-th of n equal parts, `shard` = (i, n)."""
+    """The rows of the i-th of n equal parts of a batch; `shard` is (i, n)."""
     part, parts = shard
     if batch_size < 1 or batch_size % parts:
-        raise LiftjaxError(f"Batch size {batch_size} does not split into {parts} equal parts.")
+        raise LiftjaxError(
+            f"Batch size {batch_size} does not split into {parts} equal parts; choose a multiple."
+        )
     return slice(part * batch_size // parts, (part + 1) * batch_size // parts)
 
 
 def train_positions(num_samples: int, batch_size: int, seed: int, step: int) -> np.ndarray:
-    """(batch_size,) samples of the batch of `step`: each epoch is one permutation of them all."""
+    """(batch_size,) samples of the batch of `step`; each epoch is one permutation of them all."""
     places = np.arange(step * batch_size, (step + 1) * batch_size)
     return _shuffled(places, num_samples, seed)
 
@@ -37,19 +39,20 @@ def mixed_positions(
     seed: int,
     step: int,
 ) -> np.ndarray:
-    """(batch_size,) samples of the batch of `step`, of which set j has the share `shares[j]`.
+    """(batch_size,) samples of the batch of `step`, in which set j has the share `shares[j]`.
 
-    The sets take turns in one fixed pattern that runs on from batch to batch, so that the shares
-    hold over any stretch of training to within one sample a set. Each set is shuffled by itself:
-    all its samples come once before any comes again.
+    The sets take turns in one fixed pattern that continues from batch to batch, so that over any
+    stretch of training each set has its share, to within one sample. Each set is shuffled by
+    itself: all its samples come once before any comes again.
 
     Args:
-      members: of each set, its samples. shares: positive, of sum 1, see :func:`as_shares`.
+      members: the samples of each set.
+      shares: positive, with sum 1, see :func:`as_shares`.
       batch_size, seed, step: as for :func:`train_positions`.
     """
     samples = np.empty(batch_size, np.int64)
     open_places = np.arange(batch_size)
-    turns = step * batch_size + open_places  # counted among the places that earlier sets left
+    turns = step * batch_size + open_places  # numbers of the places that earlier sets left
     left = fractions.Fraction(1)
     for number, (indices, share) in enumerate(zip(members, shares, strict=True)):
         part = share / left
@@ -62,13 +65,17 @@ def mixed_positions(
 
 
 def _portion(turns: np.ndarray, part: fractions.Fraction) -> np.ndarray:
-    """The whole part of turns * part, by Python's numbers: the products may exceed 64 bits."""
+    """The whole part of turns * part, in Python's integers: the products may exceed 64 bits."""
     portions = [turn * part.numerator // part.denominator for turn in turns.tolist()]
     return np.array(portions, np.int64)
 
 
 def as_shares(shares: Sequence[float], names: Sequence[str]) -> tuple[fractions.Fraction, ...]:
-    """Weights of the data sets `names` as fractions of sum 1; refuses what is no weight."""
+    """Weights of the data sets `names` as fractions with sum 1.
+
+    Raises:
+      LiftjaxError: there are more or fewer weights than names, or one is not a positive number.
+    """
     if len(shares) != len(names):
         raise LiftjaxError(
             f"{len(shares)} shares for {len(names)} data sets ({', '.join(names)}); give "
@@ -76,15 +83,15 @@ def as_shares(shares: Sequence[float], names: Sequence[str]) -> tuple[fractions.
         )
     numbers = all(isinstance(share, int | float) and math.isfinite(share) for share in shares)
     if not numbers:
-        raise LiftjaxError(f"config.data.shares is {tuple(shares)}; every share is a number.")
+        raise LiftjaxError(f"config.data.shares is {tuple(shares)}; give numbers.")
     exact = [fractions.Fraction(share).limit_denominator(_FINEST_SHARE) for share in shares]
     if min(exact) <= 0:
-        raise LiftjaxError(f"config.data.shares is {tuple(shares)}; every share is above 0.")
+        raise LiftjaxError(f"config.data.shares is {tuple(shares)}; give numbers above 0.")
     return tuple(share / sum(exact) for share in exact)
 
 
 def _shuffled(visits: np.ndarray, num_samples: int, seed: int, *stream: int) -> np.ndarray:
-    """The samples of the running visit numbers, one permutation an epoch."""
+    """The samples of the given visits, counted from the start of training."""
     epochs, within = np.divmod(visits, num_samples)
     samples = np.empty(len(visits), np.int64)
     for epoch in np.unique(epochs):

@@ -1,8 +1,8 @@
 """Batches of crops and labels.
 
-The batch of a training step is a pure function of (seed, step): which samples it has (see
-`liftjax.data.order`) and what augmentation does to them. Starting at step k gives what skipping k
-batches would, and neither worker processes nor the cache change a bit of it.
+The batch of a training step is a pure function of (seed, step): its samples (see
+`liftjax.data.order`) and how augmentation changes them. Starting at step k equals skipping k
+batches, and neither worker processes nor the cache change a bit of a batch.
 
 A batch is a dictionary of NumPy arrays, B samples of K joints, 2D in pixels of the original image:
 
@@ -11,8 +11,8 @@ A batch is a dictionary of NumPy arrays, B samples of K joints, 2D in pixels of 
   joints_px (B, K, 2), joint_visible (B, K), pose_m (B, K, 3), has_3d (B,)
   image_size (B, 2) width and height, box_xyxy (B, 4)
   index (B,) int32 position in the data set, mask (B,) bool, false where the last batch is padded
-  root_m (B, 3), camera_K (B, 3, 3), camera_R (B, 3, 3), camera_t (B, 3), camera_distortion (B, 5),
-    on request
+  on request root_m (B, 3), camera_K (B, 3, 3), camera_R (B, 3, 3), camera_t (B, 3) and
+    camera_distortion (B, 5)
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +24,7 @@ from absl import flags
 
 from liftjax import geometry
 from liftjax.data import crops
-from liftjax.data.augment import Augment, draw, transform_view
+from liftjax.data.augment import Augment, draw_changes, transform_view
 from liftjax.data.order import as_shares, mixed_positions, part_of_batch, train_positions
 from liftjax.data.records import PoseDataset
 from liftjax.data.workers import available_cores, follow_the_parent
@@ -50,22 +50,22 @@ def train_batches(
     shares: Sequence[float] = (),
     cameras: bool = False,
 ) -> Iterator[Batch]:
-    """Batches without end, from that of `start_step` on.
+    """Endless batches, from that of `start_step` on.
 
     Args:
       dataset: the samples.
       image_size: (height, width) of the crops; None for labels alone.
       batch_size: samples in a batch, over all shards.
       seed: of the order of samples, not negative.
-      start_step: the first batch to give.
-      num_workers: processes that read and crop pictures; 0 uses threads of this one. A script
-        that asks for processes needs the `if __name__ == "__main__"` guard.
+      start_step: step of the first batch.
+      num_workers: processes that read and crop pictures; 0 uses threads. A script that uses
+        processes needs the `if __name__ == "__main__"` guard.
       cache: decode every picture once, beforehand, and keep all crops in memory; with
-        augmentation, which cuts them anew each time, the stored pictures.
+        augmentation, which cuts new crops each time, the stored pictures.
       shard: (i, n) gives the i-th of n equal parts of every batch, for one of n hosts.
       augment: random changes of the samples, see `liftjax.data.augment`.
-      shares: of each data set of `dataset` in a batch; none for all samples alike.
-      cameras: give roots and cameras too.
+      shares: share of each data set of `dataset` in a batch; none to treat all samples alike.
+      cameras: whether to give roots and cameras too.
     """
     source = Batches(
         dataset, image_size, batch_size, shard, seed, Augment.of(augment), shares, cameras
@@ -92,7 +92,7 @@ def evaluation_batches(
     shard: tuple[int, int] = (0, 1),
     cameras: bool = False,
 ) -> Iterator[Batch]:
-    """Every sample once, in order; the last batch is filled up with samples whose mask is false.
+    """Every sample once, in order; the last batch is padded with samples whose mask is false.
 
     Args: as for :func:`train_batches`.
     """
@@ -101,13 +101,13 @@ def evaluation_batches(
 
 
 class Batches:
-    """The batch of every step; in order, or shuffled if there is a seed. Can be pickled."""
+    """Maps a step to its batch; in order, or shuffled if there is a seed. Can be pickled."""
 
     def __init__(
         self, dataset, image_size, batch_size, shard, seed, augment=None, shares=(), cameras=False
     ):
         if not len(dataset):
-            raise LiftjaxError(f"{dataset.directory}: no records are left to make batches of.")
+            raise LiftjaxError(f"{dataset.directory}: no records are left for batches.")
         if seed is not None and seed < 0:
             raise LiftjaxError(f"The seed must not be negative, got {seed}.")
         self.dataset, self.seed, self.batch_size = dataset, seed, batch_size
@@ -128,7 +128,7 @@ class Batches:
         self.crops = self.pictures = None  # where they are cached
 
     def __setstate__(self, state):
-        """In a worker process: there is one on each core, so OpenCV starts no threads there."""
+        """In a worker process, of which every core has one, OpenCV starts no threads."""
         self.__dict__.update(state)
         cv2.setNumThreads(0)
 
@@ -142,7 +142,7 @@ class Batches:
             )
 
     def positions(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """Samples of the batch of `step` (of this shard), and which of them count."""
+        """Samples of this shard of the batch of `step`, and which of them are not padding."""
         if self.seed is None:
             samples = np.arange(step * self.batch_size, (step + 1) * self.batch_size)[self.rows]
             return np.minimum(samples, len(self.dataset) - 1), samples < len(self.dataset)
@@ -173,12 +173,14 @@ class Batches:
                 picture = self.pictures[sample]
             else:
                 picture = self.dataset.image(sample, reduction)
-            color = None if colors is None else colors[row]
-            crops.cut(picture, stored_to_crop[row], reduction, images[row], color)
+            crop = images[row]
+            crops.cut(picture, stored_to_crop[row], self.image_size, reduction, out=crop)
+            if colors is not None:
+                cv2.transform(crop, colors[row], dst=crop)
         return images
 
     def _view(self, step: int, samples: np.ndarray):
-        """Labels, affines from stored to crop pixels, colour maps: augmented if it is so."""
+        """Labels, affines from stored to crop pixels and colour maps, with any augmentation."""
         labels = self.dataset.labels
         view = {key: labels[key][samples] for key in self.fields}
         if not self.augment:
@@ -187,7 +189,7 @@ class Batches:
             view["crop_to_image"] = self.crop_to_image[samples]
             return view, self.stored_to_crop[samples], None
         view["stored_to_image"] = labels["stored_to_image"][samples]
-        draws = draw(self.augment, self.seed, step, self.rows, self.batch_size)
+        draws = draw_changes(self.augment, self.seed, step, self.rows, self.batch_size)
         permutation = self.dataset.skeleton.flip_permutation
         view = transform_view(view, draws.reflect, draws.roll, permutation)
         to_image = view.pop("stored_to_image")
@@ -209,7 +211,7 @@ def _positions(dataset: PoseDataset, mixture, batch_size: int, seed: int, step: 
 
 
 def _mixture(dataset: PoseDataset, shares):
-    """The samples of each data set and its exact share; None where all samples are alike."""
+    """The samples of each data set and its exact share; None to treat all samples alike."""
     if not len(shares):
         return None
     exact = as_shares(shares, [str(directory) for directory in dataset.directories])
@@ -217,8 +219,8 @@ def _mixture(dataset: PoseDataset, shares):
     for directory, indices in zip(dataset.directories, members, strict=True):
         if not len(indices):
             raise LiftjaxError(
-                f"{directory} has a share of the batches, but none of its records is left; "
-                "look at config.data.subjects."
+                f"{directory} has a share of the batches, but none of its records is left; check "
+                "config.data.subjects."
             )
     return members, exact
 
@@ -234,7 +236,7 @@ def _have_pictures(dataset: PoseDataset) -> bool:
 
 
 def _iterate(batches: Batches, start: int, stop: int, num_workers: int, cache: bool):
-    """The batches of steps `start` to `stop`, read ahead by threads or processes if need be."""
+    """The batches of steps `start` to `stop`; pictures are read ahead by threads or processes."""
     if batches.has_pictures and cache:
         batches.cache()
     if not batches.has_pictures or batches.crops is not None:
@@ -243,10 +245,10 @@ def _iterate(batches: Batches, start: int, stop: int, num_workers: int, cache: b
 
 
 def _read_ahead(batches: Batches, start: int, stop: int, num_workers: int) -> Iterator[Batch]:
-    # Processes hand over pictures alone: labels are quicker to look up than to send.
+    # Processes send pictures only, because labels are quicker to look up than to send.
     images = grain.MapDataset.range(start, stop).map(batches.images)
     if num_workers:
-        if not flags.FLAGS.is_parsed():  # grain's processes hand on the flags of this one
+        if not flags.FLAGS.is_parsed():  # grain passes this process's flags on to its workers
             flags.FLAGS.mark_as_parsed()
         reading = images.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=1))
         options = grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=2)
@@ -257,8 +259,8 @@ def _read_ahead(batches: Batches, start: int, stop: int, num_workers: int) -> It
         iterator = iter(images.to_iter_dataset(options))
     try:
         for step, image_u8 in zip(range(start, stop), iterator, strict=True):
-            # A copy, since pictures from a process lie in memory shared with it, which JAX on a CPU
-            # would take over and hold until the interpreter ends.
+            # A copy, because pictures from a process are in shared memory, which JAX on a CPU would
+            # take over and keep until the interpreter ends.
             image_u8 = np.array(image_u8) if num_workers else image_u8
             yield batches.labels(step) | {"image_u8": image_u8}
     finally:

@@ -1,6 +1,6 @@
 """Reads a data set of records: all labels into memory at once, pictures one by one.
 
-A data set is a directory written by `data_prep` with TFDS as ArrayRecord files; neither writing
+A data set is a directory of ArrayRecord files that `data_prep` writes with TFDS; neither writing
 nor reading needs TensorFlow. K is the joint count of the data set's skeleton, N its length.
 """
 
@@ -34,14 +34,16 @@ from liftjax.skeletons import Skeleton, get_skeleton
 
 _CHUNK = 256
 _PROBES = 4  # records that are compared with the file of all labels
-_CURE = "make one, for instance with: python -m data_prep synthetic --out"
+_DELETE = "delete it; the labels are in the records too"
+_CURE = "make one, for example with: python -m data_prep synthetic --out"
 
 
-class Statistics(NamedTuple):
+class PoseStatistics(NamedTuple):
     """Mean and (population) standard deviation per joint and axis, for z-scored lifters.
 
-    The 2D numbers count joints whose place is known, see `schema.known_joints`, unless nobody's is.
-    The 3D numbers count samples with a 3D pose only; they are zero where there is none.
+    The 2D numbers are over joints whose place is known, see `schema.known_joints`; for a joint that
+    is known in no record they are over all records. The 3D numbers are over samples with a 3D
+    pose, and zero if there are none.
     """
 
     mean_2d_px: np.ndarray  # (K, 2)
@@ -51,10 +53,11 @@ class Statistics(NamedTuple):
 
 
 class PoseDataset:
-    """Some records of one split, in order; of one data set, or of several with one joint set.
+    """Records of one split, in order; of one data set, or of several with one joint set.
 
     Attributes:
-      directories: of the data sets. split: the same in all of them.
+      directories: of the data sets.
+      split: the same in all of them.
       labels: every field of a record but the image, stacked: arrays (N, ...), strings as (N,)
         arrays of str. `has_image` (N,) bool tells which records have a picture.
       part: (N,) index in `directories` of each record.
@@ -71,11 +74,14 @@ class PoseDataset:
 
     @classmethod
     def open(cls, directory, split: str) -> "PoseDataset":
-        """All records of `split`. Raises LiftjaxError if they are missing or unreadable.
+        """All records of `split`.
 
         Args:
-          directory: of a data set; several as a sequence or as text with commas between them.
+          directory: of a data set; of several as a sequence, or as text separated by commas.
           split: such as "train".
+
+        Raises:
+          LiftjaxError: they are missing or unreadable.
         """
         directories = split_directories(directory)
         sets = [_open_labels(one, split) for one in directories]
@@ -83,7 +89,7 @@ class PoseDataset:
         for name, one in zip(names, directories, strict=True):
             if name != names[0]:
                 raise LiftjaxError(
-                    f"{directories[0]} has {names[0]} joints and {one} has {name}; make both with "
+                    f"{directories[0]} has {names[0]} joints and {one} has {name}; build both with "
                     "one joint set."
                 )
         counts = [len(labels["frame"]) for labels in sets]
@@ -99,7 +105,7 @@ class PoseDataset:
 
     @property
     def directory(self) -> str:
-        """The directories as messages name them."""
+        """The directories, separated by commas, for messages."""
         return ",".join(map(str, self.directories))
 
     @property
@@ -131,29 +137,29 @@ class PoseDataset:
         return self.select(keep)
 
     def with_keypoints(self, kpts_px_NK2: np.ndarray) -> "PoseDataset":
-        """These records with other 2D joints, such as detected ones, for lifters to take."""
+        """These records with other 2D joints, such as detected ones."""
         labels = self.labels | {"joints_px": np.asarray(kpts_px_NK2, np.float32)}
         return PoseDataset(self.directories, self.split, labels, self.part, self._rows)
 
     def with_pictures(self) -> "PoseDataset":
-        """These records, all of which must have a picture."""
+        """These records; raises a LiftjaxError if one has no picture."""
         if not self.labels["has_image"].all():
             raise LiftjaxError(
-                f"{self.directory}: split {self.split} has poses without pictures, which a "
-                "detector needs; name another split, such as train."
+                f"{self.directory}: split {self.split} has poses without pictures, but a detector "
+                "needs pictures; name another split, such as train."
             )
         return self
 
     def name(self, i: int) -> str:
-        """What messages call record `i`."""
+        """The name of record `i` in messages."""
         return record_name(*(self.labels[field][i] for field in IDENTITY))
 
     def names(self, indices) -> list[str]:
-        """What messages call the records at `indices`."""
+        """The names of the records at `indices` in messages."""
         return [self.name(i) for i in indices]
 
     def record(self, i: int) -> Record:
-        """Record `i`, whole."""
+        """Record `i` with its image."""
         fields = {f.name: self.labels[f.name][i] for f in dataclasses.fields(Record)[1:]}
         return Record(image=self.image_bytes(i), **fields)
 
@@ -171,7 +177,8 @@ class PoseDataset:
         """The stored picture of record `i`: (H, W, 3) uint8 RGB.
 
         Args:
-          i: position. reduce: decode at 1/1, 1/2, 1/4 or 1/8 of the size, which is quicker.
+          i: position.
+          reduce: decode at 1/1, 1/2, 1/4 or 1/8 of the size, which is quicker.
         """
         data = self.image_bytes(i)
         if not data:
@@ -182,19 +189,19 @@ class PoseDataset:
             file = _shard_file(builder, self.split, int(self._rows[i]))
             raise LiftjaxError(
                 f"{file}: the JPEG of record {self.name(i)} is broken or cut short "
-                f"({len(data)} bytes); make the data set again from its source."
+                f"({len(data)} bytes); build the data set again from its source."
             )
         return image
 
-    def statistics(self) -> Statistics:
+    def statistics(self) -> PoseStatistics:
         """Mean and standard deviation over the selected records, in float64."""
         joints, known = self.labels["joints_px"].astype(np.float64), known_joints(self.labels)
-        known = (known | ~known.any(axis=0))[..., None]  # what nobody has labelled has no mean
+        known = (known | ~known.any(axis=0))[..., None]  # a mean over no record would be NaN
         poses = self.labels["pose_m"][self.labels["has_3d"]].astype(np.float64)
         if not len(poses):
             poses = np.zeros((1, *self.labels["pose_m"].shape[1:]))
         mean_px, std_px = joints.mean(0, where=known), joints.std(0, where=known)
-        return Statistics(mean_px, std_px, poses.mean(0), poses.std(0))
+        return PoseStatistics(mean_px, std_px, poses.mean(0), poses.std(0))
 
 
 def split_directories(directory) -> tuple[epath.Path, ...]:
@@ -209,7 +216,7 @@ def split_directories(directory) -> tuple[epath.Path, ...]:
 
 
 def read_metadata(directory) -> dict:
-    """The JSON beside the records of a data set; checks that this version can read them."""
+    """The JSON file of a data set; checks that this version of liftjax can read the records."""
     file = epath.Path(directory) / METADATA_FILE
     if not file.exists():
         raise LiftjaxError(f"No data set in {directory}: {file} is missing; {_CURE} {directory}")
@@ -217,11 +224,11 @@ def read_metadata(directory) -> dict:
         metadata = json.loads(file.read_text())
         version = int(metadata["schema_version"])
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        raise LiftjaxError(f"{file} is damaged ({error}); make the data set again.") from None
+        raise LiftjaxError(f"{file} is damaged ({error}); build the data set again.") from None
     if version > SCHEMA_VERSION:
         raise LiftjaxError(
-            f"{directory} has records of version {version}, this liftjax reads up to "
-            f"{SCHEMA_VERSION}: update liftjax, or make the data set again with this one."
+            f"{directory} has records of version {version}, but this liftjax reads up to "
+            f"{SCHEMA_VERSION}; update liftjax, or build the data set again with this one."
         )
     return metadata
 
@@ -233,9 +240,9 @@ def split_names(directory) -> list[str]:
 
 
 def labels_file(directory, split: str) -> epath.Path:
-    """A copy of all labels of a split as columns: opening it takes no time.
+    """The file with a copy of all labels of a split as columns, for opening it quickly.
 
-    It is optional: without it the labels are read from the records, 0.3 ms each.
+    It is optional; without it the labels are read from the records, 0.3 ms each.
     """
     return epath.Path(directory) / f"labels-{split}.npz"
 
@@ -248,9 +255,7 @@ def _read_labels_file(directory: epath.Path, split: str) -> dict[str, np.ndarray
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             return {key: archive[key] for key in archive.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise LiftjaxError(
-            f"{file} is damaged ({error}); delete it, the labels are in the records too."
-        ) from None
+        raise LiftjaxError(f"{file} is damaged ({error}); {_DELETE}.") from None
 
 
 _REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4}
@@ -260,16 +265,17 @@ _REDUCED |= {8: cv2.IMREAD_REDUCED_COLOR_8}
 def decode_jpeg(data: bytes, reduce: int = 1) -> np.ndarray | None:
     """(H, W, 3) uint8 RGB, or None if the JPEG is broken.
 
-    The decoder fills what a truncated file lacks with grey, so the end marker is looked for.
+    The decoder fills the missing part of a truncated file with grey, so the end marker is checked.
 
     Args:
-      data: a JPEG file. reduce: 2, 4 or 8 for blocks of so many pixels averaged into one.
+      data: a JPEG file.
+      reduce: 2, 4 or 8 to average blocks of this side into one pixel.
     """
     if b"\xff\xd9" not in data[-64:]:
         return None
     flags = cv2.IMREAD_COLOR_RGB if reduce == 1 else _REDUCED[reduce]
     try:
-        # The orientation tag of a camera would turn the picture away from its labels.
+        # The orientation tag is ignored, because the labels are of the picture as stored.
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error:
         return None
@@ -279,7 +285,7 @@ def decode_jpeg(data: bytes, reduce: int = 1) -> np.ndarray | None:
 def _builder(directory):
     try:
         return tfds.builder_from_directory(str(directory))
-    except Exception as error:  # TFDS and its parsers have one of their own for every fault
+    except Exception as error:  # TFDS and its parsers raise many kinds
         raise LiftjaxError(
             f"{directory}: dataset_info.json or features.json is missing or damaged "
             f"({first_line(error)}); {integrity.AGAIN}."
@@ -288,9 +294,9 @@ def _builder(directory):
 
 @contextlib.contextmanager
 def _damage_named(directory, split: str):
-    """Errors of reading a record in our words.
+    """Turns errors of reading a record into a LiftjaxError.
 
-    The reader of files has RuntimeError for all of them; the others are of what a file holds.
+    The reader of files raises RuntimeError; the other kinds come from the content of a file.
     """
     try:
         yield
@@ -317,25 +323,20 @@ def _open_labels(directory: epath.Path, split: str) -> dict[str, np.ndarray]:
         integrity.check_checksums(directory, metadata, split)
         with _damage_named(directory, split):
             labels = _read_labels(builder, split)
-        labels = integrity.check_columns(
-            labels, directory, "make the data set again with this version"
-        )
+        cure = "build the data set again with this version"
+        labels = integrity.check_columns(labels, directory, cure)
     else:
-        cure = "delete it, the labels are in the records too"
-        labels = integrity.check_columns(labels, file, cure)
+        labels = integrity.check_columns(labels, file, _DELETE)
         with _damage_named(directory, split):
             belongs = len(labels["frame"]) == info.num_examples and _agree(builder, split, labels)
         if not belongs:
-            raise LiftjaxError(
-                f"{file} does not belong to these records; delete it, "
-                "it is only a quicker way to the labels."
-            )
+            raise LiftjaxError(f"{file} does not belong to these records; {_DELETE}.")
     integrity.check_counts(directory, metadata, split, labels)
     return labels
 
 
 def _agree(builder, split: str, labels: dict[str, np.ndarray]) -> bool:
-    """Whether records here and there, from the first to the last, have these labels."""
+    """Whether a few records, from the first to the last, have these labels."""
     rows = np.unique(np.linspace(0, len(labels["frame"]) - 1, _PROBES).round().astype(int))
     records = _data_source(builder, split).__getitems__(rows.tolist())
     for row, record in zip(rows, records, strict=True):
@@ -358,13 +359,13 @@ def _raw_source(builder, split: str):
 
 
 def _stored(record: bytes) -> tuple[tuple, bytes]:
-    """Identity and JPEG of a record; TFDS would first make arrays of all, ten times slower."""
+    """Identity and JPEG of a record, ten times faster than TFDS, which decodes all fields."""
     features = tf_example_pb2.Example.FromString(record).features.feature
     return integrity.identity(features), features["image"].bytes_list.value[0]
 
 
 def _label_fields(record: dict) -> dict:
-    """A record as TFDS gives it, text decoded, with `has_image` for the image."""
+    """The fields of a record of TFDS, with decoded text, and with `has_image` for the image."""
     fields = {k: v.decode() if k in STRING_FIELDS else v for k, v in record.items()}
     return {"has_image": len(fields.pop("image")) > 0, **fields}
 

@@ -1,7 +1,7 @@
-"""The one record: a person in a picture, whatever the source.
+"""The record of all data sets: a person in a picture.
 
-Units: 2D in pixels of the original image (integer coordinates are pixel centres, x right, y
-down); 3D in metres, camera axes (x right, y down, z forward), root joint at the origin.
+2D is in pixels of the original image (integers are pixel centres, x right, y down). 3D is in
+metres and camera axes (x right, y down, z forward), with the root joint at the origin.
 """
 
 import dataclasses
@@ -10,9 +10,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from liftjax.errors import LiftjaxError
+from liftjax.geometry import DISTORTION_MODELS
 from liftjax.skeletons import get_skeleton
 
-DISTORTION_MODELS = ("opencv", "human36m")
 SCHEMA_VERSION = 2  # of the stored fields; a data set with a larger one is refused
 METADATA_FILE = "liftjax.json"  # beside the records: version, counts, statistics
 
@@ -23,16 +23,21 @@ class Record:
 
     Attributes:
       image: JPEG bytes, of the whole picture or of a crop around the person; b"" for a pose
-        without a picture (training lifters needs none).
+        without a picture, which is enough to train lifters.
       stored_to_image: (2, 3) affine from pixels of the stored JPEG to pixels of the original image.
       image_size: (2,) width and height of the original image.
       box_xyxy: (4,) person box in the original image.
-      joints_px: (K, 2). joint_visible: (K,) bool.
-      pose_m: (K, 3) root-relative; zeros where `has_3d` is false. root_m: (3,) root position.
-      camera_K: (3, 3). camera_R: (3, 3) and camera_t: (3,) take world to camera: R X + t, metres.
-      camera_distortion: (5,) k1, k2, p1, p2, k3. distortion_model: "opencv" or "human36m".
-      subject, action, camera: names. frame: number in the original recording.
-      trial: which repetition of the action by the subject, from 1 on.
+      joints_px: (K, 2).
+      joint_visible: (K,) bool.
+      pose_m: (K, 3) root-relative; zeros if `has_3d` is false.
+      root_m: (3,) root position.
+      camera_K: (3, 3).
+      camera_R, camera_t: (3, 3) and (3,) take world to camera axes: R X + t, metres.
+      camera_distortion: (5,) k1, k2, p1, p2, k3.
+      distortion_model: "opencv" or "human36m".
+      subject, action, camera: names.
+      frame: number in the original recording.
+      trial: number of the subject's repetition of the action, from 1.
     """
 
     image: bytes
@@ -62,7 +67,7 @@ class Record:
         return record_name(self.subject, self.action, self.trial, self.camera, self.frame)
 
     def validate(self) -> "Record":
-        """Returns the record with canonical dtypes; raises LiftjaxError naming what is wrong."""
+        """The record with the stored dtypes; raises a LiftjaxError for wrong shapes or values."""
         joints = get_skeleton(self.skeleton).num_joints
         arrays = {}
         for field, (dtype, shape) in array_fields(joints).items():
@@ -85,7 +90,7 @@ class Record:
 
 
 def record_name(subject: str, action: str, trial: int, camera: str, frame: int) -> str:
-    """What error messages call a record; these five fields tell it from all others."""
+    """What error messages call a record, by the fields of IDENTITY."""
     repetition = f" {trial}" if trial != 1 else ""
     return f"{subject}/{action}{repetition}/{camera}/frame {frame}"
 
@@ -109,16 +114,16 @@ def array_fields(num_joints: int) -> dict[str, tuple[np.dtype, tuple[int, ...]]]
 
 
 def known_joints(labels: Mapping[str, np.ndarray]) -> np.ndarray:
-    """(N, K) bool: joints whose true place in the picture is known, of the labels of N records.
+    """(N, K) bool: joints of N records whose true place in the picture is known.
 
-    They are the visible ones, and all joints of a record with 3D, which are projections. Another
-    joint may stand anywhere: nobody has labelled it.
+    They are the visible joints, and all joints of a record with 3D, which are projections. Other
+    joints are not labelled and may be anywhere.
     """
     visible_NK = np.asarray(labels["joint_visible"]) > 0
     return visible_NK | np.asarray(labels["has_3d"], bool)[:, None]
 
 
 IDENTITY = ("subject", "action", "trial", "camera", "frame")
-"""Fields in which no two records of a data set agree."""
+"""Fields that together tell a record from all others of its data set."""
 
 STRING_FIELDS = ("distortion_model", "skeleton", "subject", "action", "camera")

@@ -1,4 +1,4 @@
-"""Training targets made on the device from joint coordinates.
+"""Makes training targets on the device from joint coordinates.
 
 Legend: B batch, K joints, H x W heatmap, X and Y bins of the SimCC vectors. Coordinates are (x, y)
 in pixels of the crop that the detector sees.
@@ -18,12 +18,12 @@ def gaussian_centers(
     stride: float,
     sigma: float,
 ) -> tuple[jax.Array, jax.Array]:
-    """Where the Gaussians of :func:`gaussian_heatmaps` are (B, K, 2), and joint weights (B, K).
+    """Centres (B, K, 2) of the Gaussians of :func:`gaussian_heatmaps`, and joint weights (B, K).
 
     Centres are (x, y) in heatmap pixels; arguments as there.
     """
     height, width = heatmap_size
-    # Truncated, not floored, as upstream: it shifts joints left of or above the map by a pixel.
+    # Truncated, not floored, as in HRNet; this moves joints left of or above the map by a pixel.
     center_BK2, radius = jnp.trunc(at_least_float32(joints_crop_BK2) / stride + 0.5), int(3 * sigma)
     weight_BK = _weight_in_reach(center_BK2, visible_BK, (width, height), (radius, radius))
     return center_BK2, weight_BK
@@ -39,12 +39,14 @@ def gaussian_heatmaps(
     """Target heatmaps (B, H, W, K) and joint weights (B, K), as in HRNet.
 
     A map is an unnormalised Gaussian of peak 1 on the heatmap pixel nearest to the joint, zero
-    outside the square of 3 sigma around it. A joint whose square misses the map has weight 0; so
-    has an invisible one. Both have an empty map.
+    outside the square of 3 sigma around it. A joint that is invisible, or whose square misses the
+    map, has weight 0 and an empty map.
 
     Args:
-      joints_crop_BK2: crop pixels. visible_BK: weights, 0 where invisible.
-      heatmap_size: (height, width). stride: crop pixels per heatmap pixel.
+      joints_crop_BK2: crop pixels.
+      visible_BK: weights, 0 where invisible.
+      heatmap_size: (height, width).
+      stride: crop pixels per heatmap pixel.
       sigma: in heatmap pixels.
     """
     center_BK2, weight_BK = gaussian_centers(
@@ -62,13 +64,15 @@ def simcc_labels(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Gaussian label vectors (B, K, X) and (B, K, Y) and joint weights (B, K), as in MMPose.
 
-    Labels are unnormalised Gaussians of peak 1 on the nearest bin. A joint whose 3-sigma square
-    misses the crop has weight 0 (on the left and above by one bin more, as in MMPose); so has an
-    invisible one. Both have empty labels.
+    Labels are unnormalised Gaussians of peak 1 on the nearest bin. A joint that is invisible, or
+    whose 3-sigma square misses the crop (on the left and above by one bin more, as in MMPose), has
+    weight 0 and empty labels.
 
     Args:
-      joints_crop_BK2: crop pixels. visible_BK: weights, 0 where invisible.
-      image_size: (height, width) of the crop. split_ratio: bins per pixel.
+      joints_crop_BK2: crop pixels.
+      visible_BK: weights, 0 where invisible.
+      image_size: (height, width) of the crop.
+      split_ratio: bins per pixel.
       sigma: (x, y), in bins.
     """
     height, width = image_size

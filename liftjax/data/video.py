@@ -1,6 +1,6 @@
-"""Reads video files as players show them: their frames, in their order, turned or mirrored.
+"""Reads video files as players show them: frames in order, turned or mirrored.
 
-Everything that reads a video reads it here, by FFmpeg in PyAV, whose decoders include AV1's.
+All videos are read here, by FFmpeg through PyAV, whose decoders include AV1's.
 """
 
 import contextlib
@@ -16,37 +16,39 @@ from av.video.reformatter import VideoReformatter
 from liftjax.errors import LiftjaxError
 
 _MAX_COUNT = 10**9  # files without an index state absurd counts
-_OFF_AXIS = 0.1  # of a display matrix that still counts as turned by quarters
+_OFF_AXIS = 0.1  # tolerance of a display matrix that counts as a quarter turn
 _COVER = 0x400  # FFmpeg's AV_DISPOSITION_ATTACHED_PIC
 # FFmpeg's numbers. Wide gamuts and HDR become BT.709's colours, as players show them there.
 _WIDE_PRIMARIES, _HDR_CURVES, _BT709 = {9, 11, 12}, {16, 18}, 1
 _MP4_FIRST = {b"ftyp", b"wide", b"free", b"skip", b"mdat", b"moov"}
-_MP4_LONG = {b"mdat", b"moov", b"moof"}  # boxes whose end may be missing; behind may be anything
+_MP4_LONG = {b"mdat", b"moov", b"moof"}  # boxes whose end may be cut off
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"  # Matroska's
 
 
 class Film:
-    """A video file, opened anew by each reading.
+    """A video file, opened again by each reading.
 
     Attributes:
-      path: of the file. size: (width, height) as stored. codec: its name.
-      fps: frames a second as the file says, the mean if they vary; 0 if it does not.
-      count: frames by the file's own account; 0 if it has none.
-      counted: whether the file states that number and shows them all, else it is an estimate: an
-        MP4's edit list hides some, streams know their duration at best.
-      damaged: whether the reading so far has met a fault: the file ends before it says it does, or
-        the decoder has complained since the first frame. Faults before that are how a recording
-        begins that was cut out of a stream.
+      path: of the file.
+      size: (width, height) as stored.
+      codec: its name.
+      fps: frames a second as the file says, the mean if they vary; 0 if it does not say.
+      count: frames by the file's own account; 0 if unknown.
+      counted: whether `count` is exact. It is an estimate if an MP4's edit list hides frames, or if
+        the file states only a duration, as streams do.
+      damaged: whether the reading so far has met a fault: the file is shorter than it says, or the
+        decoder has reported an error since the first frame. Errors before the first frame are
+        normal in a recording that was cut out of a stream.
     """
 
     def __init__(self, path):
-        """Reads what the file says of itself.
+        """Reads the file's header.
 
         Raises:
-          LiftjaxError: no video, or one whose codec nothing here decodes.
+          LiftjaxError: it is not a video, or no decoder here knows its codec.
         """
         self.path, self.damaged = Path(path), False
-        self._reformatter = VideoReformatter()  # keeps what it has worked out of a film's colours
+        self._reformatter = VideoReformatter()  # keeps its tables for a film's colours
         with self._open() as (container, stream):
             rate = stream.average_rate or stream.guessed_rate
             self.fps = float(rate) if rate and rate > 0 else 0.0
@@ -59,11 +61,11 @@ class Film:
         self.count = stated if self.counted or not 0 < count < _MAX_COUNT else count
 
     def frames(self, until_damage: bool = False) -> Iterator[av.VideoFrame]:
-        """The frames that can be decoded, which :meth:`bgr` makes pictures of.
+        """The frames that can be decoded; :meth:`bgr` turns them into pictures.
 
         Args:
-          until_damage: ends at the first fault, behind which the numbers of frames are uncertain;
-            else goes on behind it, as players do.
+          until_damage: whether to end at the first fault, after which frame numbers are uncertain;
+            else reading goes on, as in players.
         """
         self.damaged = cut = _ends_early(self.path)
         self._started = self.counted
@@ -80,7 +82,7 @@ class Film:
                         yield frame
 
     def _packets(self, container, stream, until_damage: bool) -> Iterator[av.Packet | None]:
-        """The packets of the stream, and None, for what the decoder holds back, at its end."""
+        """The packets of the stream, and None at its end, which flushes the decoder."""
         try:
             for packet in container.demux(stream):
                 if packet.is_corrupt and self._started:
@@ -97,7 +99,7 @@ class Film:
         """(H, W, 3) uint8 BGR, turned or mirrored as the file says.
 
         Raises:
-          LiftjaxError: it says to turn it by something else than quarters.
+          LiftjaxError: it says to turn them by other angles than quarter turns.
         """
         made = self._reformatter.reformat(
             frame, format="bgr24", interpolation="BICUBIC", **_colors(frame)
@@ -109,8 +111,8 @@ class Film:
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[tuple]:
-        # An absolute path: FFmpeg would take a colon in a relative one for a protocol. Titles in
-        # other encodings than UTF-8 are no fault of the pictures.
+        # An absolute path, because FFmpeg would take a colon in a relative one for a protocol.
+        # Titles may have other encodings than UTF-8.
         try:
             container = av.open(str(self.path.absolute()), metadata_errors="replace")
         except PermissionError as error:
@@ -118,21 +120,21 @@ class Film:
         except (av.error.FFmpegError, ValueError):
             raise self.unreadable("cannot be read as a video, 0 frames") from None
         with container:
-            # A cover is no video.
+            # The picture of a cover is a video stream too.
             streams = [s for s in container.streams if s.type == "video" and not _is_cover(s)]
             if not streams:
-                raise LiftjaxError(f"{self.path}: has no pictures in it, only sound or data.")
+                raise LiftjaxError(f"{self.path}: has no video, only sound or data.")
             if streams[0].codec_context is None:
                 raise LiftjaxError(
-                    f"{self.path}: its video codec is not decoded here; convert it, for example "
-                    "to H.264."
+                    f"{self.path}: no decoder for its video codec; convert it, for example to "
+                    "H.264."
                 )
             yield container, streams[0]
 
     def unreadable(self, what: str) -> LiftjaxError:
-        """The error for a file of which nothing can be shown."""
+        """The error for a file without a readable frame."""
         return LiftjaxError(
-            f"{self.path}: {what}; the file is cut short, broken or of another kind, copy or "
+            f"{self.path}: {what}; the file is cut short, broken or of another kind: copy or "
             "convert it again."
         )
 
@@ -149,7 +151,7 @@ def _is_cover(stream) -> bool:
 
 
 def _decoded(stream, packet: av.Packet | None) -> list[av.VideoFrame | None]:
-    """The frames that the packet completes; None stands for a refusal of the decoder's."""
+    """The frames that the packet completes; None stands for an error of the decoder."""
     try:
         return stream.decode(packet)
     except av.error.FFmpegError:
@@ -157,7 +159,7 @@ def _decoded(stream, packet: av.Packet | None) -> list[av.VideoFrame | None]:
 
 
 def _colors(frame: av.VideoFrame) -> dict[str, int]:
-    """How :class:`VideoReformatter` makes usual colours of a frame's; older ones take no orders."""
+    """Options of :class:`VideoReformatter` that turn wide and HDR colours into BT.709's."""
     primaries, curve = (getattr(frame, name, None) for name in ("color_primaries", "color_trc"))
     if primaries not in _WIDE_PRIMARIES and curve not in _HDR_CURVES:
         return {}
@@ -174,11 +176,11 @@ def _matrix(frame: av.VideoFrame) -> list[list[float]]:
 
 
 def _upright(image: np.ndarray, matrix: list[list[float]]) -> np.ndarray:
-    """The image as the matrix shows it, but for the scale; ValueError if it stands oblique."""
+    """The image turned by the matrix, whose scale is ignored; ValueError for other angles."""
     (a, b), (c, d) = matrix
     along, across = abs(a) + abs(d), abs(b) + abs(c)
     if min(along, across) > _OFF_AXIS * max(along, across):
-        raise ValueError("its display matrix turns pictures by something else than quarters")
+        raise ValueError("its display matrix turns pictures by other angles than quarter turns")
     x, y = (a, d) if along >= across else (c, b)
     image = image if along >= across else image.swapaxes(0, 1)
     return np.ascontiguousarray(image[:: -1 if y < 0 else 1, :: -1 if x < 0 else 1])
@@ -209,7 +211,7 @@ def _boxes_end(file: BinaryIO, size: int) -> int:
 
 
 def _segment_end(file: BinaryIO) -> int:
-    """Where a Matroska file's segment ends; 0 if it does not say, as of a live recording."""
+    """Where a Matroska file's segment ends; 0 if it does not say, as in a live recording."""
     file.seek(4)
     file.seek(_ebml_size(file), os.SEEK_CUR)
     if file.read(4) != _SEGMENT:
@@ -219,7 +221,7 @@ def _segment_end(file: BinaryIO) -> int:
 
 
 def _ebml_size(file: BinaryIO) -> int:
-    """A number of 1 to 8 bytes, as many as its first byte begins with zeros, and 1; 0: unknown."""
+    """A number of 1 to 8 bytes, one more than its leading zero bits; 0 if it means unknown."""
     first = file.read(1)
     more = 8 - max(1, int.from_bytes(first, "big").bit_length())
     value = int.from_bytes(first + file.read(more), "big") & ((1 << 7 * (more + 1)) - 1)

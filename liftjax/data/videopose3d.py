@@ -8,8 +8,8 @@ own files are called, with the short names WalkDog and Photo):
   metadata: layout_name (h36m, coco, ...; the ground truth has none), num_joints,
     keypoints_symmetry ([left joints, right joints])
 
-Row n is frame n of the recording at 50 Hz in all of them. The 2D may be longer, since some videos
-are: what is beyond the 3D has no use.
+Row n is frame n of the recording at 50 Hz in all of them. The 2D may be longer than the 3D, because
+some videos are; those rows are not used.
 """
 
 import io
@@ -33,7 +33,7 @@ Keypoints = dict[str, dict[str, list[np.ndarray | None]]]
 
 
 class KeypointFile(NamedTuple):
-    """The content of a data_2d file; a camera that it lacks is None."""
+    """The content of a data_2d file; a missing camera is None."""
 
     positions: Keypoints
     skeleton: str
@@ -52,7 +52,7 @@ def read_positions_3d(path) -> Poses:
 
 
 def read_keypoints(path) -> KeypointFile:
-    """(N, K, 2) pixels by subject, sequence and camera; scores behind the coordinates are cut."""
+    """(N, K, 2) pixels by subject, sequence and camera, without the scores that some files have."""
     found = _subjects(path, _section(path, "positions_2d", dict))
     skeleton = _layout(path, _section(path, "metadata", dict))
     joints = get_skeleton(skeleton).num_joints
@@ -68,7 +68,7 @@ def read_keypoints(path) -> KeypointFile:
 
 
 def write_keypoints(path, positions: Keypoints, skeleton: str) -> None:
-    """Writes a data_2d file, whole or not at all; a sequence needs all of its cameras."""
+    """Writes a data_2d file, whole or not at all; a sequence must have all its cameras."""
     joint_set = get_skeleton(skeleton)
     names = {ours: theirs for theirs, ours in LAYOUTS.items()}
     metadata = {
@@ -78,7 +78,7 @@ def write_keypoints(path, positions: Keypoints, skeleton: str) -> None:
     }
     with whole_file(path) as partial, zipfile.ZipFile(partial, "w") as archive:
         for name, value in (("positions_2d", positions), ("metadata", metadata)):
-            # The same numbers make the same file: no time of writing in it.
+            # Without the time of writing the same numbers make the same file.
             info = zipfile.ZipInfo(f"{name}.npy")
             info.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(info, _object_npy(value))
@@ -94,7 +94,7 @@ def _section(path, name: str, kind: type) -> Any:
     archive = read_archive(path)
     if name not in archive:
         raise LiftjaxError(
-            f"{path} has no {name} but {', '.join(archive) or 'nothing'}; VideoPose3D's data_3d "
+            f"{path} holds {', '.join(archive) or 'nothing'} and no {name}; VideoPose3D's data_3d "
             "files have positions_3d, its data_2d files positions_2d and metadata."
         )
     if not isinstance(archive[name], kind):
@@ -105,12 +105,12 @@ def _section(path, name: str, kind: type) -> Any:
 def _subjects(path, positions: Mapping) -> Mapping:
     for subject, sequences in positions.items():
         if not isinstance(subject, str) or not isinstance(sequences, dict):
-            raise LiftjaxError(f"{path}: {subject!r} holds no sequences by name.")
+            raise LiftjaxError(f"{path}: {subject!r} is not a dictionary of sequences.")
     return positions
 
 
 def _layout(path, metadata: Mapping) -> str:
-    """The joint set of a data_2d file, from its name or, where it has none, from its symmetry."""
+    """The joint set of a data_2d file, by its layout's name or, without one, its symmetry."""
     joints, symmetry = metadata.get("num_joints"), metadata.get("keypoints_symmetry")
     fitting = [s for s in LAYOUTS.values() if _fits(s, joints, symmetry)]
     named = LAYOUTS.get(metadata.get("layout_name"))
@@ -128,7 +128,7 @@ def _fits(skeleton: str, joints, symmetry) -> bool:
         left, right = (sorted(map(int, side)) for side in symmetry)
     except (TypeError, ValueError):
         return False
-    # As sets: VideoPose3D's own pairs of the MPII joints are in disorder.
+    # Sorted, because VideoPose3D's own pairs of the MPII joints are in disorder.
     expected = [sorted(side) for side in sides(joint_set)]
     return joints == joint_set.num_joints and [left, right] == expected
 
@@ -152,10 +152,9 @@ def _shape(value) -> str:
 
 
 def _object_npy(value: Any) -> bytes:
-    """The .npy of an object array that holds `value` alone.
+    """The .npy file of an object array that holds only `value`.
 
-    The array module is called numpy.core, as before NumPy 2, which reads it too: many use these
-    files with an older one.
+    The array's module is written as numpy.core, its name before NumPy 2, which all versions read.
     """
     boxed = np.empty((), object)
     boxed[()] = value

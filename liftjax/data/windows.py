@@ -1,11 +1,11 @@
 """Windows of consecutive frames, for lifters that see more than one.
 
-The poses of a data set stay where they are, in memory or on the device; a window is a row of
-positions among them, so that a batch is small and made in no time, and the batch of a step is a
-pure function of the seed and the step.
+The poses of a data set stay where they are, in memory or on the device, and a window is a row of
+positions among them, so a batch is small and quickly made. The batch of a step is a pure function
+of the seed and the step.
 
 Legend: N records, C clips, W windows, B windows of a batch, T frames that a lifter takes, M frames
-that it gives, K joints. A *place* counts records in the order of clips and frames.
+that it gives, K joints. A *place* is the number of a record in the order of clips and frames.
 """
 
 import dataclasses
@@ -25,8 +25,9 @@ class Clips:
     """Runs of frames at a constant step of one recording of one camera.
 
     Attributes:
-      records: (N,) record at each place. first, last: (C,) places where each clip begins and ends
-        (`last` belongs to it). step: frame numbers between neighbours.
+      records: (N,) record at each place.
+      first, last: (C,) places of each clip's first and last frame.
+      step: difference of frame numbers between neighbours.
     """
 
     records: np.ndarray
@@ -41,13 +42,14 @@ class Clips:
 
 
 def find_clips(labels: Mapping[str, np.ndarray], part: np.ndarray | None = None) -> Clips:
-    """The clips of a data set: same subject, action, trial and camera, no frame missing.
+    """The clips of a data set: one subject, action, trial and camera, no frame missing.
 
-    The step is the most frequent distance between neighbouring frames; where it is another, a clip
-    ends.
+    The step is the most frequent distance between neighbouring frames; a clip ends where the
+    distance differs.
 
     Args:
-      labels: see `PoseDataset.labels`. part: (N,) data set of each record, where there are several.
+      labels: see `PoseDataset.labels`.
+      part: (N,) data set of each record, if there are several.
     """
     names = [labels[field] for field in ("subject", "action", "trial", "camera")]
     names += [] if part is None else [part]
@@ -64,16 +66,19 @@ def find_clips(labels: Mapping[str, np.ndarray], part: np.ndarray | None = None)
 
 @dataclasses.dataclass(frozen=True)
 class Windows:
-    """Windows of T frames, whose M frames from `offset` on a lifter gives poses of.
+    """Windows of T frames; a lifter gives poses of the M frames from `offset` on.
 
-    A window may reach beyond its clip: it then repeats the clip's first or last frame. A frame
-    that it gives and that lies beyond the clip, or belongs to another window, does not count.
+    A window may reach beyond its clip; it then repeats the clip's first or last frame. A given
+    frame does not count if it lies beyond the clip or belongs to another window.
 
     Attributes:
-      clips: what they are cut from. clip: (W,) the clip of each.
-      start: (W,) place of the first frame of a window that is given. counted: (W,) place of the
-        first of them that counts.
-      num_inputs, num_outputs, offset: T, M, and how many frames stand before the first given one.
+      clips: from which the windows are cut.
+      clip: (W,) the clip of each window.
+      start: (W,) place of the first given frame of each window.
+      counted: (W,) place of the first given frame that counts.
+      num_inputs: T.
+      num_outputs: M.
+      offset: number of frames before the first given one.
     """
 
     clips: Clips
@@ -91,8 +96,8 @@ class Windows:
         """Windows `rows` (B,) as positions among the records.
 
         Returns:
-          {"inputs": (B, T), "index": (B, M) int32 records; "weight": (B, M) float32, 0 for a
-          frame that does not count}
+          {"inputs": (B, T) int32 records, "index": (B, M) int32 records of the given frames,
+          "weight": (B, M) float32, 0 for a frame that does not count}
         """
         first, last = (
             limit[self.clip[rows]][:, None] for limit in (self.clips.first, self.clips.last)
@@ -110,13 +115,16 @@ class Windows:
 def cut(clips: Clips, num_inputs: int, num_outputs: int = 1, offset: int = 0) -> Windows:
     """Windows in which every frame counts once.
 
-    With one output there is a window for every record, in the order of the records. With more they
-    lie end to end from the start of a clip; where the last would reach beyond the end, it is moved
-    back to end there (as MixSTE's authors cut clips for testing), and what the window before has
-    given does not count.
+    With one output there is a window for every record, in the order of the records. With more the
+    windows lie end to end from the start of a clip. A last window that would reach beyond the
+    clip's end is moved back to end there, as MixSTE's authors do in testing; frames that the window
+    before gives do not count again.
 
     Args:
-      num_inputs: T. num_outputs: M. offset: input frames before the first frame given.
+      clips: from which to cut.
+      num_inputs: T.
+      num_outputs: M.
+      offset: input frames before the first given frame.
     """
     lengths = clips.lengths
     counts = -(-lengths // num_outputs)
@@ -139,16 +147,20 @@ def train_batches(
     flip: bool = False,
     shard: tuple[int, int] = (0, 1),
 ) -> Iterator[Batch]:
-    """Batches of windows without end, from that of `start_step` on.
+    """Endless batches of windows, from that of `start_step` on.
 
     Args:
-      windows: what to draw from; each epoch is a new order of them all.
-      batch_size: windows in a batch, over all shards. seed: of the order.
-      flip: an epoch has every window twice, once to be mirrored: "flip" (B,) bool says which.
+      windows: from which to draw; each epoch is a new order of them all.
+      batch_size: windows in a batch, over all shards.
+      seed: of the order.
+      start_step: step of the first batch.
+      flip: whether an epoch has every window twice, once mirrored; "flip" (B,) bool tells which.
       shard: (i, n) gives the i-th of n equal parts of every batch, for one of n hosts.
     """
     if batch_size < 1 or seed < 0:
-        raise LiftjaxError(f"Batch size {batch_size} and seed {seed}: at least 1 and 0.")
+        raise LiftjaxError(
+            f"Batch size {batch_size} and seed {seed}; they must be at least 1 and 0."
+        )
     part = part_of_batch(batch_size, shard)
     for step in itertools.count(start_step):
         rows = train_rows(windows, batch_size, seed, step, flip)[part]
@@ -160,7 +172,7 @@ def train_rows(
 ) -> np.ndarray:
     """(batch_size,) windows of the whole batch of `step`, over all shards.
 
-    Row r is window r % len(windows); with `flip` it is mirrored if r >= len(windows).
+    A row r is the window r % len(windows); with `flip` it is mirrored if r >= len(windows).
     """
     return train_positions(len(windows) * (2 if flip else 1), batch_size, seed, step)
 
@@ -168,7 +180,7 @@ def train_rows(
 def evaluation_batches(
     windows: Windows, batch_size: int, shard: tuple[int, int] = (0, 1)
 ) -> Iterator[Batch]:
-    """Every window once, in order; the last batch is filled up with ones that do not count.
+    """Every window once, in order; the last batch is padded with windows that do not count.
 
     Args: as for :func:`train_batches`.
     """

@@ -1,4 +1,4 @@
-"""How many processes may read data, and how they live and die."""
+"""Worker processes that read data: how many there may be, and when they end."""
 
 import multiprocessing
 import os
@@ -7,13 +7,13 @@ import threading
 
 
 def follow_the_parent(worker: int, count: int) -> None:
-    """In a worker process: it ends with its parent, and at nothing else.
+    """Makes a worker process end with its parent, and only then.
 
-    Ctrl-C and a scheduler's SIGTERM go to all processes of a job; the parent then finishes its step
-    and needs the batches for it. A parent that is killed cannot tell its workers.
+    Ctrl-C and a scheduler's SIGTERM reach all processes of a job, but the parent still needs
+    batches to finish its step. A parent that is killed cannot stop its workers, so they watch it.
 
     Args:
-      worker: number of the worker among `count`; grain gives both.
+      worker, count: number of this worker and of all workers; grain passes both.
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
@@ -27,6 +27,6 @@ def follow_the_parent(worker: int, count: int) -> None:
 
 
 def available_cores() -> int:
-    """Processor cores that this process may use; a scheduler may leave it few of the machine's."""
+    """Processor cores that this process may use, which may be fewer than the machine has."""
     allowed = getattr(os, "sched_getaffinity", None)  # not on every system
     return len(allowed(0)) if allowed else os.cpu_count() or 1

@@ -24,6 +24,7 @@ from liftjax.data.schema import IDENTITY
 from liftjax.data.videopose3d import CAMERAS, LAYOUTS, read_positions_3d, write_keypoints
 from liftjax.errors import LiftjaxError
 from liftjax.experiments.detection import detection_settings
+from liftjax.geometry import interpolate_frames
 from liftjax.prediction import predict_2d
 from liftjax.runtime.checkpoints import load_model
 
@@ -160,10 +161,9 @@ def fill(frames_F: np.ndarray, kpts_px_FK2: np.ndarray, rows: int) -> np.ndarray
       rows: the number of frames.
     """
     if not np.isfinite(kpts_px_FK2).all():
-        raise LiftjaxError("The detector gave NaN keypoints: its weights are damaged; take others.")
-    columns = kpts_px_FK2.reshape(len(frames_F), -1).T
-    filled = [np.interp(np.arange(rows), frames_F, column) for column in columns]
-    return np.stack(filled, axis=-1).astype(np.float32).reshape(rows, *kpts_px_FK2.shape[1:])
+        raise LiftjaxError("The detector gave NaN keypoints; its weights are damaged.")
+    filled = interpolate_frames(frames_F, kpts_px_FK2.astype(np.float64), np.arange(rows))
+    return filled.astype(np.float32)  # in detected frames the detections themselves, bit for bit
 
 
 def _longest_gap(frames: np.ndarray, rows: int) -> int:

@@ -1,8 +1,8 @@
 """`predict`: pictures, videos and a camera in, keypoints and poses out.
 
-It goes over a source in passes, each in constant memory: boxes, tracks and keypoints of every
-frame into rows on disk; the lifters over those rows; and the writers of files, which read the
-source again where they show it.
+It makes three passes over a source, each in constant memory. The first writes boxes, tracks and
+keypoints of every frame into rows on disk, the second adds the lifters' poses to those rows, and
+the third writes the output files; those that show the frames read the source again.
 """
 
 import collections
@@ -20,30 +20,30 @@ import liftjax
 from liftjax.data.prefetch import Prefetch
 from liftjax.errors import LiftjaxError, unknown_name
 from liftjax.inference import boxes, placing, sources, yolox
-from liftjax.inference.detection import Detection
+from liftjax.inference.detection import BatchDetector
+from liftjax.inference.files import picture_stems
 from liftjax.inference.lifting import Lifting, load_lifters
 from liftjax.inference.outputs import bvh, json_file, npz, overlay, page
-from liftjax.inference.outputs.files import picture_stems
 from liftjax.inference.outputs.rig import joint_tree
-from liftjax.inference.results import FRAME_DTYPE, Frame, Result, Source, row_dtype
-from liftjax.inference.store import Store
+from liftjax.inference.results import FRAME_DTYPE, Frame, Result, Source, row_dtype, sizes_px
+from liftjax.inference.store import RowStore
 from liftjax.inference.tracking import Tracker
 from liftjax.names import readable
 
 _READ_AHEAD = 4  # frames
 _BLOCK = 4096  # rows of pictures lifted at a time
-_PATIENCE_S = 0.5  # how long a person may be out of sight
+_PATIENCE_S = 0.5  # a person out of sight for longer gets a new track
 _USUAL_FPS = 25
 
 Writer = Callable[[Result, Path], Sequence[Path]]
-"""Writes RESULT to files that begin with STEM and returns their paths."""
+"""Writes a result to files whose names begin with a stem, and returns their paths."""
 
 OUTPUTS: dict[str, Writer] = {
-    "json": json_file.write,
-    "npz": npz.write,
-    "bvh": bvh.write,
-    "overlay": overlay.write,
-    "html": page.write,
+    "json": json_file.write_json,
+    "npz": npz.write_npz,
+    "bvh": bvh.write_bvh,
+    "overlay": overlay.write_overlay,
+    "html": page.write_page,
 }
 
 GetBoxes = Callable[[Frame], tuple[np.ndarray, np.ndarray]]
@@ -51,36 +51,38 @@ GetBoxes = Callable[[Frame], tuple[np.ndarray, np.ndarray]]
 
 @dataclasses.dataclass(frozen=True)
 class BoxOptions:
-    """Where people are: at most one of these; none: everybody fills the whole frame.
+    """Where people are, by one of three options; without any, one person fills the whole frame.
 
     Attributes:
-      file: detections in COCO's form. fixed: "x0,y0,x1,y1" each. detector: an ONNX file.
-      least_score: of a detection to count.
+      file: a file of COCO detections.
+      fixed: texts "x0,y0,x1,y1", the boxes of every frame.
+      detector: an ONNX file of a person detector.
+      min_score: detections with a lower score are left out.
     """
 
     file: str | None = None
     fixed: Sequence[str] = ()
     detector: str | None = None
-    least_score: float = 0.5
+    min_score: float = 0.5
 
     def open(self) -> Callable[[Source], GetBoxes]:
-        """What gives a source its boxes; reads and checks the files named."""
+        """Reads and checks the files; returns a function from a source to its boxes."""
         if sum(map(bool, (self.file, self.fixed, self.detector))) > 1:
             raise LiftjaxError("Give one of --boxes, --box and --person-detector.")
-        if not 0 <= self.least_score <= 1:
-            raise LiftjaxError(f"--least-score {self.least_score:g}: scores are from 0 to 1.")
+        if not 0 <= self.min_score <= 1:
+            raise LiftjaxError(f"--min-score {self.min_score:g}: scores are from 0 to 1.")
         if self.file:
-            return boxes.read_detections(self.file, self.least_score)
+            return boxes.read_detections(self.file, self.min_score)
         if self.fixed:
             fixed = boxes.FixedBoxes(self.fixed)
             return lambda source: fixed
         if self.detector:
-            find = yolox.PersonDetector(self.detector, self.least_score)
+            find = yolox.PersonDetector(self.detector, self.min_score)
             return lambda source: find
         return lambda source: boxes.whole_frame
 
 
-def run(
+def predict_to_files(
     inputs: Sequence[str],
     out: str,
     *,
@@ -94,17 +96,20 @@ def run(
     precision: str = "float32",
     write: Sequence[str] | None = None,
 ) -> None:
-    """Predicts every input and writes its files into the directory `out`.
+    """Predicts every input and writes its files into the folder `out`.
 
     Args:
       inputs: pictures, folders of pictures, videos, or the number of a camera.
-      detector, lifters: run directories or checkpoints. where: the people's boxes.
-      fps: makes a folder of pictures a video. focal_px: of the camera, in pixels.
+      detector: run directory or checkpoint.
+      lifters: run directories or checkpoints.
+      where: the people's boxes.
+      fps: frames a second; makes a folder of pictures a video.
+      focal_px: focal length of the camera, in pixels.
       beta, batch_size, precision: see :class:`liftjax.Predictor`.
-      write: names in OUTPUTS; None: all that there can be.
+      write: names in OUTPUTS; None for all of them.
 
     Raises:
-      LiftjaxError: input that cannot be read, checkpoints that are none or do not fit.
+      LiftjaxError: an input cannot be read, or a checkpoint is missing or of another kind.
     """
     writers = _writers(write, bool(lifters))
     if focal_px is not None and not 0 < focal_px < float("inf"):
@@ -114,9 +119,9 @@ def run(
     stems = _stems(opened)
     _check_keeps_inputs(folder, inputs, opened, stems, where.file, writers)
     boxes_of = where.open()
-    detection = Detection.load(detector, batch_size, beta, precision)
+    detection = BatchDetector.load(detector, batch_size, beta, precision)
     loaded = load_lifters(lifters)
-    # A picture has no frames around it: sliding lifters are to give one at a time.
+    # A picture has no frames around it, so sliding lifters give one frame at a time.
     options = {True: {}, False: {"slide": 1}}
     kinds = {source.is_video for source in opened}
     liftings = {kind: Lifting(loaded, detection.skeleton, **options[kind]) for kind in kinds}
@@ -126,7 +131,7 @@ def run(
     about = {
         "liftjax": liftjax.__version__,
         "checkpoints": {"detector": readable(detector), "lifters": [*map(readable, lifters)]},
-        "beta": detection.beta,
+        "beta": detection.decoding.beta,
     }
     _make_folder(folder)
     for source, own_stems in zip(opened, stems, strict=True):
@@ -149,7 +154,7 @@ def run(
 
 
 def _writers(names: Sequence[str] | None, lifted: bool) -> dict[str, Writer]:
-    """Those of OUTPUTS that were asked for, or else all."""
+    """The outputs that were asked for; all by default."""
     for name in names or ():
         if name not in OUTPUTS:
             raise unknown_name("output", name, OUTPUTS)
@@ -163,12 +168,12 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise LiftjaxError(
-            f"{folder}: no folder can be made here: {error.strerror}; choose another --out."
+            f"{folder}: the folder cannot be made: {error.strerror}; choose another --out."
         ) from None
 
 
 def _stems(opened: Sequence[Source]) -> list[tuple[str, ...]]:
-    """What the files of each source's pictures are called, all different; none of a video."""
+    """The stems of each source's own files of pictures, all different; a video has none."""
     found, taken = [], set()
     for source in opened:
         others = {other.name for other in opened if other is not source}
@@ -186,11 +191,11 @@ def _check_keeps_inputs(
     boxes_file: str | None,
     outputs: Container[str],
 ) -> None:
-    """Raises where what is written would replace what is read, or be read the next time."""
+    """Raises a LiftjaxError if an output would replace an input, or be an input the next time."""
     if folder.is_dir() and folder.resolve() in {Path(given).resolve() for given in inputs}:
         raise LiftjaxError(
-            f"{folder}: is read, so that what is written there would be input the next time; "
-            f"choose another --out, such as {folder / 'poses'}."
+            f"{folder}: is an input, so the results in it would be inputs the next time; choose "
+            f"another --out, such as {folder / 'poses'}."
         )
     endings = {"json": ".json", "npz": ".npz", "html": ".html", "overlay": "_poses.mp4"}
     names = [source.name + endings[one] for source in opened for one in endings if one in outputs]
@@ -199,20 +204,20 @@ def _check_keeps_inputs(
     written = {(folder / name).resolve() for name in names}
     read = [Path(boxes_file)] if boxes_file else []
     for source in opened:
-        read += source.paths if isinstance(source, sources.Pictures) else [source.path]
+        read += source.paths if isinstance(source, sources.PictureSource) else [source.path]
     for path in read:
         if path.resolve() in written:
-            raise LiftjaxError(f"{path}: would be written over; choose another --out.")
+            raise LiftjaxError(f"{path}: would be overwritten; choose another --out.")
 
 
 def _detect(
-    source: Source, get_boxes: GetBoxes, detection: Detection, lifting: Lifting, scratch: Path
+    source: Source, get_boxes: GetBoxes, detection: BatchDetector, lifting: Lifting, scratch: Path
 ) -> dict:
     """The first pass: rows without poses, sizes and names of the frames."""
     dtype = row_dtype(
         detection.skeleton.num_joints, len(lifting.names), lifting.skeleton.num_joints
     )
-    rows, sizes = Store(scratch / "rows", dtype), Store(scratch / "frames", FRAME_DTYPE)
+    rows, sizes = RowStore(scratch / "rows", dtype), RowStore(scratch / "frames", FRAME_DTYPE)
     names = () if source.is_video else source.names
     waiting: collections.deque[np.ndarray] = collections.deque()
 
@@ -230,7 +235,7 @@ def _detect(
             people["track"] = tracker.update(found, scores) if tracker else np.arange(len(found))
             people["pose_m"] = people["root_m"] = np.nan
             waiting.append(people[np.argsort(people["track"])])
-            sizes.append(np.zeros(frame.index - len(sizes), FRAME_DTYPE))  # not readable
+            sizes.append(np.zeros(frame.index - len(sizes), FRAME_DTYPE))  # unreadable frames
             sizes.append(np.array([frame.size], FRAME_DTYPE))
             yield frame.image, waiting[-1]["box_xyxy"]
 
@@ -250,14 +255,14 @@ def _another_size(source: Source, first: Frame, frame: Frame) -> LiftjaxError:
     sizes = [f"{width} x {height}" for width, height in (first.size, frame.size)]
     return LiftjaxError(
         f"{source.given}: frame {frame.name} has {sizes[1]} pixels, the frames before {sizes[0]}; "
-        "a video has one size (pictures that do not follow each other: leave out --fps)."
+        "all frames of a video must have one size (for separate pictures leave out --fps)."
     )
 
 
 @contextlib.contextmanager
 def _ahead(source: Source) -> Iterator[Iterator[Frame]]:
-    """The frames of a source, decoded while the detector works; a camera has its own pace."""
-    if isinstance(source, sources.Camera):
+    """The frames of a source, decoded while the detector works; a camera's as they come."""
+    if isinstance(source, sources.CameraSource):
         yield source.frames()
         return
     with Prefetch(source.frames(), _READ_AHEAD, put=lambda frame: frame) as frames:
@@ -265,49 +270,44 @@ def _ahead(source: Source) -> Iterator[Iterator[Frame]]:
 
 
 def _lift(result: Result, lifting: Lifting) -> None:
-    """The second pass: poses and places into the rows."""
+    """The second pass: writes poses and positions of their roots into the rows."""
     rows = result.rows
     if not lifting.names:
         return
-    size_F2 = np.stack([result.frames["width"], result.frames["height"]], axis=1)
-    lifted = lifting.video(rows, size_F2) if result.source.is_video else _alone(result, lifting)
+    video = result.source.is_video
+    lifted = lifting.video(rows, sizes_px(result.frames)) if video else _alone(result, lifting)
     with _bar(len(rows), f"{result.source.name}: lifting", "poses") as bar:
         for positions, pose_m_NLJ3 in lifted:
             some = rows[positions]
-            size_N2 = size_F2[some["frame"]]
-            focal_N = placing.focal_px(size_N2, result.focal_px)
-            kpts_px_NJ2, weight_NJ = lifting.joints(some["kpts_px"], some["kpt_score"])
-            root_m_NL3 = np.stack(
-                [
-                    placing.place(pose_m_NJ3, kpts_px_NJ2, weight_NJ, focal_N, (size_N2 - 1) / 2)
-                    for pose_m_NJ3 in pose_m_NLJ3.swapaxes(0, 1)
-                ],
-                axis=1,
-            )
-            rows["pose_m"][positions], rows["root_m"][positions] = pose_m_NLJ3, root_m_NL3
+            size_N2 = sizes_px(result.frames[some["frame"]])
+            seen = lifting.joints(some["kpts_px"], some["kpt_score"])
+            camera = placing.focal_px(size_N2, result.focal_px), (size_N2 - 1) / 2
+            for lifter, pose_m_NJ3 in enumerate(pose_m_NLJ3.swapaxes(0, 1)):
+                root_m_N3 = placing.place_roots(pose_m_NJ3, *seen, *camera)
+                rows["root_m"][positions, lifter] = root_m_N3
+            rows["pose_m"][positions] = pose_m_NLJ3
             bar.update(len(positions))
 
 
 def _alone(result: Result, lifting: Lifting) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Positions of rows and their poses, each person lifted from one picture alone."""
     for start in range(0, len(result.rows), _BLOCK):
         positions = np.arange(start, min(start + _BLOCK, len(result.rows)))
         some = result.rows[positions]
-        sizes = result.frames[some["frame"]]
-        size_N2 = np.stack([sizes["width"], sizes["height"]], axis=1)
-        yield positions, lifting.people(some["kpts_px"], size_N2)
+        yield positions, lifting.people(some["kpts_px"], sizes_px(result.frames[some["frame"]]))
 
 
 def _write(result: Result, stem: Path, writers: Mapping[str, Writer]) -> list[Path]:
-    """The last pass: the files, with a bar for each that reads the source again."""
+    """The last pass: writes the files, with a progress bar for each reading of the source."""
     written = []
     for name, write in writers.items():
-        shown = _Shown(result.source, f"{result.source.name}: writing {name}")
+        shown = _WithBar(result.source, f"{result.source.name}: writing {name}")
         written += write(dataclasses.replace(result, source=shown), stem)
     return written
 
 
-class _Shown:
-    """A source whose reading shows a bar."""
+class _WithBar:
+    """A source whose reading shows a progress bar."""
 
     def __init__(self, source: Source, what: str):
         self._source, self._what = source, what
@@ -329,15 +329,11 @@ def _summary(result: Result, written: Sequence[Path]) -> str:
     people, frames = len(result.rows), len(result.frames)
     if not people:
         print(f"{result.source.given}: no people in {frames} frames.", file=sys.stderr)
-    what = f"{_count(frames, 'frame')}, {_count(people, 'pose')}"
+    counts = {"frame": frames, "pose": people}
     if result.source.is_video:
-        what += f", {_count(len(result.tracks()), 'track')}"
-    lines = [f"{result.source.given}: {what}"]
-    return "\n  ".join([*lines, *map(str, written)])
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+        counts["track"] = len(result.tracks())
+    what = ", ".join(f"{n} {name}{'' if n == 1 else 's'}" for name, n in counts.items())
+    return "\n  ".join([f"{result.source.given}: {what}", *map(str, written)])
 
 
 def _bar(total: int, what: str, unit: str) -> tqdm:

@@ -1,4 +1,4 @@
-"""A detector at work: keypoints of any number of people, in batches of one size.
+"""Runs a detector on any number of people, in batches of one size.
 
 Legend: B crops of a batch, P people, K keypoints.
 """
@@ -13,37 +13,39 @@ import jax
 import numpy as np
 from flax import nnx
 
-from liftjax.data.crops import image_to_crop
+from liftjax.data.crops import cut_antialiased, image_to_crop
 from liftjax.detectors.decoding import Decoding
 from liftjax.detectors.spec import DETECTOR_PRECISIONS, DetectorSpec
 from liftjax.errors import LiftjaxError, check_name
 from liftjax.geometry import invert_affine
-from liftjax.inference.crops import cut_person
 from liftjax.prediction import detect
 from liftjax.runtime.checkpoints import load_model
 from liftjax.runtime.replicas import Replicas
 from liftjax.runtime.state import PureModule
 from liftjax.skeletons import Skeleton, get_skeleton
 
-_MOST_PICTURES = 64  # wait for a batch, where few have people
+_MOST_PICTURES = 64  # that wait for a batch to fill, where few have people
 Found = tuple[np.ndarray, np.ndarray]  # keypoints (P, K, 2) in pixels, scores (P, K)
 
 
 @dataclasses.dataclass(frozen=True)
-class Detection:
-    """A detector, compiled once.
+class BatchDetector:
+    """A detector, compiled once for one batch size.
 
     Attributes:
-      name: of the network. skeleton: of its keypoints. image_size: (height, width) of a crop.
-      batch_size: crops at a time. beta: of the soft-argmax. mapped, weights: see
-        :meth:`Replicas.map_predict`.
+      name: of the network.
+      skeleton: of its keypoints.
+      image_size: (height, width) of a crop.
+      batch_size: crops at a time.
+      decoding: the soft-argmax that gives the keypoints.
+      mapped, weights: see :meth:`Replicas.map_predict`.
     """
 
     name: str
     skeleton: Skeleton
     image_size: tuple[int, int]
     batch_size: int
-    beta: float
+    decoding: Decoding
     replicas: Replicas
     mapped: Callable[..., Any]
     weights: Any
@@ -55,19 +57,21 @@ class Detection:
         batch_size: int | None = None,
         beta: float | None = None,
         precision: str = "float32",
-    ) -> "Detection":
-        """As :class:`Predictor`."""
+    ) -> "BatchDetector":
+        """The detector of a run directory, or a module; arguments as for :class:`Predictor`."""
         check_name("precision", precision, DETECTOR_PRECISIONS)
         recipe, name = {}, type(detector).__name__
         if isinstance(detector, (str, os.PathLike)):
             detector, meta = load_model(detector, "detector")
             recipe, name = meta["recipe"], meta["model"]["name"]
         elif not isinstance(getattr(detector, "spec", None), DetectorSpec):
-            raise LiftjaxError(f"A detector is a run directory or a detector, not a {name}.")
+            raise LiftjaxError(
+                f"The detector is a {name}; give a run directory or a detector module."
+            )
         if detector.spec.skeleton is None:
             raise LiftjaxError(
-                "The joints of this detector have no names, so that nothing can be drawn or "
-                "lifted; build or import it with skeleton=."
+                "The joints of this detector have no names, so its keypoints can be neither drawn "
+                "nor lifted; build or import it with skeleton=."
             )
         replicas = Replicas.create()
         if batch_size is None:
@@ -86,7 +90,7 @@ class Detection:
             skeleton=get_skeleton(detector.spec.skeleton),
             image_size=detector.spec.image_size,
             batch_size=replicas.rounded_up(batch_size),
-            beta=decoding.beta,
+            decoding=decoding,
             replicas=replicas,
             mapped=replicas.map_predict(find),
             weights=replicas.replicate((params, others)),
@@ -95,11 +99,10 @@ class Detection:
     def find(self, pictures: Iterable[tuple[np.ndarray, np.ndarray]]) -> Iterator[Found]:
         """Keypoints (P, K, 2) in pixels and scores (P, K) of each picture's boxes, in order.
 
-        Pictures share batches as far as they fit; no more than a batch of crops is held at a time,
-        and no picture waits for a batch for ever.
+        Pictures share batches as far as they fit. At most one batch of crops is held at a time.
 
         Args:
-          pictures: (image, boxes (P, 4)).
+          pictures: pairs of an image (H, W, 3) and its boxes (P, 4).
         """
         group, people = [], 0
         for image, boxes_P4 in pictures:
@@ -107,7 +110,7 @@ class Detection:
             if people + len(affines) > self.batch_size or len(group) == _MOST_PICTURES:
                 yield from self._find_group(group)
                 group, people = [], 0
-            crops = [cut_person(image, affine, self.image_size) for affine in affines]
+            crops = [cut_antialiased(image, affine, self.image_size) for affine in affines]
             group.append((crops, invert_affine(affines)))
             people += len(affines)
         yield from self._find_group(group)

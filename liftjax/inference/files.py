@@ -1,10 +1,12 @@
-"""Which files are pictures and which are videos, and what to say of those that are not there."""
+"""Which files are pictures and videos, what to say of missing ones, and names of outputs."""
 
 import difflib
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from liftjax.errors import LiftjaxError
+from liftjax.names import readable
 
 # fmt: off
 PICTURES = {
@@ -30,25 +32,25 @@ def unknown_kind(path) -> LiftjaxError:
     """The error for a file that is neither."""
     suffix = Path(path).suffix.lower()
     if suffix in _UNREAD:
-        return LiftjaxError(f"{path}: {suffix[1:]} is not read here; save it as JPEG or PNG.")
+        return LiftjaxError(f"{path}: cannot read {suffix[1:]} files; save it as JPEG or PNG.")
     return LiftjaxError(
-        f"{path}: neither a picture nor a video by its ending; pictures end in "
+        f"{path}: by its ending neither a picture nor a video; pictures end in "
         f"{', '.join(sorted(PICTURES))}, videos in {', '.join(sorted(VIDEOS))}."
     )
 
 
 def check_exists(path, what: str) -> None:
-    """Raises the error for a file or folder that is missing, with the nearest name there is."""
+    """Raises a LiftjaxError if a file or folder is missing; it names the nearest one."""
     path = Path(path)
     if not path.exists():
         raise LiftjaxError(f"The {what} is missing: {path} does not exist{_hint(path)}")
 
 
 def check_file(path, what: str) -> None:
-    """Raises also where a folder stands instead of the file."""
+    """Raises a LiftjaxError if the file is missing or a folder."""
     check_exists(path, what)
     if Path(path).is_dir():
-        raise LiftjaxError(f"{path}: a folder, where the {what} is expected.")
+        raise LiftjaxError(f"{path}: is a folder; name the {what} instead.")
 
 
 def natural_key(path) -> tuple:
@@ -71,3 +73,44 @@ def _hint(path: Path) -> str:
         return f", nor does the folder {folder}{_hint(folder)}"
     near = difflib.get_close_matches(path.name, sorted(p.name for p in folder.iterdir()), n=1)
     return f"; did you mean {folder / near[0]}?" if near else f" (looked in {folder.resolve()})."
+
+
+# Names of outputs
+
+
+def with_ending(stem: Path, ending: str) -> Path:
+    """The stem with more at its end; unlike with_suffix, the stem may have dots."""
+    return stem.with_name(stem.name + ending)
+
+
+def plain_name(text: str) -> str:
+    """`text` as a part of a file's name on any system."""
+    return re.sub(r"[^\w.+-]+", "_", text).strip("_") or "_"
+
+
+def picture_stems(names: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
+    """What each picture's outputs are called: its name without the ending, no two alike.
+
+    Folders become part of the name.
+
+    Args:
+      names: of the pictures.
+      taken: names that others have already.
+    """
+    stems = ["_".join(Path(readable(name)).with_suffix("").parts) for name in names]
+    return different_names(stems, taken)
+
+
+def different_names(names: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
+    """The names; one that is taken, or comes again, gets _2, _3 and so on at its end.
+
+    Capital letters make no difference, as on some systems.
+    """
+    taken, found = {name.casefold() for name in taken}, []
+    for wanted in names:
+        name, number = wanted, 2
+        while name.casefold() in taken:
+            name, number = f"{wanted}_{number}", number + 1
+        taken.add(name.casefold())
+        found.append(name)
+    return found

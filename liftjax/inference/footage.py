@@ -1,5 +1,6 @@
-"""Frames of video files and cameras, in constant memory."""
+"""Reads frames of video files and cameras, in constant memory."""
 
+import contextlib
 import sys
 import time
 from collections.abc import Iterator
@@ -13,30 +14,29 @@ from liftjax.data.video import Film
 from liftjax.errors import LiftjaxError
 from liftjax.inference.files import check_file
 from liftjax.inference.results import Frame
-from liftjax.inference.video_file import VideoWriter
+from liftjax.inference.video_file import video_writer
 from liftjax.names import readable
 
-_USUAL_FPS = 30.0  # of cameras that do not say
+_USUAL_FPS = 30.0  # of cameras that do not state theirs
 _WARM_UP = 1.0  # seconds in which a camera sets its exposure and its rate is measured
 
 
-class Video:
-    """A video file, as a :class:`~liftjax.inference.results.Source`.
-
-    Frames are turned and mirrored as the file says.
+class VideoSource:
+    """A source of a video file; frames are turned and mirrored as the file says.
 
     Attributes:
-      path: of the file. fps: as given, else as the file says; 0 if it does not.
-      counted: whether the file states its number of frames, which else is an estimate.
+      path: of the file.
+      fps: as given, else as the file says; 0 if it does not.
+      counted: whether the file states its number of frames; else it is an estimate.
     """
 
     is_video = True
 
     def __init__(self, path, fps: float | None = None):
-        """Opens the file once, to see that it is a video.
+        """Opens the file once, to check that it is a video.
 
         Raises:
-          LiftjaxError: if it is missing, unreadable or has no frames.
+          LiftjaxError: it is missing, unreadable or has no frames.
         """
         self.path = Path(path)
         self.name, self.given = readable(self.path.stem), readable(str(path))
@@ -49,11 +49,11 @@ class Video:
         self._warned = False
 
     def __len__(self) -> int:
-        """Frames by the file's own account, which may be an estimate; 0 if it has none."""
+        """Frames by the file's own account, which may be an estimate; 0 if unknown."""
         return self._count
 
     def frames(self) -> Iterator[Frame]:
-        """All frames that can be read; says once on stderr if some cannot."""
+        """All frames that can be read; warns once on stderr if some cannot."""
         index = 0
         for frame in self._film.frames():
             yield Frame(index, str(index), cv2.cvtColor(self._film.bgr(frame), cv2.COLOR_BGR2RGB))
@@ -65,7 +65,7 @@ class Video:
             of = f" of {self._count}" if self.counted else ""
             print(
                 f"{self.path}: {index}{of} frames could be read; the file is cut short or broken "
-                "there. What was read is used.",
+                "there, and the frames before are used.",
                 file=sys.stderr,
             )
 
@@ -73,14 +73,15 @@ class Video:
         return self._film.unreadable(f"0 frames of its {self._film.codec} video can be read")
 
 
-class Camera:
-    """A camera, recorded to a video file first and read from there.
+class CameraSource:
+    """A camera, which is recorded to a video file and read from there.
 
-    Recording alone keeps up with the camera where the networks would not, and a second pass sees
-    the same frames as the first.
+    Recording keeps up with the camera where the networks would not, and a second pass sees the
+    same frames as the first.
 
     Attributes:
-      path: of the recording, H.264 in MP4. fps: of the recording; 0 before it is made.
+      path: of the recording, H.264 in MP4.
+      fps: of the recording; 0 before it is made.
     """
 
     is_video = True
@@ -89,16 +90,16 @@ class Camera:
         """Opens nothing yet.
 
         Args:
-          index: 0 is the first camera of the machine.
-          record_to: path of the recording, or the folder for camera_INDEX_recording.mp4; by default
-            the current one.
+          index: number of the camera; the machine's first is 0.
+          record_to: path of the recording, or folder for camera_INDEX_recording.mp4; default: the
+            current folder.
         """
         self.index = index
         self.name, self.given = f"camera_{index}", str(index)
         path = Path(record_to or ".")
         self.path = path if path.suffix.lower() == ".mp4" else path / f"{self.name}_recording.mp4"
         self.fps = 0.0
-        self._recording: Video | None = None
+        self._recording: VideoSource | None = None
 
     def __len__(self) -> int:
         """Frames recorded; 0 before."""
@@ -106,18 +107,18 @@ class Camera:
 
     @property
     def counted(self) -> bool:
-        """Whether it knows its number of frames: it does, once they are recorded."""
+        """Whether the number of frames is known, which it is after recording."""
         return bool(self._recording)
 
     def frames(self) -> Iterator[Frame]:
-        """The frames of the recording, which the first call makes, up to Ctrl-C.
+        """The frames of the recording; the first call records until Ctrl-C.
 
         Raises:
-          LiftjaxError: if the camera cannot be opened or gives no frame.
+          LiftjaxError: the camera cannot be opened or gives no frame.
         """
         if self._recording is None:
             self._record()
-            self._recording = Video(self.path)
+            self._recording = VideoSource(self.path)
             self.fps = self._recording.fps
         yield from self._recording.frames()
 
@@ -126,45 +127,36 @@ class Camera:
         try:
             if not capture.isOpened():
                 raise LiftjaxError(
-                    f"Camera {self.index} cannot be opened; is it connected, free and permitted? "
-                    "The first one is 0."
+                    f"Camera {self.index} cannot be opened; check that it is connected, free and "
+                    "permitted (the first camera is 0)."
                 )
-            self._write(capture)
+            with contextlib.suppress(KeyboardInterrupt):  # while it warms up
+                fps, image = _warm_up(capture)
+                if image is not None:
+                    self._write(capture, image.shape[1::-1], fps)
+                    return
+            raise self._nothing()
         finally:
             capture.release()
 
-    def _write(self, capture: cv2.VideoCapture) -> None:
+    def _write(self, capture: cv2.VideoCapture, size: tuple[int, int], fps: float) -> None:
         """Records until Ctrl-C, or until the camera is gone."""
-        video = None
-        try:
-            fps, image = _warm_up(capture)
-            if image is not None:
-                video = VideoWriter(self.path, image.shape[1::-1], fps)
-                bar = tqdm(desc=f"recording {self.given}, Ctrl-C ends it", unit=" frames")
-                with video, bar:
-                    self._fill(video, capture, bar)
-        except KeyboardInterrupt:
-            pass
-        if video is None or not video.frames:
-            raise LiftjaxError(
-                f"Camera {self.index} gave no frame, or was stopped within a second."
-            )
+        bar = tqdm(desc=f"recording {self.given}, Ctrl-C ends it", unit=" frames")
+        with video_writer(self.path, size, fps) as append, bar:
+            # Ctrl-C ends the loop alone, so that the file is closed as a whole one.
+            with contextlib.suppress(KeyboardInterrupt):
+                while (read := capture.read())[0]:
+                    append(cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB))
+                    bar.update()
+            if not bar.n:
+                raise self._nothing()
 
-    def _fill(self, video: VideoWriter, capture: cv2.VideoCapture, bar: tqdm) -> None:
-        """Ends without an exception at Ctrl-C, so that the file is closed as a whole one."""
-        try:
-            while True:
-                whole, image = capture.read()
-                if not whole:
-                    return
-                video.write(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
-                bar.update()
-        except KeyboardInterrupt:
-            return
+    def _nothing(self) -> LiftjaxError:
+        return LiftjaxError(f"Camera {self.index} gave no frame, or was stopped within a second.")
 
 
 def _warm_up(capture: cv2.VideoCapture) -> tuple[float, np.ndarray | None]:
-    """(frames a second, the last frame): what a camera states is often not what it does."""
+    """(frames a second, the last frame), measured: many cameras state a wrong rate."""
     stated = capture.get(cv2.CAP_PROP_FPS)
     stated = stated if np.isfinite(stated) and stated > 0 else _USUAL_FPS
     count, image, start = 0, None, time.perf_counter()

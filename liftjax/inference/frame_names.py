@@ -1,11 +1,11 @@
 """Which frame of a source an image id of a COCO file means.
 
-In a video it is the number of the frame, from 0, or, where the COCO file gives the id a file name,
-the last number in that; of file names with folders only those count of which a folder, or what
-stands before the number, is the video's name. Pictures are found by the file name, with as many
-folders before it as tell the file's pictures apart; without one, by an id that is the picture's
-name or the last number in it (frame_0012.jpg is 12). A single picture takes the boxes of a file
-that has a single id and no file names.
+Of a video the id is the number of a frame, from 0. Where the COCO file gives the id a file name,
+the last number in that name counts instead; if names have folders, only those count in which a
+folder, or the part before the number, is the video's name. Pictures are found by the file name,
+with as many folders before it as tell the file's pictures apart. Without file names they are found
+by an id that is the picture's name or the last number in it (frame_0012.jpg is 12). A single
+picture takes the boxes of a file that has a single id and no file names.
 """
 
 import collections
@@ -18,18 +18,18 @@ from pathlib import Path
 import numpy as np
 
 from liftjax.errors import LiftjaxError
-from liftjax.inference.coco import Detections
+from liftjax.inference.boxes_file import PersonBoxes
 from liftjax.inference.results import Source
 
 
-def frame_numbers(found: Detections, source: Source) -> np.ndarray:
+def frame_numbers(found: PersonBoxes, source: Source) -> np.ndarray:
     """(N,) index of the frame of each box, -1 where the source has none.
 
-    Tells on stderr if some boxes are of no frame, or pictures found by a name in another folder.
+    Warns on stderr if some boxes are of no frame, or if pictures were found in another folder.
 
     Raises:
-      LiftjaxError: no box is of the source, or a box may be of several frames, or a frame's boxes
-        those of several pictures of the file.
+      LiftjaxError: no box is of the source, a box may be of several frames, or several pictures of
+        the file may be one frame.
     """
     names = getattr(source, "names", None)  # pictures have names
     if names is None:
@@ -48,8 +48,8 @@ def frame_numbers(found: Detections, source: Source) -> np.ndarray:
 # Videos
 
 
-def _by_number(found: Detections, source: Source) -> dict:
-    """Frame number by image id, for those in range, or any if the video's length is not known."""
+def _by_number(found: PersonBoxes, source: Source) -> dict:
+    """Frame number by image id; numbers beyond the video's end, where known, are left out."""
     count = len(source) if source.counted else 0
     mine = _of_video(found, source) if found.files else found.files
     numbers = {i: _last_number(mine[i]) for i in set(found.ids) & mine.keys()}
@@ -58,21 +58,21 @@ def _by_number(found: Detections, source: Source) -> dict:
     if count and numbers and min(numbers.values()) > 0 and max(numbers.values()) == count:
         raise LiftjaxError(
             f"{found.path}: its frames are {min(numbers.values())} to {count}, those of "
-            f"{source.given} 0 to {count - 1}: it seems to count from 1; number its frames from 0."
+            f"{source.given} 0 to {count - 1}; it seems to count from 1, number its frames from 0."
         )
     return {i: number for i, number in numbers.items() if number < count or not count}
 
 
-def _of_video(found: Detections, source: Source) -> Mapping:
-    """Those of the file's names that are of frames of the video, by image id."""
+def _of_video(found: PersonBoxes, source: Source) -> Mapping:
+    """The file's names that are frames of the video, by image id."""
     title = Path(source.given).stem
     parts = {i: _parts(name) for i, name in found.files.items()}
     in_folders = any(len(each) > 1 for each in parts.values())
     mine = {i: found.files[i] for i, each in parts.items() if title in (*each[:-1], _stub(each))}
     if not mine and in_folders:
         raise LiftjaxError(
-            f"{found.path}: its pictures, such as {next(iter(found.files.values()))}, are not said "
-            f"to be of {source.given}; name their folder {title}, or leave folders out."
+            f"{found.path}: no name of its pictures, such as {next(iter(found.files.values()))}, "
+            f"has that of {source.given}; call their folder {title}, or leave folders out."
         )
     mine = mine or found.files
     name_of: dict = {}
@@ -88,15 +88,15 @@ def _of_video(found: Detections, source: Source) -> Mapping:
 
 
 def _stub(parts: Sequence[str]) -> str:
-    """What stands before the number in a file's name."""
+    """The part of a file's name before the number."""
     return re.sub(r"[0-9]+[^0-9]*$", "", Path(parts[-1]).stem).rstrip("_-. ")
 
 
 # Pictures
 
 
-def _by_name(found: Detections, source: Source) -> dict:
-    """Index of the picture by image id, for those ids that have one."""
+def _by_name(found: PersonBoxes, source: Source) -> dict:
+    """Index of the picture by image id; ids without a picture are left out."""
     if found.files:
         return _by_path(found, found.files, source)
     names = source.names
@@ -108,10 +108,10 @@ def _by_name(found: Detections, source: Source) -> dict:
     return {i: index[i] for i in set(found.ids) if i in index} | by_path
 
 
-def _by_path(found: Detections, files: Mapping, source: Source) -> dict:
+def _by_path(found: PersonBoxes, files: Mapping, source: Source) -> dict:
     """Index of the picture by image id.
 
-    The ends of the paths must agree, in as many parts as no two names of the file have in common.
+    Paths must agree in their last parts, in as many as make the names of the file differ.
     """
     parts = {i: _parts(name) for i, name in files.items()}
     depth = _telling(set(parts.values()))
@@ -134,19 +134,19 @@ def _by_path(found: Detections, files: Mapping, source: Source) -> dict:
                 "folder."
             )
     index = {i: places[end][0] for end in places for i in ids[end]}
-    _tell_of_other_folders(found, files, index, source)
+    _warn_of_folders(found, files, index, source)
     return index
 
 
 def _telling(names: set[tuple[str, ...]]) -> int:
-    """How many of the last parts no two names have in common."""
+    """The number of last parts in which all names differ."""
     longest = max(map(len, names))
     depths = range(1, longest)
     return next((n for n in depths if len({name[-n:] for name in names}) == len(names)), longest)
 
 
-def _tell_of_other_folders(found: Detections, files: Mapping, index: Mapping, source: Source):
-    """Says on stderr that pictures were found by their names though their folders differ."""
+def _warn_of_folders(found: PersonBoxes, files: Mapping, index: Mapping, source: Source):
+    """Warns on stderr that pictures were found by their names though their folders differ."""
     ends = {
         i: (_parts(files[i])[-2:], _parts(os.path.abspath(source.paths[index[i]]))[-2:])
         for i in index
@@ -155,14 +155,14 @@ def _tell_of_other_folders(found: Detections, files: Mapping, index: Mapping, so
     if differ:
         i = differ[0]
         print(
-            f"{found.path}: {len(differ)} of its pictures are found by their names though their "
-            f"folders differ: the boxes of {files[i]} are taken for {source.paths[index[i]]}.",
+            f"{found.path}: {len(differ)} of its pictures have the name of an input but another "
+            f"folder; the boxes of {files[i]} are used for {source.paths[index[i]]}.",
             file=sys.stderr,
         )
 
 
 def _unambiguous(keys: Iterable) -> dict:
-    """Place by key, for keys that occur once: what two pictures share tells neither."""
+    """Index by key, for keys that occur once; a key of two pictures identifies neither."""
     places = collections.defaultdict(list)
     for i, key in enumerate(keys):
         places[key].append(i)
@@ -173,7 +173,7 @@ def _unambiguous(keys: Iterable) -> dict:
 
 
 def _parts(name: str) -> tuple[str, ...]:
-    """The parts of a path, of Windows' too."""
+    """The parts of a path, with slashes or backslashes."""
     return tuple(part for part in re.split(r"[/\\]", name) if part not in ("", ".")) or (name,)
 
 
@@ -182,11 +182,8 @@ def _last_number(name: str) -> int | None:
     return int(digits[-1]) if digits else None
 
 
-def _report_unknown(found: Detections, unknown: np.ndarray, source: Source) -> None:
-    """Raises where no box is of the source: the file is another's, or its ids mean something else.
-
-    Some boxes of other pictures are no fault.
-    """
+def _report_unknown(found: PersonBoxes, unknown: np.ndarray, source: Source) -> None:
+    """Raises a LiftjaxError if no box is of the source; warns if some are not."""
     example = found.ids[unknown[0]]
     example = f"{example} ({found.files[example]})" if example in found.files else example
     last = f" to {len(source) - 1}" if len(source) else ""
@@ -197,7 +194,7 @@ def _report_unknown(found: Detections, unknown: np.ndarray, source: Source) -> N
     if len(unknown) == len(found.ids):
         raise LiftjaxError(
             f"{found.path}: its image_id, such as {example}, are of no frame of {source.given}, "
-            f"which are {frames}."
+            f"whose frames are {frames}."
         )
     print(
         f"{found.path}: {len(unknown)} of {len(found.ids)} boxes are of no frame of "

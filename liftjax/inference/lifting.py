@@ -1,7 +1,7 @@
 """Lifts the keypoints of people, each lifter in windows of as many frames as it takes.
 
-A track is a person through a video; where it has gaps the keypoints between are interpolated, for
-lifters that look around a frame, and only frames in which the person was found get a pose.
+A track is one person's rows in a video. Lifters that look around a frame need every frame, so the
+keypoints in a track's gaps are interpolated; only frames in which the person was found get a pose.
 
 Legend: N rows (a person in a frame), F frames of a stretch, L lifters, K keypoints of the
 detector, J joints of the lifters.
@@ -18,25 +18,29 @@ from flax import nnx
 
 from liftjax.data.windows import Clips
 from liftjax.errors import LiftjaxError
+from liftjax.geometry import interpolate_frames
 from liftjax.lifters.spec import Lifter
 from liftjax.prediction import ClipLifter, sliding_form
 from liftjax.runtime.checkpoints import load_model
 from liftjax.skeletons import Skeleton, conversion_matrix, convert, convert_confidence, get_skeleton
 
-_STRETCH = 4096  # frames lifted at a time: bounds memory, however long the video
+_STRETCH = 4096  # frames lifted at a time; bounds memory, however long the video
 
 
 class Lifting:
-    """Lifters at work, each compiled once.
+    """Several lifters, each compiled once.
 
     Attributes:
-      names: of the lifters. skeleton: of their poses; the keypoints' own without lifters.
+      names: of the lifters.
+      skeleton: joint set of their poses; without lifters that of the keypoints.
 
     Args:
-      lifters: by name. keypoints: joint set of the detector. options: of :class:`ClipLifter`.
+      lifters: by name.
+      keypoints: joint set of the detector.
+      options: of :class:`ClipLifter`.
 
     Raises:
-      LiftjaxError: lifters of different joint sets, or of one that the keypoints do not give.
+      LiftjaxError: the lifters have different joint sets, or one that the keypoints do not give.
     """
 
     def __init__(self, lifters: Mapping[str, nnx.Module], keypoints: Skeleton, **options):
@@ -53,12 +57,12 @@ class Lifting:
     def joints(
         self, kpts_px_NK2: np.ndarray, scores_NK: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The lifters' joints (N, J, 2) of the detector's keypoints, and their scores (N, J)."""
+        """Keypoints and scores in the joint set of the lifters, (N, J, 2) and (N, J)."""
         names = self._keypoints.name, self.skeleton.name
         return convert(kpts_px_NK2, *names), convert_confidence(scores_NK, *names)
 
     def people(self, kpts_px_NK2: np.ndarray, size_N2: np.ndarray) -> np.ndarray:
-        """Poses (N, L, J, 3) of people in pictures of these sizes, each alone."""
+        """Poses (N, L, J, 3) of people in pictures of these sizes, each person alone."""
         return self._lift(kpts_px_NK2, size_N2, np.ones(len(kpts_px_NK2), int))
 
     def video(
@@ -67,15 +71,17 @@ class Lifting:
         """Poses of everybody in a video.
 
         Args:
-          rows: see :func:`results.row_dtype`. size_F2: (width, height) of every frame.
+          rows: see :func:`results.row_dtype`.
+          size_F2: (width, height) of every frame.
 
         Yields:
-          (positions (N,) of rows, their poses (N, L, J, 3)), until every row has had its turn.
+          (positions (N,) of rows, their poses (N, L, J, 3)), until all rows are done.
         """
         margin = max((lifter.margin for lifter in self._lifters), default=0)
         for group in _groups(_stretches(rows, margin)):
             lengths = np.array([len(part.kpts_px) for part in group])
-            seen = rows["frame"][[part.rows[0] for part in group]]  # others may have no size
+            # The size of a frame that was read; unreadable frames have none.
+            seen = rows["frame"][[part.rows[0] for part in group]]
             size_N2 = np.repeat(size_F2[seen], lengths, axis=0)
             poses = self._lift(np.concatenate([part.kpts_px for part in group]), size_N2, lengths)
             starts = np.cumsum(lengths) - lengths
@@ -96,7 +102,10 @@ class Lifting:
 def load_lifters(
     lifters: Sequence[str | Path | nnx.Module] | Mapping[str, str | Path | nnx.Module],
 ) -> dict[str, nnx.Module]:
-    """Lifters by name: those of the mapping, else of their networks, numbered where need be."""
+    """Lifters by name: the names of a mapping, else those of their networks.
+
+    A second lifter of one network is called NETWORK-2, a third NETWORK-3.
+    """
     if isinstance(lifters, Mapping):
         return {name: _load_lifter(lifter)[0] for name, lifter in lifters.items()}
     if isinstance(lifters, (str, Path, nnx.Module)):
@@ -115,7 +124,7 @@ def _load_lifter(lifter: str | Path | nnx.Module) -> tuple[nnx.Module, str]:
         return lifter, type(lifter).__name__
     if not isinstance(lifter, (str, os.PathLike)):
         raise LiftjaxError(
-            f"A lifter is a run directory or a Lifter, not a {type(lifter).__name__}."
+            f"A lifter is a {type(lifter).__name__}; give a run directory or a lifter module."
         )
     lifter, meta = load_model(lifter, "lifter", sliding_form)
     return lifter, meta["model"]["name"]
@@ -124,8 +133,10 @@ def _load_lifter(lifter: str | Path | nnx.Module) -> tuple[nnx.Module, str]:
 class _Stretch(NamedTuple):
     """Part of a track, with the frames around it that lifters look at.
 
-    rows: (N,) positions of its rows. kpts_px: (F, K, 2) of every frame. place: (N,) of the rows
-    among those frames.
+    Attributes:
+      rows: (N,) positions of its rows.
+      kpts_px: (F, K, 2) keypoints of every frame, gaps filled.
+      place: (N,) index among these frames of each row.
     """
 
     rows: np.ndarray
@@ -134,6 +145,7 @@ class _Stretch(NamedTuple):
 
 
 def _stretches(rows: np.ndarray, margin: int) -> Iterator[_Stretch]:
+    """The tracks in rows, cut into parts of at most _STRETCH frames."""
     if not len(rows):
         return
     order = np.argsort(rows["track"], kind="stable")  # rows are by frame already
@@ -150,21 +162,12 @@ def _stretches(rows: np.ndarray, margin: int) -> Iterator[_Stretch]:
                 np.searchsorted(frames, low, side="right") - 1, np.searchsorted(frames, high) + 1
             )
             kpts_px = rows["kpts_px"][of_track[around]]
-            filled = _fill_gaps(frames[around], kpts_px, np.arange(low, high + 1))
+            filled = interpolate_frames(frames[around], kpts_px, np.arange(low, high + 1))
             yield _Stretch(of_track[own], filled, frames[own] - low)
 
 
-def _fill_gaps(frames_N: np.ndarray, kpts_px_NK2: np.ndarray, wanted_F: np.ndarray) -> np.ndarray:
-    """Keypoints (F, K, 2) at `wanted_F`, between frames that have them on a straight line."""
-    after = np.clip(np.searchsorted(frames_N, wanted_F), 0, len(frames_N) - 1)
-    before = np.maximum(after - (frames_N[after] > wanted_F), 0)
-    distance = np.maximum(frames_N[after] - frames_N[before], 1)
-    share = ((wanted_F - frames_N[before]) / distance).astype(np.float32)[:, None, None]
-    return (1 - share) * kpts_px_NK2[before] + share * kpts_px_NK2[after]
-
-
 def _groups(stretches: Iterable[_Stretch]) -> Iterator[list[_Stretch]]:
-    """Short stretches together, so that batches are full."""
+    """Joins short stretches, so that batches are full."""
     group, frames = [], 0
     for stretch in stretches:
         group.append(stretch)

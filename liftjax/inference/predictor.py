@@ -12,11 +12,11 @@ from flax import nnx
 
 from liftjax.errors import LiftjaxError
 from liftjax.inference.boxes import overlaps
-from liftjax.inference.detection import Detection
+from liftjax.inference.detection import BatchDetector
 from liftjax.inference.lifting import Lifting, load_lifters
 from liftjax.skeletons import Skeleton
 
-_FARTHEST_PX = 1e6  # of a box: float32 has no pixels beyond
+_FARTHEST_PX = 1e6  # of a box's side; float32 cannot tell pixels apart beyond
 _PEOPLE = 8  # lifted at a time when a picture comes alone
 
 
@@ -25,9 +25,11 @@ class People:
     """Everybody asked for in one picture.
 
     Attributes:
-      kpts_px: (P, K, 2) pixels of the picture. scores: (P, K), 0 to 1 or so.
+      kpts_px: (P, K, 2) pixels of the picture.
+      scores: (P, K), about 0 to 1.
       poses_m: (P, J, 3) by lifter: metres, camera axes, root joint at the origin.
-      skeleton_2d, skeleton_3d: the joint sets of both.
+      skeleton_2d: joint set of the keypoints.
+      skeleton_3d: joint set of the poses.
     """
 
     kpts_px: np.ndarray
@@ -43,19 +45,19 @@ class Predictor:
         predictor = liftjax.Predictor(detector="runs/multi", lifters=["runs/lifters/mixste"])
         people = predictor(image, boxes)
 
-    Keypoints of another joint set than the lifters' are converted where all of theirs follow from
-    the detector's (:mod:`liftjax.skeletons`).
+    If the detector and the lifters have different joint sets, keypoints are converted as far as
+    :mod:`liftjax.skeletons` knows how.
 
     Args:
-      detector: run directory or checkpoint, or a module.
+      detector: run directory, checkpoint or module.
       lifters: run directories or modules; by name, or named after their networks.
-      batch_size: crops that go through the detector at a time, more people in several batches,
-        fewer filled up: one program serves all. Default: 1 on a CPU, else 32.
+      batch_size: crops that go through the detector at a time; one compiled program serves any
+        number of people. Default: 1 on a CPU, else 32.
       beta: of the soft-argmax; default: the one the detector was trained with, else 100.
       precision: of the detector's activations, 'float32' or 'bfloat16'.
 
     Raises:
-      LiftjaxError: no checkpoint there, a module of another kind, joint sets that do not fit.
+      LiftjaxError: a checkpoint is missing or of another kind, or joint sets do not fit.
     """
 
     def __init__(
@@ -67,15 +69,15 @@ class Predictor:
         beta: float | None = None,
         precision: str = "float32",
     ):
-        self.detection = Detection.load(detector, batch_size, beta, precision)
+        self.detection = BatchDetector.load(detector, batch_size, beta, precision)
         self.lifting = Lifting(
             load_lifters(lifters), self.detection.skeleton, slide=1, batch_size=_PEOPLE
         )
 
     def __call__(self, image: np.ndarray, boxes_xyxy: np.ndarray | None = None) -> People:
-        """Keypoints and poses of the people in the boxes.
+        """Finds keypoints and poses of the people in the boxes.
 
-        Lifters that take several frames see this one repeated.
+        Lifters of several frames see this one repeated.
 
         Args:
           image: (H, W, 3) uint8 RGB.
@@ -113,8 +115,8 @@ def _checked_boxes(image: np.ndarray, boxes_xyxy: np.ndarray | None) -> np.ndarr
         boxes = boxes[None]
     if boxes.ndim != 2 or boxes.shape[1] != 4 or not (abs(boxes) < _FARTHEST_PX).all():
         raise LiftjaxError(
-            "Boxes are (people, 4) finite numbers x0, y0, x1, y1 in pixels, without scores; "
-            f"{_short(boxes_xyxy)} is something else."
+            f"Boxes {_short(boxes_xyxy)}: expected (people, 4) finite numbers x0, y0, x1, y1 in "
+            "pixels, without scores."
         )
     if (boxes[:, 2:] <= boxes[:, :2]).any():
         raise LiftjaxError("A box ends before it begins; boxes are x0, y0, x1, y1 in pixels.")

@@ -1,7 +1,7 @@
-"""What prediction passes on: frames, and the people found in them.
+"""What prediction reads and finds: frames, and the people in them.
 
-Legend: P people, N rows (a person in a frame), L lifters, K keypoints of the detector, J joints of
-the lifters.
+Legend: P people, N rows (a row is a person in a frame), L lifters, K keypoints of the detector, J
+joints of the lifters.
 """
 
 import bisect
@@ -38,9 +38,10 @@ class Source(Protocol):
     """Pictures, a video or a camera.
 
     Attributes:
-      name: what its output files are called. given: what the user typed.
-      is_video: whether frames follow each other, so that people are tracked and lifters of several
-        frames see those around.
+      name: stem of its output files.
+      given: what the user typed.
+      is_video: whether frames follow each other; then people are tracked, and lifters of several
+        frames see the frames around.
       fps: frames a second; 0 if unknown.
     """
 
@@ -57,12 +58,14 @@ class Source(Protocol):
 
 
 def row_dtype(keypoints: int, lifters: int, joints: int) -> np.dtype:
-    """A person in a frame.
+    """The type of a row, a person in a frame.
 
-    frame: index of the frame. track: the person's number, the same all through a video.
-    box_xyxy, box_score. kpts_px (K, 2): pixels of the frame. kpt_score (K,): 0 to 1 or so.
-    pose_m (L, J, 3): metres, camera axes, root joint at the origin. root_m (L, 3): where the root
-    is, metres, camera axes; as right as the focal length is.
+    frame: index of the frame
+    track: the person's number, the same throughout a video
+    box_xyxy, box_score: the person's box, pixels of the frame
+    kpts_px, kpt_score: keypoints (K, 2), pixels of the frame, and their scores (K,), about 0 to 1
+    pose_m: (L, J, 3) metres, camera axes, root joint at the origin
+    root_m: (L, 3) position of the root joint, metres, camera axes; depends on the focal length
     """
     f32 = np.float32
     return np.dtype(
@@ -80,7 +83,12 @@ def row_dtype(keypoints: int, lifters: int, joints: int) -> np.dtype:
 
 
 FRAME_DTYPE = np.dtype([("width", np.int32), ("height", np.int32)])
-"""The size of a frame, pixels; zero of a picture that could not be read."""
+"""The size of a frame in pixels; zero for a picture that could not be read."""
+
+
+def sizes_px(frames: np.ndarray) -> np.ndarray:
+    """(F, 2) width and height of frames (F,) of FRAME_DTYPE."""
+    return np.stack([frames["width"], frames["height"]], axis=-1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,13 +98,15 @@ class Result:
     Attributes:
       rows: (N,) of :func:`row_dtype`, by frame, then by track; may be a file's memory map.
       frames: (F,) of FRAME_DTYPE, the size of each frame.
-      names: of the frames, where they have names (pictures); else empty.
-      detector, lifters: names of the networks; lifters may be none.
-      skeleton_2d: of the keypoints. skeleton_3d: of the poses (the same without lifters).
-      focal_px: focal length that the user gave, with which root_m was found; None: it was assumed
-        to be ASSUMED_FOCAL times the longer side of each frame, see placing.py.
+      names: file names of pictures; empty for a video.
+      detector: name of the network.
+      lifters: names of the networks; may be empty.
+      skeleton_2d: joint set of the keypoints.
+      skeleton_3d: joint set of the poses; without lifters the same.
+      focal_px: the focal length that the user gave; None if each frame's was assumed, see
+        placing.py.
       about: further facts for the JSON: checkpoints, versions, beta.
-      stems: what each picture's own files are called; empty: after its name.
+      stems: stems of each picture's own files; empty to use the pictures' names.
     """
 
     source: Source

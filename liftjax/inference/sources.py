@@ -1,4 +1,4 @@
-"""What the user typed, as pictures, videos and cameras to read."""
+"""Opens what the user typed: pictures, videos and cameras."""
 
 import glob
 import os
@@ -7,28 +7,35 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from liftjax.errors import LiftjaxError
-from liftjax.inference.files import check_exists, is_picture, is_video, natural_key, unknown_kind
-from liftjax.inference.footage import Camera, Video
+from liftjax.inference.files import (
+    check_exists,
+    different_names,
+    is_picture,
+    is_video,
+    natural_key,
+    unknown_kind,
+)
+from liftjax.inference.footage import CameraSource, VideoSource
 from liftjax.inference.pictures import read_picture
 from liftjax.inference.results import Frame, Source
 from liftjax.names import readable
 
-__all__ = ["Camera", "Pictures", "Video", "open_sources"]
-
-_SLOWEST, _FASTEST = 0.001, 1e5  # frames a second that video files can say
+_SLOWEST, _FASTEST = 0.001, 1e5  # frames a second that video files can state
 
 
-class Pictures:
-    """Picture files, or the frames of a video as such, as a Source.
+class PictureSource:
+    """A source of picture files, which may be the frames of a video.
 
     Attributes:
-      paths: of the pictures. names: what they are called, all different.
+      paths: of the pictures.
+      names: their file names, made different where two are the same.
     """
 
     def __init__(self, paths: Sequence, name: str, given: str, fps: float | None = None):
         """
         Args:
-          paths: in the order wanted. name, given: as for Source.
+          paths: of the pictures, in order.
+          name, given: as for Source.
           fps: frames a second, if the pictures are frames of one video.
         """
         self.paths = [Path(path) for path in paths]
@@ -41,7 +48,7 @@ class Pictures:
         return len(self.paths)
 
     def frames(self) -> Iterator[Frame]:
-        """All pictures that can be read, at their places; the others are named on stderr.
+        """All pictures that can be read; the others are named on stderr.
 
         Raises:
           LiftjaxError: none can be read.
@@ -67,23 +74,23 @@ class Pictures:
 def open_sources(
     given: str | Sequence[str], fps: float | None = None, record_to=None
 ) -> list[Source]:
-    """Pictures, videos and cameras behind the inputs, each source with a name of its own.
+    """The sources that the inputs name, each with a name of its own.
 
-    All single pictures make one source together, each folder of pictures makes one, each video (in
-    a folder or named) makes one; digits that are no file are a camera's number. Pictures are sorted
-    by name, 2 before 10. Patterns such as `*.jpg` are understood, for shells that leave them.
+    All single pictures make one source together; each folder of pictures and each video make one.
+    Digits that are not a file are a camera's number. Pictures are sorted by name, 2 before 10.
+    Patterns such as `*.jpg` are expanded, because some shells do not.
 
     Args:
       given: one input or several.
-      fps: makes pictures the frames of a video; stands instead of a video file's own rate.
-      record_to: folder, or MP4 file, for what a camera records.
+      fps: makes pictures the frames of a video; overrides a video file's own rate.
+      record_to: folder or MP4 file for a camera's recording.
 
     Raises:
-      LiftjaxError: for what is missing, neither picture nor video, or a folder without any.
+      LiftjaxError: an input is missing, neither a picture nor a video, or an empty folder.
     """
     if fps is not None and not _SLOWEST <= fps <= _FASTEST:
         raise LiftjaxError(
-            f"{fps} frames a second; a number from {_SLOWEST:g} to {_FASTEST:g} is expected."
+            f"{fps} frames a second; give a number from {_SLOWEST:g} to {_FASTEST:g}."
         )
     typed = [given] if isinstance(given, (str, os.PathLike)) else list(given)
     if not typed:
@@ -94,7 +101,7 @@ def open_sources(
         if path.is_dir():
             sources += _open_folder(path, text, fps)
         elif text.isdecimal() and not path.exists():
-            sources.append(Camera(int(text), record_to))
+            sources.append(CameraSource(int(text), record_to))
         elif is_picture(path):
             check_exists(path, "picture")
             single.append(path)
@@ -103,29 +110,32 @@ def open_sources(
             sources.append(_open_video(path, fps))
     if single:
         sources.insert(0, _open_pictures(single, _typed(given), fps))
-    if sum(isinstance(source, Camera) for source in sources) > 1:
-        raise LiftjaxError("One camera at a time: it is recorded until Ctrl-C.")
-    return _distinct(sources)
+    if sum(isinstance(source, CameraSource) for source in sources) > 1:
+        raise LiftjaxError("Several cameras; give one, which is recorded until Ctrl-C.")
+    names = different_names(source.name for source in sources)
+    for source, name in zip(sources, names, strict=True):
+        source.name = name
+    return sources
 
 
 def _matches(text: str) -> list[str]:
-    """The files of a pattern; the text itself if it is none, or is a file's name as it stands."""
+    """The files of a pattern; the text itself if it is a file or not a pattern."""
     if not glob.has_magic(text) or Path(text).exists():
         return [text]
     found = sorted(glob.glob(text), key=natural_key)
     if not found:
-        raise LiftjaxError(f"{text}: no file has a name of this pattern.")
+        raise LiftjaxError(f"{text}: no file matches this pattern.")
     return found
 
 
-def _open_pictures(paths: list[Path], given: str, fps: float | None) -> Pictures:
+def _open_pictures(paths: list[Path], given: str, fps: float | None) -> PictureSource:
     paths = sorted(dict.fromkeys(paths), key=natural_key)
-    return Pictures(paths, paths[0].stem if len(paths) == 1 else "pictures", given, fps)
+    return PictureSource(paths, paths[0].stem if len(paths) == 1 else "pictures", given, fps)
 
 
 def _open_folder(folder: Path, given: str, fps: float | None) -> list[Source]:
     """The folder's pictures as one source, each of its videos as another."""
-    # macOS leaves a hidden ._NAME beside each file on foreign disks
+    # macOS leaves a hidden ._NAME beside each file on disks of other systems.
     files = sorted((p for p in folder.iterdir() if p.name[0] != "."), key=natural_key)
     pictures = [path for path in files if is_picture(path) and path.is_file()]
     videos = [path for path in files if is_video(path) and path.is_file()]
@@ -134,14 +144,14 @@ def _open_folder(folder: Path, given: str, fps: float | None) -> list[Source]:
         hint = f"; its folders are {', '.join(folders[:5])}" if folders else ""
         raise LiftjaxError(f"{folder}: no pictures or videos in this folder{hint}.")
     name = folder.resolve().name or "pictures"
-    sources = [Pictures(pictures, name, given, fps)] if pictures else []
+    sources = [PictureSource(pictures, name, given, fps)] if pictures else []
     return sources + [_open_video(path, None if pictures else fps) for path in videos]
 
 
-def _open_video(path: Path, fps: float | None) -> Video:
+def _open_video(path: Path, fps: float | None) -> VideoSource:
     if not is_video(path):
         raise unknown_kind(path)
-    return Video(path, fps)
+    return VideoSource(path, fps)
 
 
 def _typed(given: str | Sequence[str]) -> str:
@@ -149,21 +159,9 @@ def _typed(given: str | Sequence[str]) -> str:
 
 
 def _picture_names(paths: list[Path]) -> tuple[str, ...]:
-    """File names; with the folders in which they differ, where two files have the same name."""
+    """File names; where two are the same, with the folders in which their paths differ."""
     names = [path.name for path in paths]
     if len(set(names)) < len(names):
         common = os.path.commonpath([path.resolve().parent for path in paths])
         names = ["_".join(path.resolve().relative_to(common).parts) for path in paths]
     return tuple(names)
-
-
-def _distinct(sources: list[Source]) -> list[Source]:
-    """The same sources; a name that an earlier one has already gets _2, _3 and so on."""
-    taken = set()
-    for source in sources:
-        name, number = source.name, 1
-        while source.name.casefold() in taken:
-            number += 1
-            source.name = f"{name}_{number}"
-        taken.add(source.name.casefold())
-    return sources

@@ -1,28 +1,29 @@
-"""Rows on disk while they are made, so that the length of a video costs no memory."""
+"""Keeps rows on disk while they are made, so that memory does not grow with a video's length."""
 
 from pathlib import Path
 
 import numpy as np
 
-from liftjax.errors import LiftjaxError
+from liftjax.writing import could_not_write
 
 
-class Store:
-    """A file of rows of one dtype: written inside a `with` block, then mapped into memory."""
+class RowStore:
+    """A file of rows of one dtype, written inside a `with` block and then mapped into memory."""
 
     def __init__(self, path: Path, dtype: np.dtype):
         self._path, self._dtype, self._count = path, dtype, 0
+        self._out = path.parent.parent  # which the user knows
         self._file = path.open("wb")
 
-    def __enter__(self) -> "Store":
+    def __enter__(self) -> "RowStore":
         return self
 
     def __exit__(self, kind, error, trace) -> None:
         try:
             self._file.close()
         except OSError as refused:
-            if kind is None:  # else the first error is the one to hear of
-                raise self._unwritable(refused) from None
+            if kind is None:  # else the first error is the one to report
+                raise could_not_write(self._out, refused) from None
 
     def __len__(self) -> int:
         return self._count
@@ -33,16 +34,10 @@ class Store:
         try:
             self._file.write(np.ascontiguousarray(rows, self._dtype).tobytes())
         except OSError as error:
-            raise self._unwritable(error) from None
+            raise could_not_write(self._out, error) from None
 
     def rows(self) -> np.ndarray:
         """All rows (N,), for reading and changing in place, after the block."""
         if not self._path.stat().st_size:
             return np.empty(0, self._dtype)
         return np.memmap(self._path, self._dtype, mode="r+")
-
-    def _unwritable(self, error: OSError) -> LiftjaxError:
-        return LiftjaxError(
-            f"Could not write to {self._path.parent.parent}: {error.strerror or error}; choose "
-            "another --out."
-        )

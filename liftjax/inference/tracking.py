@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-_NEW_SPEED = 0.5  # weight of the latest step in a box's speed; a detector's boxes tremble
+_NEW_SPEED = 0.5  # weight of the latest step in a box's speed; detected boxes jitter
 
 
 @dataclasses.dataclass
@@ -29,31 +29,32 @@ class _Track:
 
 
 class Tracker:
-    """Gives each person of a video a number that stays.
+    """Gives each person of a video a number that stays the same.
 
-    Each person's box is expected to move on at constant speed; boxes found go to the expected ones
-    so that the sum of overlaps is greatest (SORT, Bewley et al. 2016, with a simpler filter).
+    Each person's box is expected to move on at constant speed. New boxes are matched to the
+    expected ones so that the sum of overlaps is greatest (SORT, Bewley et al. 2016, with a simpler
+    filter).
     """
 
     def __init__(self, patience: int = 15, min_iou: float = 0.2):
         """
         Args:
-          patience: frames for which a person may be missing and keep the number; half a second.
-          min_iou: least intersection over union with where a person's box is expected; less is
-            somebody else.
+          patience: a person missing for more frames than this gets a new number.
+          min_iou: a box with less intersection over union with the expected box is another person.
         """
         self._patience, self._min_iou = patience, min_iou
         self._tracks: list[_Track] = []
         self._next = 0
 
     def update(self, boxes_xyxy: np.ndarray, scores: np.ndarray | None = None) -> np.ndarray:
-        """Numbers (N,) int32 of the boxes of the next frame.
+        """Numbers (N,) int32 of the people in the next frame.
 
-        People not seen before get numbers from 0 on, never used again, the best scores first.
-        Call it for frames without people too.
+        New people get the next unused numbers, the best scores first. Call it for frames without
+        people too.
 
         Args:
-          boxes_xyxy: (N, 4) pixels; N may be 0. scores: (N,); None: equal.
+          boxes_xyxy: (N, 4) pixels; N may be 0.
+          scores: (N,); None if all are equal.
         """
         boxes = np.asarray(boxes_xyxy, np.float64).reshape(-1, 4)
         numbers = np.full(len(boxes), -1, np.int32)

@@ -1,9 +1,9 @@
-"""Finds people with a YOLOX network from an ONNX file, run as rtmlib runs it.
+"""Finds people with a YOLOX network from an ONNX file, as rtmlib does.
 
-Two kinds of files are known: the network alone (1, N, 5 + classes), one row for each cell of the
-grids of strides 8, 16 and 32, and the network with non-maximum suppression inside (1, N, 5). The
-rows of the former are offsets from the cells and logarithms of sides, or, where the file was
-exported with --decode_in_inference, boxes already: the rows tell (see `are_boxes`).
+There are two kinds of files. The network alone gives (1, N, 5 + classes), one row for each cell of
+grids with strides 8, 16 and 32. The network with non-maximum suppression gives (1, N, 5). Rows of
+the first kind are offsets from the cells and logarithms of sides or, if the file was exported with
+--decode_in_inference, boxes; :func:`are_boxes` tells which.
 """
 
 from pathlib import Path
@@ -17,11 +17,11 @@ from liftjax.inference.files import check_file
 from liftjax.inference.results import Frame
 
 _STRIDES = (8, 16, 32)
-_GREY = 114  # fills what the picture leaves of the square
+_GREY = 114  # fills the part of the square that the picture does not cover
 _USUAL_SIDE = 640  # where the file leaves the size free
-_CLASSES = (1, 80)  # people alone, or COCO's classes, of which they are the first
-_ROUNDING = 1e-3  # that a score may lie outside 0 to 1, in half precision
-_LARGEST = 10  # sides of the input; no person's box is so large
+_CLASSES = (1, 80)  # people alone, or COCO's classes, whose first is person
+_ROUNDING = 1e-3  # in half precision a score may lie outside 0 to 1 by this
+_LARGEST = 10  # times the input's side; no person's box is so large
 _PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 
 
@@ -32,12 +32,13 @@ class PersonDetector:
         """Loads the network.
 
         Args:
-          path: of the ONNX file. score: boxes below it are left out.
-          nms: of two boxes with more intersection over union than this the better one stays; files
-            with suppression inside use their own.
+          path: of the ONNX file.
+          score: boxes with a lower score are left out.
+          nms: of two boxes with more intersection over union than this only the better one is
+            kept; files with suppression inside use their own threshold.
 
         Raises:
-          LiftjaxError: if onnxruntime is missing, or the file is no such network.
+          LiftjaxError: onnxruntime is missing, or the file is another network.
         """
         check_file(path, "person detector")
         self.path = Path(path)
@@ -56,14 +57,14 @@ class PersonDetector:
         """Boxes (N, 4) float32 x0, y0, x1, y1 in pixels of the frame, and scores (N,) float32.
 
         Raises:
-          LiftjaxError: the rows are none of YOLOX's, or cannot be told to be.
+          LiftjaxError: the network's output is not that of a YOLOX.
         """
         square, ratio = letterbox(frame.image, self.input_size)
         batch = square[None, :, :, ::-1].transpose(0, 3, 1, 2)  # BGR
         try:
             rows, *labels = self._session.run(None, {self._input: batch.astype(self._dtype)})
         except Exception as error:  # onnxruntime's classes are not public
-            raise self._other(str(error).strip().splitlines()[-1][:200]) from None
+            raise self._other(_last_line(error)) from None
         if rows.ndim != 3 or len(rows) != 1 or rows.shape[2] < 5:
             raise self._other(f"its output is {rows.shape}, expected (1, N, 5 or more)")
         rows = rows[0].astype(np.float32)
@@ -80,14 +81,12 @@ class PersonDetector:
         return boxes[inside].astype(np.float32), scores[inside].astype(np.float32)
 
     def _suppressed(self, rows: np.ndarray, labels: list[np.ndarray]) -> Boxes:
-        """Boxes in pixels of the square, and scores, 0 for what is no person."""
+        """Boxes in pixels of the square, and scores, 0 for other classes than person."""
         if len(rows) and len(rows) == len(grid(self.input_size)[0]):
-            raise self._other(
-                f"its {len(rows)} rows are one a cell, without suppression, and have no classes"
-            )
+            raise self._other(f"it has {len(rows)} rows, one for each cell, but no classes")
         boxes, scores = rows[:, :4], rows[:, 4]
         if not (scores <= 1 + _ROUNDING).all():
-            raise self._other(f"its scores reach {scores.max():.3g}, expected shares of 1")
+            raise self._other(f"its scores reach {scores.max():.3g}, expected 0 to 1")
         if labels and labels[0].size != len(rows):
             raise self._other(f"its labels are {labels[0].shape} for {len(rows)} boxes")
         persons = labels[0].reshape(-1) == 0 if labels else True
@@ -113,7 +112,7 @@ class PersonDetector:
         return boxes, rows[:, 4] * rows[:, 5]  # something is there, and it is a person
 
     def _check_rows(self, rows: np.ndarray, cells: int) -> None:
-        """Raises for rows of another network, or whose scores are not what YOLOX's are."""
+        """Raises a LiftjaxError for the rows of another network."""
         if len(rows) != cells:
             raise self._other(
                 f"its output has {len(rows)} rows; an input of {self.input_size} has {cells}"
@@ -121,21 +120,22 @@ class PersonDetector:
         classes = rows.shape[1] - 5
         if classes not in _CLASSES:
             raise self._other(
-                f"it tells {classes} classes and not which is a person; expected 1 or COCO's 80"
+                f"it has {classes} classes and does not say which is a person; expected 1 or "
+                "COCO's 80"
             )
         if np.isnan(rows).any():
-            raise self._other("its rows hold NaN; its weights or its half precision are broken")
+            raise self._other("its rows have NaN; its weights or its half precision are broken")
         low, high = rows[:, 4:].min(), rows[:, 4:].max()
         if low < -_ROUNDING or high > 1 + _ROUNDING:
             raise self._other(
-                f"its scores reach from {low:.3g} to {high:.3g}: they are logits; export it with "
-                "the sigmoid inside"
+                f"its scores are logits, from {low:.3g} to {high:.3g}; export it with the sigmoid "
+                "inside"
             )
         if (rows[:, 4] == 1).all():
-            raise self._other("its cells are all sure to see something: YOLOv6 has such rows")
+            raise self._other("all its cells have the objectness 1, as those of YOLOv6")
 
     def _check_boxes(self, boxes: np.ndarray) -> None:
-        """Raises for boxes of people (N, 4) that no person can have in such an input."""
+        """Raises a LiftjaxError for boxes (N, 4) that no person can have in such an input."""
         with np.errstate(invalid="ignore"):  # between infinite corners
             sides = boxes[:, 2:] - boxes[:, :2]
         if not sides.max(initial=0) <= _LARGEST * max(self.input_size):
@@ -144,10 +144,10 @@ class PersonDetector:
                 f"{self.input_size}; export it with YOLOX's tools/export_onnx.py"
             )
         if len(sides) and (sides <= 1).all():
-            raise self._other("its boxes are of a pixel or less: shares of the input, not pixels")
+            raise self._other("its boxes are a pixel or smaller; they are shares of the input")
 
     def _suppress(self, boxes: np.ndarray, scores: np.ndarray) -> np.ndarray:
-        """Indices of the boxes to keep, the best first."""
+        """Indices of the boxes that are kept, the best first."""
         likely = np.flatnonzero((scores > self.score) & np.isfinite(boxes).all(axis=1))
         xywh = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
         kept = cv2.dnn.NMSBoxes(
@@ -156,14 +156,15 @@ class PersonDetector:
         return likely[np.array(kept, int).reshape(-1)]
 
     def _other(self, what: str) -> LiftjaxError:
-        return LiftjaxError(f"{self.path}: no YOLOX network as rtmlib takes it: {what}.")
+        return LiftjaxError(f"{self.path}: not a YOLOX network as rtmlib takes it: {what}.")
 
 
 def letterbox(image: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, float]:
-    """The picture shrunk or grown into the top left corner of a grey one, and by what factor.
+    """The picture resized into the top left corner of a grey one, and the factor.
 
     Args:
-      image: (H, W, 3) uint8. size: (height, width) to fit into.
+      image: (H, W, 3) uint8.
+      size: (height, width) of the grey picture.
     """
     ratio = min(size[0] / image.shape[0], size[1] / image.shape[1])
     width, height = max(int(image.shape[1] * ratio), 1), max(int(image.shape[0] * ratio), 1)
@@ -183,23 +184,23 @@ def grid(size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def are_boxes(rows: np.ndarray, cells: np.ndarray, strides: np.ndarray) -> bool | None:
-    """Whether a network's rows are boxes already; None if that cannot be told.
+    """Whether a network's rows are boxes rather than offsets; None if that cannot be told.
 
-    The centre that a row speaks of lies at its cell. As a pixel of the input it grows with the
-    cell from 0 to the input's side, as an offset it stays at a few cells: wherever the people are,
-    one of the readings puts the centres of all cells together many times nearer. Sides of boxes
-    are never below 0; logarithms of sides are.
+    The centre of a row's box lies near its cell. Read rightly, as pixels or as offsets, the centres
+    of all cells together lie many times nearer to their cells than read wrongly, wherever the
+    people are. Sides of boxes are never below 0, but logarithms of sides are.
 
     Args:
       rows: (N, 4), centre and sides, or offsets from the cell and logarithms of sides in strides.
-      cells: (N, 2). strides: (N, 1), see `grid`.
+      cells: (N, 2), see :func:`grid`.
+      strides: (N, 1), see :func:`grid`.
     """
     sides = rows[:, 2:]
     as_boxes = np.median(np.abs(rows[:, :2] - cells * strides))
     as_offsets = np.median(np.abs(rows[:, :2]) * strides)
     if 2 * as_boxes < as_offsets:
         return True if (sides >= 0).all() else None
-    # Shares of the input look like offsets, but have no side of 0 or less.
+    # Shares of the input look like offsets, but all their sides are above 0.
     shares = (sides > 0).all() and (np.abs(rows - 0.5) <= 1.5).all()
     return None if shares or 2 * as_offsets > as_boxes else False
 
@@ -212,11 +213,16 @@ def _session(path: Path):
             f"{path}: running an ONNX file needs onnxruntime: pip install onnxruntime"
         ) from None
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors; what it raises says the same
+    options.log_severity_level = 3  # errors only; exceptions say the same
     available = onnxruntime.get_available_providers()
     providers = [name for name in _PROVIDERS if name in available]
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # onnxruntime's classes are not public
-        reason = str(error).strip().splitlines()[-1][:200]
-        raise LiftjaxError(f"{path}: cannot be loaded as an ONNX file: {reason}") from None
+        raise LiftjaxError(
+            f"{path}: cannot be loaded as an ONNX file: {_last_line(error)}"
+        ) from None
+
+
+def _last_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[-1][:200]

@@ -4,7 +4,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from liftjax.data import windows
-from liftjax.data.records import PoseDataset, Statistics, read_metadata
+from liftjax.data.records import PoseDataset, PoseStatistics, read_metadata
 from liftjax.errors import LiftjaxError
 from liftjax.lifters.spec import Lifter
 from liftjax.runtime.checkpoints import build_model, load_same_model
@@ -82,12 +82,12 @@ def model_spec(config: ConfigDict, skeleton: str) -> dict:
     }
 
 
-def statistics(dataset: PoseDataset) -> Statistics:
+def statistics(dataset: PoseDataset) -> PoseStatistics:
     """Mean and standard deviation of the data: the stored ones if this is a whole split."""
     if len(dataset.directories) == 1:
         split = read_metadata(dataset.directory).get("splits", {}).get(dataset.split, {})
         if split.get("records") == len(dataset) and "statistics" in split:
-            return Statistics(**split["statistics"])
+            return PoseStatistics(**split["statistics"])
     return dataset.statistics()
 
 

@@ -1,8 +1,8 @@
 """Poses to look at and turn in a browser: script and style that go inline into a page.
 
-The viewer is plain JavaScript on 2D canvases and loads nothing. What it shows is described at the
-top of viewer.js; here a document is a dict of that form, in which arrays may be NumPy's and NaN
-stands for what is not there.
+The viewer is plain JavaScript on 2D canvases and loads nothing. The top of viewer.js describes its
+document; here a document is a dict of that form, in which arrays may be NumPy's and NaN means a
+missing number.
 """
 
 import html
@@ -50,20 +50,20 @@ def script() -> str:
 
 
 def style() -> str:
-    """The viewer's style sheet, to go between style tags; every rule begins with .ljv."""
+    """The viewer's style sheet, to go between style tags; every rule starts with .ljv."""
     return _read("viewer.css")
 
 
 def inline_json(document) -> str:
-    """JSON that may stand between script tags of type application/json, whatever texts it holds."""
+    """JSON to go between script tags of type application/json, safe for any text in it."""
     text = json.dumps(_plain(document), separators=(",", ":"), allow_nan=False)
-    for character in "<>&\u2028\u2029":  # no end of the script element, no comment, no entity
+    for character in "<>&\u2028\u2029":  # so that no text ends the script element
         text = text.replace(character, f"\\u{ord(character):04x}")
     return text
 
 
 def page(document: dict, title: str) -> str:
-    """A whole HTML page with the viewer in it, which opens from disk."""
+    """An HTML page with the viewer in it, which opens from disk."""
     return _PAGE.format(
         title=html.escape(title), style=style(), document=inline_json(document), script=script()
     )
@@ -72,8 +72,8 @@ def page(document: dict, title: str) -> str:
 def up_in_camera(camera_R: np.ndarray) -> list[float] | None:
     """The `up` of a frame: the world's z axis in camera axes, given (3, 3) world to camera.
 
-    None where it does not point up in the picture: then the world has no floor at z = 0, as that of
-    a recording whose world is its first camera.
+    None if it does not point up in the picture; then the world has no floor at z = 0, for example
+    because it is the axes of the first camera.
     """
     up = np.asarray(camera_R, float)[:, 2]
     return up.round(_DIGITS).tolist() if up[1] < -0.5 else None
@@ -84,7 +84,7 @@ def _read(name: str) -> str:
 
 
 def _plain(value):
-    """Dicts, lists, texts and rounded numbers; None for NaN."""
+    """The value as dicts, lists, texts and rounded numbers, with None for NaN."""
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray):

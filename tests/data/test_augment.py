@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from liftjax import geometry
-from liftjax.data.augment import Augment, color_matrix, draw, transform_view
+from liftjax.data.augment import Augment, color_matrix, draw_changes, transform_view
 from liftjax.errors import LiftjaxError
 from liftjax.skeletons import HUMAN36M
 
@@ -130,17 +130,17 @@ def test_samples_without_3d_flip_in_2d_and_keep_zeros(labels):
 
 def test_draws_depend_on_seed_step_and_row_alone():
     amounts = Augment(flip=0.5, rotation=30, scale=0.25, color=0.4, roll=10)
-    whole = draw(amounts, 3, 7, slice(0, 8), 8)
-    part = draw(amounts, 3, 7, slice(2, 5), 8)
+    whole = draw_changes(amounts, 3, 7, slice(0, 8), 8)
+    part = draw_changes(amounts, 3, 7, slice(2, 5), 8)
     for a, b in zip(whole, part, strict=True):
         np.testing.assert_array_equal(a[2:5], b)
     for seed, step in ((4, 7), (3, 8)):
-        assert (draw(amounts, seed, step, slice(0, 8), 8).rotation != whole.rotation).all()
+        assert (draw_changes(amounts, seed, step, slice(0, 8), 8).rotation != whole.rotation).all()
 
 
 def test_draws_stay_within_what_is_asked_for_and_fill_it():
     amounts = Augment(flip=0.25, rotation=30, scale=0.25, roll=10)
-    many = draw(amounts, 0, 0, slice(0, 4000), 4000)
+    many = draw_changes(amounts, 0, 0, slice(0, 4000), 4000)
     assert 0.22 < many.reflect.mean() < 0.28
     for values, low, high in (
         (np.degrees(many.rotation), -30, 30),
@@ -165,7 +165,7 @@ def test_amounts_that_make_no_sense_are_named():
     assert not Augment()
     assert not Augment.of(None)
     assert Augment.of({"flip": 0.5})
-    with pytest.raises(LiftjaxError, match=r"augment.flip is 2; it lies between 0 and 1"):
+    with pytest.raises(LiftjaxError, match=r"augment.flip is 2; choose a number from 0 to 1"):
         Augment(flip=2)
     with pytest.raises(LiftjaxError, match=r"did you mean 'rotation'"):
         Augment.of({"rotatoin": 3})

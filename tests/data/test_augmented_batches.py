@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from liftjax import geometry
-from liftjax.data.augment import Augment, draw
+from liftjax.data.augment import Augment, draw_changes
 from liftjax.data.pipeline import evaluation_batches, train_batches
 from liftjax.data.records import PoseDataset
 from liftjax.errors import LiftjaxError
@@ -72,7 +72,7 @@ def test_the_dot_stays_at_its_joint(dataset, kind, size):
     amounts = EVERYTHING if kind == "all" else {kind: EVERYTHING[kind]}
     other = int(dataset.skeleton.flip_permutation[DOT_JOINT])
     for step, batch in enumerate(take(dataset, 4, size=size, augment=amounts)):
-        draws = draw(Augment(**amounts), 3, step, slice(0, 6), 6)
+        draws = draw_changes(Augment(**amounts), 3, step, slice(0, 6), 6)
         joint = np.where(draws.reflect, other, DOT_JOINT)
         joints_px = batch["joints_px"][np.arange(6), joint]
         expected = geometry.apply_affine(
@@ -98,6 +98,15 @@ def test_rotation_and_scale_change_only_the_crop(dataset):
         zoom, usual = (np.linalg.det(b["crop_to_image"][:, :, :2]) ** 0.5 for b in (other, one))
         assert (zoom / usual).min() > 0.7
         assert (zoom / usual).max() < 1.3
+
+
+def test_colours_change_in_the_crop(dataset):
+    for step, (one, other) in enumerate(
+        zip(take(dataset, 3), take(dataset, 3, augment={"color": 0.3}), strict=True)
+    ):
+        matrix = draw_changes(Augment(color=0.3), 3, step, slice(0, 6), 6).color[:, None, None]
+        expected = (matrix[..., :3] @ one["image_u8"][..., None])[..., 0] + matrix[..., 3]
+        np.testing.assert_allclose(other["image_u8"], np.clip(expected, 0, 255), atol=1)
 
 
 @pytest.mark.parametrize("model", ["opencv", "human36m"])

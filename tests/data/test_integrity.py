@@ -54,7 +54,7 @@ def test_record_files_of_two_splits_that_changed_places(folder):
     refused(folder, "labels-test.npz does not belong to these records", "test")
     for split in ("train", "test"):
         labels_file(folder, split).unlink()
-        said = f"split {split} is damaged or another's .toy-{split}.array_record-00000 has another"
+        said = f"damaged or of another data set .toy-{split}.array_record-00000 has another"
         refused(folder, said, split)
 
 
@@ -62,13 +62,14 @@ def test_a_record_file_of_another_length(folder):
     with (folder / TRAIN).open("ab") as stream:
         stream.write(bytes(8))
     refused(
-        folder, rf"train is damaged or another's \({TRAIN} has \d+ bytes, liftjax.json says \d+"
+        folder,
+        rf"train is damaged or of another data set \({TRAIN} has \d+ bytes, liftjax.json says \d+",
     )
 
 
 def test_a_record_file_that_is_not_listed(folder):
     shutil.copy(folder / TRAIN, folder / "toy-train.array_record-00001")
-    refused(folder, "set holds toy-train.array_record-00001, which liftjax.json does not know")
+    refused(folder, "set holds toy-train.array_record-00001, which liftjax.json does not list")
     os.rename(folder / "toy-train.array_record-00001", folder / ".toy-train.array_record-00001.tmp")
     PoseDataset.open(folder, "train")  # a copy under way has a name of its own
 
@@ -76,9 +77,9 @@ def test_a_record_file_that_is_not_listed(folder):
 def test_other_counts_of_records_and_files(folder):
     info = (folder / "dataset_info.json").read_text()
     edit(folder, lambda document: document["splits"]["train"].update(records=4))
-    refused(folder, r"are of two builds \(5 and 4 records of train\)")
+    refused(folder, r"are of different builds \(5 and 4 records of train\)")
     edit(folder, lambda document: document["splits"]["train"].update(records=5, with_3d=5))
-    refused(folder, r"other records than liftjax.json counts \(4 with_3d of train, not 5\)")
+    refused(folder, r"has 4 with_3d in train, but liftjax.json says 5")
     edit(folder, lambda document: document["splits"]["train"].update(with_3d=4))
     (split,) = (s for s in json.loads(info)["splits"] if s["name"] == "train")
     assert split["shardLengths"] == ["5"]
@@ -88,10 +89,10 @@ def test_other_counts_of_records_and_files(folder):
             one["shardLengths"] = [str(int(n) - 1) for n in one["shardLengths"]]
 
     edit(folder, shorter, "dataset_info.json")
-    refused(folder, r"are of two builds \(4 and 5 records of train\)")
+    refused(folder, r"are of different builds \(4 and 5 records of train\)")
     (folder / "dataset_info.json").write_text(info)
     edit(folder, lambda document: document["files"].pop(TRAIN))
-    refused(folder, r"are of two builds \(1 and 0 record files of train\)")
+    refused(folder, r"are of different builds \(1 and 0 record files of train\)")
 
 
 @pytest.mark.parametrize(

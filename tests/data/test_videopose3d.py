@@ -74,7 +74,7 @@ def test_misshapen_files_are_refused_by_name(tmp_path):
     np.savez(tmp_path / "a.npz", positions_3d={"S1": {"Eating": np.zeros((4, 17, 3))}})
     with pytest.raises(LiftjaxError, match=r"S1/Eating is an array \(4, 17, 3\), not \(frames, 32"):
         videopose3d.read_positions_3d(tmp_path / "a.npz")
-    with pytest.raises(LiftjaxError, match=r"a.npz has no positions_2d but positions_3d"):
+    with pytest.raises(LiftjaxError, match=r"a.npz holds positions_3d and no positions_2d"):
         videopose3d.read_keypoints(tmp_path / "a.npz")
     three = {"S1": {"Eating": keypoints()["S1"]["Directions 1"][:3]}}
     save(tmp_path / "b.npz", three, H36M)

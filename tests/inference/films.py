@@ -6,7 +6,7 @@ import av
 import numpy as np
 import pytest
 
-from liftjax.inference.video_file import VideoWriter
+from liftjax.inference.video_file import video_writer
 
 _STEP = 8  # grey levels between frames, more than compression changes
 
@@ -24,9 +24,9 @@ def number_of(image: np.ndarray) -> int:
 
 
 def write_film(path, count: int, size=(64, 48), fps=25) -> None:
-    with VideoWriter(path, size, fps) as video:
+    with video_writer(path, size, fps) as append:
         for number in range(count):
-            video.write(film_frame(number, size))
+            append(film_frame(number, size))
 
 
 def encode(path, count: int, codec="libx264", pixels="yuv420p", options=None, pts=None, ms=40):

@@ -8,7 +8,7 @@ import pytest
 from liftjax.errors import LiftjaxError
 from liftjax.inference.boxes import FixedBoxes, overlaps, read_detections, whole_frame
 from liftjax.inference.results import Frame
-from liftjax.inference.sources import Pictures
+from liftjax.inference.sources import PictureSource
 
 
 def frame(index=0, width=200, height=100):
@@ -28,7 +28,7 @@ class Film:
 
 
 def pictures(*names):
-    return Pictures([f"folder/{name}" for name in names], "folder", "folder")
+    return PictureSource([f"folder/{name}" for name in names], "folder", "folder")
 
 
 def detections(*ids, score=0.9, **more):
@@ -139,11 +139,11 @@ SEQUENCES = [f"images/{name}/{n:06d}.jpg" for name in ("seqA", "seqB") for n in 
     ],
 )
 def test_pictures_of_equal_names_by_their_folders(boxes_of, files):
-    b = Pictures([f"copy/seqB/{n:06d}.jpg" for n in range(3)], "seqB", "seqB")
+    b = PictureSource([f"copy/seqB/{n:06d}.jpg" for n in range(3)], "seqB", "seqB")
     assert boxes_of(named(*files), b) == {0: [3], 1: [4], 2: [5]}
     assert boxes_of(detections(*files), b) == {0: [3], 1: [4], 2: [5]}  # names as image ids
     both = ["seqA/000000.jpg", "seqB/000001.jpg"]
-    assert boxes_of(named(*files), Pictures(both, "pictures", "2")) == {0: [0], 1: [4]}
+    assert boxes_of(named(*files), PictureSource(both, "pictures", "2")) == {0: [0], 1: [4]}
 
 
 def test_pictures_of_a_folder_that_the_file_has_not(boxes_of):
@@ -158,7 +158,7 @@ def test_pictures_of_a_folder_that_the_file_has_not(boxes_of):
 def test_folders_without_boxes_tell_pictures_apart_too(boxes_of):
     content = named(*SEQUENCES)
     content["annotations"] = detections(0, 1, 2)  # of seqA alone
-    b = Pictures([f"seqB/{n:06d}.jpg" for n in range(3)], "seqB", "seqB")
+    b = PictureSource([f"seqB/{n:06d}.jpg" for n in range(3)], "seqB", "seqB")
     with pytest.raises(LiftjaxError, match="of no frame of seqB"):
         boxes_of(content, b)
     content = named("000000.jpg", "seqB/000000.jpg")
@@ -168,7 +168,7 @@ def test_folders_without_boxes_tell_pictures_apart_too(boxes_of):
 
 
 def test_one_name_for_two_pictures_is_refused(boxes_of):
-    two = Pictures(["a/1.jpg", "b/1.jpg"], "pictures", "2")
+    two = PictureSource(["a/1.jpg", "b/1.jpg"], "pictures", "2")
     with pytest.raises(LiftjaxError, match=r": 1\.jpg may be a/1\.jpg or b/1\.jpg; give"):
         boxes_of(named("1.jpg"), two)
     assert boxes_of(named("b/1.jpg", "a/1.jpg"), two) == {0: [1], 1: [0]}
@@ -180,7 +180,7 @@ def test_a_name_in_another_folder_is_told(boxes_of, capsys):
     assert boxes_of(named("train/a.jpg", "b.jpg"), pictures("a.jpg", "b.jpg")) == {0: [0], 1: [1]}
     said = capsys.readouterr().err
     assert "1 of its pictures" in said
-    assert "the boxes of train/a.jpg are taken for folder/a.jpg" in said
+    assert "the boxes of train/a.jpg are used for folder/a.jpg" in said
 
 
 @pytest.mark.parametrize(
@@ -200,9 +200,9 @@ def test_a_video_takes_the_frames_that_have_its_name(boxes_of, files):
     [
         (
             SEQUENCES,
-            r"images/seqA/000000\.jpg, are not said to be of seqC\.mp4; name their folder seqC",
+            r"images/seqA/000000\.jpg, has that of seqC\.mp4; call their folder seqC",
         ),
-        (SEQUENCES[:3], r"are not said to be of seqC\.mp4"),
+        (SEQUENCES[:3], r"has that of seqC\.mp4"),
         (["a_0.jpg", "b_0.jpg"], r"a_0\.jpg and b_0\.jpg would both be frame 0 of seqC\.mp4"),
         (["seqC/left/7.jpg", "seqC/right/7.jpg"], "would both be frame 7"),
     ],
@@ -214,7 +214,7 @@ def test_frames_of_another_video_are_refused(boxes_of, files, message):
 
 
 def test_frames_that_count_from_one_are_refused(boxes_of):
-    with pytest.raises(LiftjaxError, match=r"are 2 to 10, those of film\.mp4 0 to 9: .* from 1"):
+    with pytest.raises(LiftjaxError, match=r"are 2 to 10, those of film\.mp4 0 to 9; .* from 1"):
         boxes_of(detections(2, 5, 10), Film())
     with pytest.raises(LiftjaxError, match="are 1 to 3,"):
         boxes_of(named(*(f"seqA/{n}.jpg" for n in (1, 2, 3))), film("seqA.mp4", 3))
@@ -226,7 +226,7 @@ def test_boxes_that_are_corners_are_refused(boxes_of):
                [120, 5, 180, 80]]  # fmt: skip
     content = [{"image_id": i, "bbox": box} for i, box in enumerate(corners)]
     with pytest.raises(
-        LiftjaxError, match=r"left, top, right, bottom: write bbox as \[x, y, width"
+        LiftjaxError, match=r"left, top, right, bottom; write bbox as \[x, y, width"
     ):
         boxes_of(content, Film())
     for entry in content:

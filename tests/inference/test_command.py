@@ -12,7 +12,7 @@ import pytest
 import liftjax
 from liftjax.cli import main
 from liftjax.inference import command
-from liftjax.inference.video_file import VideoWriter
+from liftjax.inference.video_file import video_writer
 from liftjax.writing import output_file
 from tests.inference import networks
 
@@ -33,9 +33,9 @@ def picture(seed: int, size=(HEIGHT, WIDTH)) -> np.ndarray:
 @pytest.fixture(scope="module")
 def video(tmp_path_factory):
     path = tmp_path_factory.mktemp("footage") / "walk.mp4"
-    with VideoWriter(path, (WIDTH, HEIGHT), FPS) as writer:
+    with video_writer(path, (WIDTH, HEIGHT), FPS) as append:
         for frame in range(12):
-            writer.write(np.roll(picture(0), frame, axis=1))
+            append(np.roll(picture(0), frame, axis=1))
     return path
 
 
@@ -178,7 +178,8 @@ def test_nobody_is_said_and_written(runs, video, tmp_path, capsys):
         (["VIDEO", "--focal", "0"], "focal length of 0"),
         (["VIDEO", "--focal", "nan"], "focal length of nan"),
         (["VIDEO", "--beta", "nan"], "beta of nan"),
-        (["VIDEO", "--least-score", "2"], "from 0 to 1"),
+        (["VIDEO", "--min-score", "2"], "--min-score 2: scores are from 0 to 1"),
+        (["VIDEO", "--least-score", "2"], "--min-score 2"),  # its old name
         (["VIDEO", "--fps", "1e12"], "0.001 to 100000"),
         (["TEXT"], "text.mp4"),
     ],

@@ -7,7 +7,7 @@ import pytest
 
 from liftjax.errors import LiftjaxError
 from liftjax.inference import footage
-from liftjax.inference.footage import Camera, Video
+from liftjax.inference.footage import CameraSource, VideoSource
 from tests.inference.films import (
     encode,
     film_frame,
@@ -25,7 +25,7 @@ def film(tmp_path):
 
 
 def test_a_video(film, capfd):
-    video = Video(film)
+    video = VideoSource(film)
     assert (video.name, video.given, video.is_video) == ("film", str(film), True)
     assert (len(video), video.fps) == (20, 25)
     for _ in range(2):  # each time from the start
@@ -40,14 +40,14 @@ def test_a_video(film, capfd):
 
 
 def test_a_count_that_is_estimated_is_known_as_such(film):
-    assert Video(film).counted
+    assert VideoSource(film).counted
     with av.open(str(film)) as source, av.open(str(film.with_suffix(".ts")), "w") as target:
         stream = target.add_stream_from_template(source.streams.video[0])
         for packet in source.demux(video=0):
             if packet.dts is not None:
                 packet.stream = stream
                 target.mux(packet)
-    video = Video(film.with_suffix(".ts"))
+    video = VideoSource(film.with_suffix(".ts"))
     assert not video.counted
     assert len(list(video.frames())) == 20
 
@@ -55,17 +55,17 @@ def test_a_count_that_is_estimated_is_known_as_such(film):
 def test_a_name_with_a_colon(film, monkeypatch):
     monkeypatch.chdir(film.parent)
     film.rename("2024-01-05T12:30:00.mp4")
-    assert len(list(Video("2024-01-05T12:30:00.mp4").frames())) == 20
+    assert len(list(VideoSource("2024-01-05T12:30:00.mp4").frames())) == 20
 
 
 def test_reading_may_end_early(film):
-    frames = Video(film).frames()
+    frames = VideoSource(film).frames()
     next(frames)
     frames.close()
 
 
 def test_rate_by_hand(film):
-    assert Video(film, fps=12.5).fps == 12.5
+    assert VideoSource(film, fps=12.5).fps == 12.5
 
 
 def test_rotation_of_phones(film):
@@ -78,7 +78,7 @@ def test_rotation_of_phones(film):
     turned = (0, one, 0, -one, 0, 0, 48 * one, 0, 1 << 30)
     turned = b"".join(number.to_bytes(4, "big", signed=True) for number in turned)
     film.write_bytes(data[:matrix] + turned + data[matrix + 36 :])
-    frame = next(Video(film).frames())
+    frame = next(VideoSource(film).frames())
     assert frame.size == (48, 64)
     expected = np.rot90(film_frame(0), -1)
     np.testing.assert_allclose(frame.image[:, 40:], expected[:, 40:], atol=6)
@@ -87,11 +87,11 @@ def test_rotation_of_phones(film):
 
 def test_mirrored_films_of_front_cameras(film):
     set_matrix(film, 0, 1, 1, 0)
-    frame = next(Video(film).frames())
+    frame = next(VideoSource(film).frames())
     assert frame.size == (48, 64)
     np.testing.assert_allclose(frame.image[:, :20], film_frame(0)[:20].swapaxes(0, 1), atol=6)
     set_matrix(film, 1, 0, 0, -1)
-    frame = next(Video(film).frames())
+    frame = next(VideoSource(film).frames())
     np.testing.assert_allclose(frame.image[28:], film_frame(0)[:20], atol=6)  # no red and blue
 
 
@@ -104,7 +104,7 @@ def test_whole_films_are_not_called_broken(tmp_path, name, capfd):
         encode(tmp_path / name, 12, options=options)
         show_frames(tmp_path / name, 3, 7)
     capfd.readouterr()  # some encoders talk
-    numbers = [number_of(frame.image) for frame in Video(tmp_path / name).frames()]
+    numbers = [number_of(frame.image) for frame in VideoSource(tmp_path / name).frames()]
     assert numbers == list(range(3, 10) if name == "trimmed.mp4" else range(12))
     assert capfd.readouterr() == ("", "")
 
@@ -114,7 +114,7 @@ def test_a_matroska_film_cut_short(tmp_path, capfd):
     encode(tmp_path / "film.mkv", 24)
     data = (tmp_path / "film.mkv").read_bytes()
     (tmp_path / "film.mkv").write_bytes(data[: int(0.9 * len(data))])
-    count = len(list(Video(tmp_path / "film.mkv").frames()))
+    count = len(list(VideoSource(tmp_path / "film.mkv").frames()))
     assert 3 <= count < 24
     assert f"film.mkv: {count} frames could be read; the file is cut" in capfd.readouterr().err
 
@@ -123,7 +123,7 @@ def test_cut_short(film, capfd):
     """With the index in front there are frames up to the cut."""
     data = film.read_bytes()
     film.write_bytes(data[: int(0.9 * len(data))])
-    video = Video(film)
+    video = VideoSource(film)
     for _ in range(2):  # it is told once
         numbers = [number_of(frame.image) for frame in video.frames()]
     assert 3 <= len(numbers) <= 16
@@ -135,7 +135,7 @@ def test_cut_short(film, capfd):
 
 
 def test_counts_may_be_estimates(film, capfd):
-    video = Video(film)
+    video = VideoSource(film)
     video._count = 22
     assert len(list(video.frames())) == 20
     assert capfd.readouterr() == ("", "")
@@ -149,13 +149,13 @@ def test_files_that_are_no_videos(film, content, capfd):
         content = data[: data.index(b"moov") - 4] + data[data.index(b"mdat") - 4 :]
     film.write_bytes(content)
     with pytest.raises(LiftjaxError, match=r"film\.mp4: (cannot be read as a video|0 frames)"):
-        Video(film)
+        VideoSource(film)
     assert capfd.readouterr() == ("", "")
 
 
 def test_missing_video(film):
     with pytest.raises(LiftjaxError, match=r"video is missing: .*fylm\.mp4.*mean .*film\.mp4\?"):
-        Video(film.with_name("fylm.mp4"))
+        VideoSource(film.with_name("fylm.mp4"))
 
 
 class FakeCamera:
@@ -206,7 +206,7 @@ def plug_in(monkeypatch):
 def test_a_camera_records_until_it_is_stopped(tmp_path, plug_in, monkeypatch, unplugged):
     fake = plug_in(FakeCamera(7, unplugged))
     monkeypatch.setattr(footage.time, "perf_counter", lambda: fake.number / FakeCamera.warm_up)
-    camera = Camera(0, tmp_path / "out")
+    camera = CameraSource(0, tmp_path / "out")
     assert (camera.name, camera.given, camera.is_video) == ("camera_0", "0", True)
     assert (len(camera), camera.fps) == (0, 0)
     for _ in range(2):  # the second time from the file
@@ -222,7 +222,7 @@ def test_the_recording_has_the_rate_measured(tmp_path, plug_in, monkeypatch):
     """The camera gives 4 frames a second where it promises 10."""
     fake = plug_in(FakeCamera(7))
     monkeypatch.setattr(footage.time, "perf_counter", lambda: fake.seconds)
-    camera = Camera(0, tmp_path / "film.mp4")
+    camera = CameraSource(0, tmp_path / "film.mp4")
     next(camera.frames())
     assert camera.fps == 4
 
@@ -230,11 +230,11 @@ def test_the_recording_has_the_rate_measured(tmp_path, plug_in, monkeypatch):
 def test_cameras_that_give_nothing(tmp_path, plug_in):
     plug_in(FakeCamera(0, opened=False))
     with pytest.raises(LiftjaxError, match="Camera 0 cannot be opened"):
-        next(Camera(0, tmp_path).frames())
+        next(CameraSource(0, tmp_path).frames())
     plug_in(FakeCamera(-5))
     with pytest.raises(LiftjaxError, match="gave no frame"):
-        next(Camera(0, tmp_path).frames())
+        next(CameraSource(0, tmp_path).frames())
     plug_in(FakeCamera(-10, unplugged=True))
     with pytest.raises(LiftjaxError, match="gave no frame"):
-        next(Camera(0, tmp_path).frames())
+        next(CameraSource(0, tmp_path).frames())
     assert not list(tmp_path.iterdir())

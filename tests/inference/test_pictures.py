@@ -253,10 +253,10 @@ def test_files_that_are_no_pictures(tmp_path):
     with pytest.raises(LiftjaxError, match=r"empty\.jpg: cannot be read as a picture; it is empty"):
         read_picture(tmp_path / "empty.jpg")
     (tmp_path / "folder.jpg").mkdir()
-    with pytest.raises(LiftjaxError, match="a folder, where the picture is expected"):
+    with pytest.raises(LiftjaxError, match="is a folder; name the picture"):
         read_picture(tmp_path / "folder.jpg")
     cv2.imwrite(str(tmp_path / "float.tiff"), np.ones((4, 4), np.float32))
-    with pytest.raises(LiftjaxError, match="32 bits a pixel; save it with 8 or 16 bits"):
+    with pytest.raises(LiftjaxError, match="32 bits a channel; save it with 8 or 16 bits"):
         read_picture(tmp_path / "float.tiff")
 
 

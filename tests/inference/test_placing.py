@@ -17,7 +17,7 @@ def people(count: int = 50):
 def placed(poses, kpts_px, weights=None):
     count = len(poses)
     weights = np.ones(poses.shape[:2]) if weights is None else weights
-    return placing.place(
+    return placing.place_roots(
         poses, kpts_px, weights, np.full(count, FOCAL), np.tile(CENTER, (count, 1))
     )
 

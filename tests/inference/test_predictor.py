@@ -5,9 +5,8 @@ from flax import nnx
 
 import liftjax
 from liftjax import geometry
-from liftjax.data.crops import image_to_crop
+from liftjax.data.crops import cut_antialiased, image_to_crop
 from liftjax.errors import LiftjaxError
-from liftjax.inference.crops import cut_person
 from tests.inference import networks
 
 PICTURE = np.random.default_rng(0).integers(0, 255, (120, 160, 3), dtype=np.uint8)
@@ -23,7 +22,7 @@ def test_it_is_the_detector_on_crops_and_the_lifter_on_its_keypoints(predictor):
     people = predictor(PICTURE, BOXES)
     detector, lifter = networks.detector(), networks.lifter()
     affines = image_to_crop(BOXES, (64, 64))
-    crops = np.stack([cut_person(PICTURE, affine, (64, 64)) for affine in affines])
+    crops = np.stack([cut_antialiased(PICTURE, affine, (64, 64)) for affine in affines])
     out = jax.jit(detector)(detector.spec.normalize(crops))
     kpts_px = geometry.apply_affine(
         geometry.invert_affine(affines).astype(np.float32), detector.decode(out, 100.0)
@@ -89,12 +88,12 @@ def test_run_directories_and_the_beta_of_their_recipe(tmp_path):
     detector, lifter, video_lifter = networks.runs(tmp_path)
     predictor = liftjax.Predictor(detector, [lifter, lifter, video_lifter])
     assert predictor.lifting.names == ("simple_baseline", "simple_baseline-2", "videopose3d")
-    assert predictor.detection.beta == 100
+    assert predictor.detection.decoding.beta == 100
     poses = predictor(PICTURE, BOXES).poses_m
     assert {name: pose.shape for name, pose in poses.items()} == dict.fromkeys(
         predictor.lifting.names, (4, 17, 3)
     )
-    assert liftjax.Predictor(detector, beta=3).detection.beta == 3
+    assert liftjax.Predictor(detector, beta=3).detection.decoding.beta == 3
 
 
 @pytest.mark.parametrize(
@@ -121,10 +120,10 @@ def test_what_is_no_picture_or_no_box_is_refused(predictor, image, boxes, words)
 @pytest.mark.parametrize(
     ("detector", "lifters", "words"),
     [
-        (networks.lifter, [], "not a SimpleBaseline"),
-        (lambda: None, [], "not a NoneType"),
-        (networks.detector, [3], "a run directory or a Lifter"),
-        (networks.detector, [networks.detector], "a run directory or a Lifter"),
+        (networks.lifter, [], "The detector is a SimpleBaseline"),
+        (lambda: None, [], "The detector is a NoneType"),
+        (networks.detector, [3], "A lifter is a int; give a run directory"),
+        (networks.detector, [networks.detector], "a lifter module"),
     ],
 )
 def test_what_is_no_network_is_refused(detector, lifters, words):

@@ -8,7 +8,7 @@ import pytest
 
 from liftjax.errors import LiftjaxError
 from liftjax.inference.files import natural_key
-from liftjax.inference.sources import Camera, Pictures, Video, open_sources
+from liftjax.inference.sources import CameraSource, PictureSource, VideoSource, open_sources
 from tests.inference.films import write_film
 
 
@@ -92,7 +92,7 @@ def test_several_pictures_make_one_source(folder):
 def test_patterns(folder):
     source = opened(str(folder / "frame_?.png"))
     assert list(source.names) == ["frame_1.png", "frame_2.png"]
-    with pytest.raises(LiftjaxError, match="no file has a name of this pattern"):
+    with pytest.raises(LiftjaxError, match="no file matches this pattern"):
         opened(str(folder / "*.jpg"))
     odd = write_picture(folder / "a[1].png")
     assert list(opened(odd).names) == ["a[1].png"]
@@ -109,7 +109,12 @@ def test_videos_are_sources_of_their_own(tmp_path, folder):
     given = [str(tmp_path / "a/film.mp4"), str(folder), str(tmp_path / "b/film.mp4")]
     sources = open_sources([*given, str(folder / "frame_1.png")])
     assert [source.name for source in sources] == ["frame_1", "film", "seq", "film_2"]
-    assert [type(source) for source in sources] == [Pictures, Video, Pictures, Video]
+    assert [type(source) for source in sources] == [
+        PictureSource,
+        VideoSource,
+        PictureSource,
+        VideoSource,
+    ]
 
 
 def test_a_folder_of_videos(tmp_path):
@@ -122,9 +127,9 @@ def test_a_folder_of_videos(tmp_path):
 def test_a_camera(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     camera = opened("0", record_to=tmp_path / "new.mp4")
-    assert isinstance(camera, Camera)
+    assert isinstance(camera, CameraSource)
     assert (camera.index, camera.path) == (0, tmp_path / "new.mp4")
-    with pytest.raises(LiftjaxError, match="One camera at a time"):
+    with pytest.raises(LiftjaxError, match="Several cameras"):
         open_sources(["0", "1"])
     write_picture(tmp_path / "7" / "a.png")  # a folder of this name is not camera 7
     assert opened("7").name == "7"
@@ -134,7 +139,7 @@ def test_faults(tmp_path, folder):
     cases = {
         str(folder / "frame_3.png"): r"picture is missing: .*did you mean .*frame_",
         str(tmp_path / "seqq"): r"input is missing: .*did you mean .*seq\?",
-        str(folder / "notes.txt"): "neither a picture nor a video by its ending",
+        str(folder / "notes.txt"): "by its ending neither a picture nor a video",
         "https://example.org/a.mp4": "missing",
     }
     for given, message in cases.items():
@@ -142,7 +147,7 @@ def test_faults(tmp_path, folder):
             opened(given)
         assert "\n" not in str(caught.value)
     (tmp_path / "photo.HEIC").write_bytes(b"x")
-    with pytest.raises(LiftjaxError, match="heic is not read here; save it as JPEG or PNG"):
+    with pytest.raises(LiftjaxError, match="cannot read heic files; save it as JPEG or PNG"):
         opened(str(tmp_path / "photo.HEIC"))
     with pytest.raises(LiftjaxError, match=r"no pictures or videos in this folder; .* seq"):
         opened(str(tmp_path))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from liftjax.errors import LiftjaxError
-from liftjax.inference.store import Store
+from liftjax.inference.store import RowStore
 
 DTYPE = np.dtype([("frame", np.int32), ("place", np.float32, (3,))])
 
@@ -14,7 +14,7 @@ DTYPE = np.dtype([("frame", np.int32), ("place", np.float32, (3,))])
 def test_what_goes_in_comes_out_and_can_be_changed(tmp_path):
     rows = np.zeros(5, DTYPE)
     rows["frame"] = np.arange(5)
-    with Store(tmp_path / "rows", DTYPE) as store:
+    with RowStore(tmp_path / "rows", DTYPE) as store:
         for part in (rows[:2], rows[2:2], rows[2:]):
             store.append(part)
         assert len(store) == 5
@@ -24,7 +24,7 @@ def test_what_goes_in_comes_out_and_can_be_changed(tmp_path):
 
 
 def test_no_rows_at_all(tmp_path):
-    with Store(tmp_path / "rows", DTYPE) as store:
+    with RowStore(tmp_path / "rows", DTYPE) as store:
         pass
     assert store.rows().shape == (0,)
 
@@ -35,6 +35,6 @@ def test_a_full_disk_is_one_clear_line(tmp_path, count):
     (tmp_path / "rows").symlink_to("/dev/full")
     with (
         pytest.raises(LiftjaxError, match=r"Could not write.*No space left.*--out"),
-        Store(tmp_path / "rows", DTYPE) as store,
+        RowStore(tmp_path / "rows", DTYPE) as store,
     ):
         store.append(np.zeros(count, DTYPE))

@@ -81,7 +81,7 @@ def test_boxes_that_are_none_are_left_out(tmp_path):
 def test_a_network_that_refuses_the_picture(tmp_path):
     rows = np.zeros((1, 3, 5), np.float32)
     path = write_network(tmp_path / "a.onnx", [rows], (2, 3, *SIZE))
-    with pytest.raises(LiftjaxError, match="no YOLOX network as rtmlib takes it"):
+    with pytest.raises(LiftjaxError, match="not a YOLOX network as rtmlib takes it"):
         PersonDetector(path)(frame())
 
 
@@ -174,29 +174,33 @@ def test_scores_that_are_no_shares_of_one(tmp_path):
     path, rows = tmp_path / "net.onnx", raw_rows(BOXES, SCORES)
     logits = rows.copy()
     logits[..., 4:] = np.log((rows[..., 4:] + 1e-4) / (1.0002 - rows[..., 4:]))
-    refused(path, logits, r"scores reach from -9.21 to 2.2: they are logits; export .* sigmoid")
+    refused(path, logits, r"scores are logits, from -9.21 to 2.2; export .* sigmoid")
     high = rows.copy()
     high[0, 3, 4] = 505
-    refused(path, high, "scores reach from 0 to 505: they are logits")
-    refused(path, [[[10, 12, 40, 70, 505]]], "its scores reach 505, expected shares of 1")
+    refused(path, high, "scores are logits, from 0 to 505")
+    refused(path, [[[10, 12, 40, 70, 505]]], "its scores reach 505, expected 0 to 1")
     broken = rows.copy()
     broken[0, 200, 4] = np.nan
-    refused(path, broken, "its rows hold NaN")
+    refused(path, broken, "its rows have NaN")
 
 
 def test_rows_of_other_networks(tmp_path):
     path, rows = tmp_path / "net.onnx", raw_rows(BOXES, SCORES)
-    refused(path, raw_rows(BOXES, SCORES, classes=20), "tells 20 classes and not which is a person")
+    refused(
+        path,
+        raw_rows(BOXES, SCORES, classes=20),
+        "has 20 classes and does not say which is a person",
+    )
     refused(path, rows.transpose(0, 2, 1), "its output has 85 rows")
-    refused(path, rows[..., :5], "252 rows are one a cell, without suppression")
+    refused(path, rows[..., :5], "252 rows, one for each cell, but no classes")
     sure = decoded(rows)
     sure[..., 4] = 1
-    refused(path, sure, "all sure to see something: YOLOv6")
+    refused(path, sure, "objectness 1, as those of YOLOv6")
 
 
 def test_suppressed_boxes_in_other_units(tmp_path):
     path = tmp_path / "net.onnx"
-    refused(path, [[[0.1, 0.2, 0.4, 0.9, 0.8]]], "shares of the input, not pixels")
+    refused(path, [[[0.1, 0.2, 0.4, 0.9, 0.8]]], "they are shares of the input")
     refused(path, [[[0, 0, 1e13, 1e13, 0.8]]], r"a person's box of 1e\+13 pixels")
     labels = np.zeros((1, 7), np.int64)
     refused(path, [[[10, 12, 40, 70, 0.8]]], r"its labels are \(1, 7\) for 1 boxes", labels)

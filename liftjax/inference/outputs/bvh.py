@@ -1,12 +1,12 @@
-"""BVH files, the motion format that every animation program reads: one a person and lifter.
+"""BVH files, a motion format that animation programs read: one for each person and lifter.
 
-Lengths are metres, y is up and somebody who faces the camera faces z: Blender, which takes a BVH
-unit as a metre and turns y up to its own z by itself, shows people in their size (programs that
-count in centimetres: scale by 100). Positions are those in front of the camera: the root's channels
-say where the person was. At rest the person stands in a T-pose; see rig.py.
+Lengths are metres, y is up, and a person who faces the camera faces z. Blender takes a BVH unit as
+a metre and turns y to its own up, z; for programs that count in centimetres scale by 100. The
+root's channels say where the person was in front of the camera. At rest the person stands in a
+T-pose; see rig.py.
 
-A file begins with the first frame its person was seen in. Between frames that miss the person every
-joint goes straight from where it was to where it is next.
+A file begins with the first frame in which its person was found. In frames without the person every
+joint moves on a straight line between the frames around.
 
 Legend: T frames, J joints.
 """
@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from liftjax.inference.outputs.files import picture_stems, plain_name
+from liftjax.geometry import interpolate_frames
+from liftjax.inference.files import picture_stems, plain_name
 from liftjax.inference.outputs.people import chunks, frame_rate, placed, track_spans
 from liftjax.inference.outputs.rig import Rig, build_rig, joint_tree, to_rig_axes, zxy_degrees
 from liftjax.inference.results import Result
@@ -26,21 +27,21 @@ _MEASURED = 1000  # poses about that bone lengths are the mean of
 _FRAMES_AT_A_TIME = 1024
 
 
-def write(result: Result, stem: Path) -> list[Path]:
-    """Writes STEM_personTRACK.bvh for everybody, or STEM_personTRACK_LIFTER.bvh of several lifters.
+def write_bvh(result: Result, stem: Path) -> list[Path]:
+    """Writes STEM_personTRACK.bvh for every person, of several lifters STEM_personTRACK_LIFTER.bvh.
 
-    In pictures everybody is a file of one frame, beside STEM and named after the picture. Memory
-    does not grow with the number of frames.
+    In pictures every person is a file of one frame, named after the picture. Memory does not grow
+    with the number of frames.
 
     Returns:
-      the files written: none without lifters, or of people without a finite pose.
+      the files written; people without a finite pose have none.
 
     Raises:
-      LiftjaxError: the joints of the poses form no tree.
+      LiftjaxError: the joints of the poses do not form a tree.
     """
     if not result.lifters:
         return []
-    joint_tree(result.skeleton_3d)  # says what is wrong before anything is written
+    joint_tree(result.skeleton_3d)  # raises before anything is written
     written = []
     for name, track, span in _takes(result, stem.name):
         for index, lifter in enumerate(result.lifters):
@@ -52,7 +53,7 @@ def write(result: Result, stem: Path) -> list[Path]:
 
 
 def _takes(result: Result, name: str) -> Iterator[tuple[str, int, tuple[int, int]]]:
-    """What becomes a file for each lifter: its name, the person, and the rows to look for it in."""
+    """Name, person, and span of rows to look in, of what becomes a file for each lifter."""
     if result.source.is_video:
         for track, span in track_spans(result.rows).items():
             yield name, track, span
@@ -77,14 +78,14 @@ def _write_take(result: Result, path: Path, track: int, span, lifter: int) -> bo
         before = None
         for pose_TJ3 in _without_gaps(_seen(result.rows, track, span, lifter)):
             motion, before = _channels(rig, pose_TJ3, before)
-            file.writelines(_line(numbers) for numbers in motion)
+            file.writelines(f"{_numbers(line)}\n" for line in motion)
     return True
 
 
 def _seen(rows, track, span, lifter) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Frame numbers (T,) and joints (T, J, 3) where they are, in the rig's axes, piece by piece.
+    """Frame numbers (T,) and joint positions (T, J, 3) in the rig's axes, piece by piece.
 
-    Rows that miss a number are as if the person had not been seen.
+    Rows with a number that is not finite are left out.
     """
     for chunk in chunks(rows, *span):
         mine = chunk[chunk["track"] == track]
@@ -105,16 +106,12 @@ def _without_gaps(seen) -> Iterator[np.ndarray]:
         start = frames[0] if last_frame is None else last_frame + 1
         for at in range(start, frames[-1] + 1, _FRAMES_AT_A_TIME):
             wanted = np.arange(at, min(at + _FRAMES_AT_A_TIME, frames[-1] + 1))
-            after = np.searchsorted(frames, wanted)
-            before = np.maximum(after - 1, 0)
-            gap = np.maximum(frames[after] - frames[before], 1)
-            share = ((wanted - frames[before]) / gap)[:, None, None]
-            yield pose_TJ3[before] + share * (pose_TJ3[after] - pose_TJ3[before])
+            yield interpolate_frames(frames, pose_TJ3, wanted)
         last_frame, last_pose = frames[-1], pose_TJ3[-1]
 
 
 def _channels(rig: Rig, pose_TJ3: np.ndarray, before: np.ndarray | None):
-    """Lines (T, 3 + 3 J) of the motion, and the angles of the last, from which the next go on."""
+    """Lines (T, 3 + 3 J) of the motion, and the last angles, from which the next lines go on."""
     angles = zxy_degrees(rig.rotations(pose_TJ3)[:, list(rig.order)]).reshape(len(pose_TJ3), -1)
     if before is None:
         before = angles[0]
@@ -144,10 +141,6 @@ def _joint_lines(rig: Rig, joint: int, indent: str) -> Iterator[str]:
         yield f"{indent}\t\tOFFSET {_numbers(rig.stub_m(joint))}"
         yield f"{indent}\t}}"
     yield f"{indent}}}"
-
-
-def _line(numbers: np.ndarray) -> str:
-    return f"{_numbers(numbers)}\n"
 
 
 def _numbers(values: np.ndarray) -> str:

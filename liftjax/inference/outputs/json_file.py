@@ -1,36 +1,6 @@
 """Everybody in a source as one JSON document, schema "liftjax/poses/1".
 
-Of the document:
-
-    schema              "liftjax/poses/1"
-    source              what was read, as the user gave it
-    is_video, fps       fps is null where it is unknown, and for pictures
-    units               sentences on what the numbers of keypoints, poses and roots are
-    detector, lifters   names; lifters is a list, which may be empty
-    skeleton_2d         {"name", "joints": [name, ...], "bones": [[name, name], ...]}; keypoints are
-    skeleton_3d         in the order of the first's joints, poses in that of the second's
-    focal_px            focal length that roots were placed with, pixels; null where pictures differ
-    focal_given         whether the user gave it, or it was assumed as units["root"] says
-    ...                 further facts: checkpoints, versions
-    frames              a list of all frames, those without people too
-
-Of a frame:
-
-    frame               its place in the source, from 0
-    name                of the picture's file; absent in videos
-    size                [width, height], pixels
-    people              a list, which may be empty
-
-Of a person:
-
-    track               number of the person, the same all through a video
-    box_xyxy, box_score [left, top, right, bottom], pixels; how sure the person detector was
-    keypoints_px        [[x, y], ...]: pixels of the frame
-    keypoint_scores     [score, ...]
-    poses_m             {lifter: [[x, y, z], ...]}: metres
-    root_m              {lifter: [x, y, z]}: metres
-
-A number that is not there is null. Each frame stands on a line of its own, so that a document of
+docs/predict.md describes every key. Each frame stands on a line of its own, so that a document of
 any length can be written, and read, line by line.
 """
 
@@ -40,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from liftjax.inference.files import with_ending
 from liftjax.inference.outputs import people
-from liftjax.inference.outputs.files import with_ending
 from liftjax.inference.placing import ASSUMED_FOCAL
 from liftjax.inference.results import Result
 from liftjax.skeletons import Skeleton
@@ -52,11 +22,13 @@ SCHEMA = "liftjax/poses/1"
 _PIXEL_DIGITS, _METRE_DIGITS, _SCORE_DIGITS = 2, 4, 4  # 0.01 px, 0.1 mm
 
 
-def write(result: Result, stem: Path) -> list[Path]:
+def write_json(result: Result, stem: Path) -> list[Path]:
     """Writes STEM.json and returns its path; memory does not grow with the number of frames."""
     path = with_ending(stem, ".json")
     with output_file(path) as partial, open(partial, "w", encoding="utf-8", newline="\n") as file:
-        heads = (f"{json.dumps(key)}: {_dumps(value)}" for key, value in header(result).items())
+        heads = (
+            f"{json.dumps(key)}: {_dumps(value)}" for key, value in json_header(result).items()
+        )
         file.write("{\n" + ",\n".join(heads) + ',\n"frames": [')
         for frame in _frames(result):
             file.write((",\n" if frame["frame"] else "\n") + _dumps(frame))
@@ -64,8 +36,8 @@ def write(result: Result, stem: Path) -> list[Path]:
     return [path]
 
 
-def header(result: Result) -> dict:
-    """The document but for its frames."""
+def json_header(result: Result) -> dict:
+    """The document without its frames."""
     video, focal = result.source.is_video, people.focal_px(result)
     ours = {
         "schema": SCHEMA,
@@ -80,7 +52,7 @@ def header(result: Result) -> dict:
         "focal_px": None if focal is None else round(focal, 3),
         "focal_given": result.focal_px is not None,
     }
-    return dict(**ours, **result.about)  # a key may not come twice
+    return dict(**ours, **result.about)  # raises if a key comes twice
 
 
 def _units(result: Result) -> dict[str, str]:
@@ -126,7 +98,7 @@ def _person(row: np.void, lifters: tuple[str, ...]) -> dict:
 
 def _rounded(array: np.ndarray, digits: int):
     """Nested lists of rounded numbers, None for NaN and infinity."""
-    # In double precision, whose shortest decimals are those that were rounded to; + 0 is for -0.
+    # In float64, which is printed with the digits rounded to; adding 0 turns -0 into 0.
     values = np.round(np.asarray(array, np.float64), digits) + 0.0
     finite = np.isfinite(values)
     return values.tolist() if finite.all() else np.where(finite, values, None).tolist()

@@ -1,6 +1,6 @@
-"""Everybody in a source as arrays in one .npz, a row a person in a frame.
+"""Everybody in a source as arrays in one .npz; a row is a person in a frame.
 
-Legend: N rows (a person in a frame), by frame, then by track; F frames, K keypoints, J joints.
+Legend: N rows, by frame, then by track; F frames, K keypoints, J joints.
 
     frame, track        (N,) int32: index of the frame from 0; number of the person
     box_xyxy, box_score (N, 4), (N,): pixels
@@ -15,8 +15,8 @@ Legend: N rows (a person in a frame), by frame, then by track; F frames, K keypo
     about               JSON text of further facts
 
 All floats are float32; fps is 0 where unknown, focal_px NaN where pictures differ in it.
-`numpy.load(path)` reads it, and nothing in it is pickled. The arrays are stored as they are:
-of noisy coordinates compression saves a tenth, and so they load many times faster.
+`numpy.load(path)` reads it; nothing in it is pickled. The arrays are not compressed, which would
+save a tenth of noisy coordinates and make loading many times slower.
 """
 
 import json
@@ -26,9 +26,9 @@ from pathlib import Path
 
 import numpy as np
 
-from liftjax.inference.outputs.files import with_ending
+from liftjax.inference.files import with_ending
 from liftjax.inference.outputs.people import chunks, focal_px
-from liftjax.inference.results import Result
+from liftjax.inference.results import Result, sizes_px
 from liftjax.writing import output_file
 
 # Names in the file, and in the rows.
@@ -42,7 +42,7 @@ _FIELDS = {
 }
 
 
-def write(result: Result, stem: Path) -> list[Path]:
+def write_npz(result: Result, stem: Path) -> list[Path]:
     """Writes STEM.npz and returns its path; memory does not grow with the number of frames."""
     path, rows = with_ending(stem, ".npz"), result.rows
     with output_file(path) as partial, zipfile.ZipFile(partial, "w") as archive:
@@ -50,20 +50,12 @@ def write(result: Result, stem: Path) -> list[Path]:
             _write_rows(archive, name, rows, lambda chunk, field=field: chunk[field])
         for index, lifter in enumerate(result.lifters):
             for field in ("pose_m", "root_m"):
-                _write_rows(
-                    archive,
-                    f"{field}_{lifter}",
-                    rows,
-                    lambda chunk, field=field, index=index: chunk[field][:, index],
-                )
-        _write_rows(archive, "image_size", result.frames, _sizes)
+                one = lambda chunk, field=field, index=index: chunk[field][:, index]  # noqa: E731
+                _write_rows(archive, f"{field}_{lifter}", rows, one)
+        _write_rows(archive, "image_size", result.frames, sizes_px)
         for name, value in _facts(result).items():
             _write_member(archive, name, value.dtype, value.shape, [value])
     return [path]
-
-
-def _sizes(frames: np.ndarray) -> np.ndarray:
-    return np.stack([frames["width"], frames["height"]], axis=-1)
 
 
 def _facts(result: Result) -> dict[str, np.ndarray]:
@@ -92,7 +84,7 @@ def _texts(values) -> np.ndarray:
 
 
 def _write_rows(archive, name, rows, field) -> None:
-    """A member that holds `field(chunk)` of all rows, chunk after chunk."""
+    """Writes `field(chunk)` of all rows, chunk by chunk, as one member."""
     one = field(np.empty(1, rows.dtype))
     _write_member(archive, name, one.dtype, (len(rows), *one.shape[1:]), map(field, chunks(rows)))
 
@@ -104,8 +96,8 @@ def _write_member(
     shape: tuple[int, ...],
     blocks: Iterable[np.ndarray],
 ) -> None:
-    """An array as numpy.save writes it, given in blocks of its first axis."""
-    # A ZipInfo of its own date gives the same bytes for the same arrays; a member may exceed 2 GiB.
+    """Writes an array as numpy.save does, given in blocks of its first axis."""
+    # A fixed date gives the same bytes for the same arrays; a member may exceed 2 GiB.
     with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as file:
         head = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False}
         np.lib.format.write_array_header_2_0(file, head | {"shape": shape})

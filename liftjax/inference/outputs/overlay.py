@@ -1,23 +1,24 @@
 """People drawn on their pictures, with a panel beside that shows the first lifter's poses in 3D."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from liftjax.inference.files import picture_stems, with_ending
 from liftjax.inference.outputs import colors
-from liftjax.inference.outputs.files import picture_stems, with_ending
 from liftjax.inference.outputs.panel import View, dot, draw_panel, fitting_view, line
 from liftjax.inference.outputs.people import (
     evenly,
     frame_rate,
+    known_frames,
     largest_first,
     placed,
     stand_together,
 )
+from liftjax.inference.pictures import encode_jpeg, resized
 from liftjax.inference.results import Frame, Result
-from liftjax.inference.video_file import VideoWriter
+from liftjax.inference.video_file import video_writer
 from liftjax.skeletons import Skeleton
 from liftjax.writing import output_file
 
@@ -29,7 +30,7 @@ _RIM = (245, 247, 249)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
-def write(result: Result, stem: Path) -> list[Path]:
+def write_overlay(result: Result, stem: Path) -> list[Path]:
     """Writes STEM_poses.mp4 (H.264), or for pictures a JPEG each, NAME_poses.jpg beside STEM.
 
     Reads the source once; memory does not grow with the number of frames.
@@ -39,13 +40,11 @@ def write(result: Result, stem: Path) -> list[Path]:
         return [path] if _write_video(result, path) else []
     paths = []
     stems = result.stems or picture_stems(result.names)
-    for frame in _frames(result):
+    for frame in known_frames(result):
         path = stem.with_name(f"{stems[frame.index]}_poses.jpg")
         drawn = draw_frame(frame, result.people(frame.index), result)
-        options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
         with output_file(path) as partial:
-            data = cv2.imencode(".jpg", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR), options)[1]
-            partial.write_bytes(data.tobytes())
+            partial.write_bytes(encode_jpeg(drawn, _JPEG_QUALITY))
         paths.append(path)
     return paths
 
@@ -53,30 +52,22 @@ def write(result: Result, stem: Path) -> list[Path]:
 def _write_video(result: Result, path: Path) -> bool:
     """Whether there was a frame to write."""
     view = whole_view(result)
-    pictures = (draw_frame(f, result.people(f.index), result, view) for f in _frames(result))
+    pictures = (draw_frame(f, result.people(f.index), result, view) for f in known_frames(result))
     first = next(pictures, None)
     if first is None:
         return False
     height, width = first.shape[:2]
-    with VideoWriter(path, (width, height), frame_rate(result)) as video:
-        video.write(first)
+    with video_writer(path, (width, height), frame_rate(result)) as append:
+        append(first)
         for drawn in pictures:
             if drawn.shape != (height, width, 3):
                 drawn = cv2.resize(drawn, (width, height), interpolation=cv2.INTER_AREA)
-            video.write(drawn)
+            append(drawn)
     return True
 
 
-def _frames(result: Result) -> Iterator[Frame]:
-    """The frames of the source that the result knows of."""
-    for frame in result.source.frames():
-        if frame.index >= len(result.frames):
-            return
-        yield frame
-
-
 def whole_view(result: Result) -> View | None:
-    """The panel's view of a whole video; None without lifters."""
+    """The view that the panel keeps throughout a video; None without lifters."""
     if not result.lifters:
         return None
     return _view(evenly(result.rows, _LOOKED_AT), stand_together(result))
@@ -88,13 +79,14 @@ def draw_frame(
     """(H, W, 3) uint8 RGB: the frame with its people and, if there are lifters, the panel.
 
     Args:
-      people: (P,) rows of the frame. view: what the panel shows; default: these people.
+      people: (P,) rows of the frame.
+      view: what the panel shows; default: these people.
     """
     scale = _drawn_scale(frame.size)
-    picture = _resized(frame.image, scale)
+    picture = resized(frame.image, scale)
     several = len(people) > 1
     main_first = people[largest_first(people)]
-    for row in main_first[::-1]:  # those in front last
+    for row in main_first[::-1]:  # the largest last, in front
         draw_person(picture, row, result.skeleton_2d, scale, label=several)
     if not result.lifters:
         return picture
@@ -161,7 +153,7 @@ def _write_notes(panel: np.ndarray, frame: Frame, result: Result) -> None:
     tall = cv2.getTextSize("M", _FONT, size, 1)[0][1]
     where = f"frame {frame.index}" if result.source.is_video else frame.name
     for text, y in ((result.lifters[0], 2 * tall), (where, len(panel) - tall)):
-        text = text.encode("ascii", "replace").decode()  # the font has no more
+        text = text.encode("ascii", "replace").decode()  # the font has no other characters
         cv2.putText(panel, text, (tall, y), _FONT, size, colors.INK, 1, cv2.LINE_AA)
 
 
@@ -174,15 +166,6 @@ def _drawn_scale(size: tuple[int, int]) -> float:
     shrunk = min(1.0, _LARGEST / max(size))
     enlarged = min(_SMALLEST / size[1], _LARGEST / size[0])
     return max(1.0, enlarged) if shrunk == 1 else shrunk
-
-
-def _resized(image: np.ndarray, scale: float) -> np.ndarray:
-    """A copy, `scale` times as large."""
-    if scale == 1:
-        return image.copy()
-    size = tuple(max(1, round(scale * side)) for side in image.shape[1::-1])
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    return cv2.resize(np.ascontiguousarray(image), size, interpolation=how)
 
 
 def _framed(picture: np.ndarray, height: int) -> np.ndarray:

@@ -3,12 +3,18 @@
 import base64
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from liftjax import skeletons, viewer
-from liftjax.inference.outputs.files import with_ending
-from liftjax.inference.outputs.people import frame_rate, largest_first, placed, stand_together
+from liftjax.inference.files import with_ending
+from liftjax.inference.outputs.people import (
+    frame_rate,
+    known_frames,
+    largest_first,
+    placed,
+    stand_together,
+)
+from liftjax.inference.pictures import encode_jpeg, resized
 from liftjax.inference.results import Frame, Result
 from liftjax.writing import output_file
 
@@ -18,7 +24,7 @@ _JPEG_QUALITY = 80
 _PICTURES_FPS = 1.0  # when they are played
 
 
-def write(result: Result, stem: Path, most_frames: int = 300, width: int = 640) -> list[Path]:
+def write_page(result: Result, stem: Path, most_frames: int = 300, width: int = 640) -> list[Path]:
     """Writes STEM.html with at most `most_frames` frames and returns its path.
 
     A longer source is thinned evenly: every second frame, every third and so on. Reads the source
@@ -29,20 +35,18 @@ def write(result: Result, stem: Path, most_frames: int = 300, width: int = 640) 
     """
     path = with_ending(stem, ".html")
     with output_file(path) as partial:
-        made = document(result, most_frames, width)
+        made = viewer_document(result, most_frames, width)
         partial.write_text(viewer.page(made, result.source.name), encoding="utf-8")
     return [path]
 
 
-def document(result: Result, most_frames: int = 300, width: int = 640) -> dict:
-    """What the viewer is given; see viewer.js."""
+def viewer_document(result: Result, most_frames: int = 300, width: int = 640) -> dict:
+    """The viewer's document, described in viewer.js."""
     stride = max(1, -(-len(result.frames) // most_frames))
     together = stand_together(result)
     shown: dict[int, dict] = {}
     total = 0
-    for frame in result.source.frames():
-        if frame.index >= len(result.frames):
-            break
+    for frame in known_frames(result):
         if frame.index % stride:
             continue
         shown[frame.index] = _shown(frame, result, together, width)
@@ -80,9 +84,10 @@ def _shown(frame: Frame, result: Result, together: bool, width: int) -> dict:
 
 
 def _middle(people: np.ndarray, lifter: int, is_video: bool, together: bool) -> np.ndarray:
-    """(3,) what stands in the middle of the view: in a video with several people the camera.
+    """(3,) the point in the middle of the view, in camera axes.
 
-    Then everybody walks about; somebody alone stays in the middle, as does a picture's group.
+    It is the camera in a video of several people, so that they walk about; else a person alone, or
+    a picture's group, stays in the middle.
     """
     if is_video and together:
         return np.zeros(3)
@@ -91,7 +96,7 @@ def _middle(people: np.ndarray, lifter: int, is_video: bool, together: bool) -> 
 
 
 def _keypoints(kpts_px_PK2: np.ndarray, result: Result) -> np.ndarray:
-    """In the joints of the poses, which the viewer shows both in."""
+    """Keypoints in the joint set of the poses; the viewer has one joint set for both."""
     source, target = result.skeleton_2d.name, result.skeleton_3d.name
     return kpts_px_PK2 if source == target else skeletons.convert(kpts_px_PK2, source, target)
 
@@ -105,12 +110,8 @@ def _title(frame: Frame, result: Result) -> str:
 
 def _data_url(image: np.ndarray, scale: float) -> str:
     """The picture as a JPEG inside the page."""
-    if scale < 1:
-        size = tuple(max(1, round(scale * side)) for side in image.shape[1::-1])
-        image = cv2.resize(np.ascontiguousarray(image), size, interpolation=cv2.INTER_AREA)
-    options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
-    data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)[1]
-    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()
+    data = encode_jpeg(resized(image, scale), _JPEG_QUALITY)
+    return "data:image/jpeg;base64," + base64.b64encode(data).decode()
 
 
 def _bytes(shown: dict) -> int:

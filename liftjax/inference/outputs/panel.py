@@ -1,7 +1,7 @@
-"""Poses in 3D, drawn beside a picture.
+"""Draws poses in 3D beside a picture.
 
-Seen without perspective, from the camera but turned about the vertical and a little from above, so
-that depth shows. Axes: camera axes are x right, y down, z away; view axes the same after the turn.
+They are seen without perspective, turned about the vertical and a little from above, so that depth
+shows. Camera axes are x right, y down, z away; view axes are the same after the turn.
 
 Legend: P people, J joints.
 """
@@ -22,10 +22,10 @@ _SHIFT = 4  # cv2 takes coordinates in sixteenths of a pixel
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """What the panel shows, so that nothing grows or shrinks while a video plays.
+    """What the panel shows; the same throughout a video, so that nothing grows or shrinks.
 
     Attributes:
-      center_m: (3,) what stands in the middle; None: the first person's root.
+      center_m: (3,) the point in the middle; None for the first person's root.
       low_m, high_m: (2,) corners of the part shown, in view axes around the middle.
     """
 
@@ -35,7 +35,7 @@ class View:
 
 
 def fitting_view(placed_NJ3: np.ndarray, roots_N3: np.ndarray, together: bool) -> View:
-    """The view that holds poses, at their place or each around its root, but for outliers."""
+    """The view that shows all poses but outliers, where they are or each around its root."""
     points = placed_NJ3.astype(np.float64)
     center = None
     if together:
@@ -51,7 +51,7 @@ def fitting_view(placed_NJ3: np.ndarray, roots_N3: np.ndarray, together: bool) -
 
 
 def turn() -> np.ndarray:
-    """(3, 3) from camera axes to view axes: the near side goes right, then down."""
+    """(3, 3) rotation from camera axes to view axes."""
     a, e = np.radians([AZIMUTH, ELEVATION])
     about_up = np.array([[np.cos(a), 0, -np.sin(a)], [0, 1, 0], [np.sin(a), 0, np.cos(a)]])
     about_x = np.array([[1, 0, 0], [0, np.cos(e), -np.sin(e)], [0, np.sin(e), np.cos(e)]])
@@ -69,7 +69,9 @@ def draw_panel(
     """(height, width, 3) uint8: people where they are, on the ground below the lowest joint.
 
     Args:
-      size: (width, height). placed_PJ3: metres, camera axes. tracks: numbers, for the colours.
+      size: (width, height).
+      placed_PJ3: metres, camera axes.
+      tracks: numbers of the people, for the colours.
     """
     width, height = size
     image = np.empty((height, width, 3), np.uint8)
@@ -134,7 +136,7 @@ def _draw_people(image, points_PJ3, tracks, skeleton, thick) -> None:
         if not np.isfinite(depth):
             continue
         fade = 0.45 * (depth - near) / max(far - near, 0.5)
-        # A rim parts it from what lies behind, though not from the bones at its own ends.
+        # A rim separates a bone from what lies behind, but not from the bones at its ends.
         inset = thick * (b - a) / max(np.hypot(*(b - a)[:2]), 4 * thick)
         line(image, a + inset, b - inset, colors.PAPER, thick + 4)
         line(image, a, b, colors.mix(color, colors.PAPER, fade), thick)
@@ -158,6 +160,6 @@ def dot(image: np.ndarray, point: np.ndarray, radius: float, color: colors.Color
 
 
 def _finite_quantiles(points: np.ndarray, share: float) -> np.ndarray:
-    """(D,) of the finite among points (N, D); zeros if there are none."""
+    """(D,) quantiles of the finite points among (N, D); zeros if there are none."""
     points = points[np.isfinite(points).all(axis=-1)]
     return np.quantile(points, share, axis=0) if len(points) else np.zeros(points.shape[-1])

@@ -1,15 +1,16 @@
-"""Reading the rows of people a piece at a time: they may be a file larger than memory."""
+"""Reads the rows of people a piece at a time, as they may be a file larger than memory."""
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
 
 from liftjax.inference import placing
-from liftjax.inference.results import Result
+from liftjax.inference.results import Frame, Result, sizes_px
 
 _ROWS_AT_A_TIME = 4096
 _FPS = 25.0
-_SHARED = 0.1  # of the frames with people: from here on several people are the rule
+_SHARED = 0.1  # share of frames with several people, from which on they are drawn together
 
 
 def chunks(rows: np.ndarray, start: int = 0, end: int | None = None) -> Iterator[np.ndarray]:
@@ -26,7 +27,7 @@ def evenly(rows: np.ndarray, most: int) -> np.ndarray:
 
 
 def track_spans(rows: np.ndarray) -> dict[int, tuple[int, int]]:
-    """By track, the first of its rows and the one after its last; others may lie between."""
+    """(first row, row after the last) of each track; rows of other tracks may lie between."""
     spans: dict[int, tuple[int, int]] = {}
     start = 0
     for chunk in chunks(rows):
@@ -38,10 +39,16 @@ def track_spans(rows: np.ndarray) -> dict[int, tuple[int, int]]:
     return dict(sorted(spans.items()))
 
 
-def stand_together(result: Result) -> bool:
-    """Whether several people in a frame are the rule, so that poses have to stand where they are.
+def known_frames(result: Result) -> Iterator[Frame]:
+    """The frames of the source that the result knows of."""
+    last = len(result.frames)
+    return itertools.takewhile(lambda frame: frame.index < last, result.source.frames())
 
-    Somebody alone is better seen in the middle of the view.
+
+def stand_together(result: Result) -> bool:
+    """Whether frames often have several people, so that poses are drawn where they are.
+
+    A person alone is drawn in the middle of the view.
     """
     frames = np.unique(evenly(result.rows, 500)["frame"])
     shared = [len(result.people(frame)) > 1 for frame in frames.tolist()]
@@ -49,20 +56,18 @@ def stand_together(result: Result) -> bool:
 
 
 def frame_rate(result: Result) -> float:
-    """Frames a second; 25 where that is unknown, as for pictures."""
+    """Frames a second; 25 for pictures and where it is unknown."""
     source = result.source
     return float(source.fps) if source.is_video and source.fps > 0 else _FPS
 
 
 def focal_px(result: Result) -> float | None:
-    """The focal length that all roots were placed with; None: pictures differ in it."""
-    found = {float(f) for chunk in chunks(result.frames) for f in _focals(chunk, result.focal_px)}
+    """The focal length with which all roots were placed; None if pictures differ in it."""
+    found = set()
+    for chunk in chunks(result.frames):
+        sizes = np.unique(sizes_px(chunk), axis=0)
+        found |= set(placing.focal_px(sizes, result.focal_px).tolist())
     return found.pop() if len(found) == 1 else result.focal_px
-
-
-def _focals(frames: np.ndarray, given: float | None) -> np.ndarray:
-    sizes = np.unique(np.stack([frames["width"], frames["height"]], axis=1), axis=0)
-    return placing.focal_px(sizes, given)
 
 
 def largest_first(people: np.ndarray) -> np.ndarray:
@@ -72,6 +77,6 @@ def largest_first(people: np.ndarray) -> np.ndarray:
 
 
 def placed(people: np.ndarray, lifter: int) -> np.ndarray:
-    """Joints (P, J, 3) where they are, metres in camera axes; at the origin if that is unknown."""
+    """Joints (P, J, 3) in camera axes, metres; around the origin if the root is unknown."""
     roots = people["root_m"][:, lifter, None]
     return people["pose_m"][:, lifter] + np.where(np.isfinite(roots), roots, 0)

@@ -1,7 +1,7 @@
-"""A joint set as animators have it: a tree of joints with a rest pose, moved by rotations.
+"""A joint set as a rig for animation: a tree of joints with a rest pose, moved by rotations.
 
-Axes are those of animation: x to the person's left, y up, z forward (towards a camera in front).
-Camera axes (x right, y down, z away) become these by half a turn about x.
+The rig's axes are x to the person's left, y up and z forward, towards a camera in front. Half a
+turn about x leads to them from camera axes (x right, y down, z away).
 
 Legend: T poses, J joints, C children of a joint.
 """
@@ -9,15 +9,16 @@ Legend: T poses, J joints, C children of a joint.
 import dataclasses
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from liftjax.errors import LiftjaxError
 from liftjax.skeletons import Skeleton
 
-_STUB_M = 0.08  # what a limb shows beyond its last joint
+_STUB_M = 0.08  # length of a limb beyond its last joint
 _ROUNDS = 3
 
-# The way to a joint from its parent in the T-pose of somebody who faces z; x is for left joints and
-# mirrored for right ones. A joint that is not here goes on in its parent's direction.
+# Direction from the parent to a joint in the T-pose of a person who faces z; x is for left joints
+# and mirrored for right ones. A joint that is not here goes on in its parent's direction.
 _REST = {
     "spine": (0, 1, 0), "thorax": (0, 1, 0), "neck": (0, 1, 0), "upper_neck": (0, 1, 0),
     "nose": (0, 0.87, 0.5), "head_top": (0, 1, 0),
@@ -28,7 +29,7 @@ _STUBS = {"ankle": (0, -0.3, 0.95)}  # feet point forward; other limbs go on as 
 
 
 def to_rig_axes(points: np.ndarray) -> np.ndarray:
-    """Points (..., 3) in camera axes as the rig's, or back."""
+    """Points (..., 3) from camera axes to the rig's, or back."""
     return points * np.array([1.0, -1.0, -1.0])
 
 
@@ -37,8 +38,9 @@ class Rig:
     """A tree of joints; arrays of joints are in the order of the joint set.
 
     Attributes:
-      order: joints, each after its parent and each branch to its end.
-      parents: by joint; -1 for the root. offsets_m: (J, 3) from its parent at rest.
+      order: joints, each after its parent, one branch after the other.
+      parents: by joint; -1 for the root.
+      offsets_m: (J, 3) from the parent at rest.
     """
 
     skeleton: Skeleton
@@ -50,15 +52,15 @@ class Rig:
         return [child for child in self.order if self.parents[child] == joint]
 
     def stub_m(self, joint: int) -> np.ndarray:
-        """(3,) where what a joint without children moves ends at rest."""
+        """(3,) end of the limb beyond a joint without children, at rest."""
         way = _STUBS.get(_kind(self.skeleton.joints[joint]), self.offsets_m[joint])
         return _STUB_M * _unit(np.asarray(way, float))
 
     def rotations(self, pose_TJ3: np.ndarray) -> np.ndarray:
-        """(T, J, 3, 3) of each joint in its parent's frame, such that bones point as in the poses.
+        """(T, J, 3, 3) of each joint in its parent's frame, so that bones point as in the poses.
 
-        A joint with one child takes the smallest turn from rest that points to it, one with several
-        the turn that fits them best (least squares), one without none.
+        A joint with one child takes the smallest turn from rest that points to it; a joint with
+        several takes the turn that fits them best (least squares); one without stays as it is.
         """
         local = np.tile(np.eye(3), (*pose_TJ3.shape[:2], 1, 1))
         world = local.copy()
@@ -78,10 +80,10 @@ class Rig:
 
 
 def build_rig(skeleton: Skeleton, pose_TJ3: np.ndarray) -> Rig:
-    """The rig of a person, with the mean length of every bone over poses in the rig's axes.
+    """The rig of a person, whose bones have their mean length over poses in the rig's axes.
 
-    At rest limbs lie as in a T-pose. Where several bones meet (hips and spine, neck and shoulders)
-    they lie to each other as they do in this person.
+    At rest limbs lie as in a T-pose. Bones that meet in one joint (hips and spine, neck and
+    shoulders) have the angles between them that they have in this person.
 
     Raises:
       LiftjaxError: the bones of the joint set do not form a tree.
@@ -103,7 +105,7 @@ def build_rig(skeleton: Skeleton, pose_TJ3: np.ndarray) -> Rig:
 
 
 def joint_tree(skeleton: Skeleton) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Joints from the root on, each branch to its end, and each joint's parent (-1: the root's).
+    """Joints from the root on, branch after branch, and each joint's parent (-1 for the root).
 
     Raises:
       LiftjaxError: there is no root, a joint is not reached, or bones form a ring.
@@ -119,8 +121,8 @@ def joint_tree(skeleton: Skeleton) -> tuple[tuple[int, ...], tuple[int, ...]]:
         waiting += reversed(new)
     if len(order) < skeleton.num_joints or len(skeleton.edges) != skeleton.num_joints - 1:
         raise LiftjaxError(
-            f"The bones of the joint set {skeleton.name} are no tree from {skeleton.root} to every "
-            "joint, so its poses cannot be animated; convert them to human36m or panoptic first."
+            f"The bones of the joint set {skeleton.name} do not form a tree from {skeleton.root}, "
+            "so BVH files cannot hold its poses; convert them to human36m or panoptic first."
         )
     return tuple(order), tuple(parents[joint] for joint in range(skeleton.num_joints))
 
@@ -130,15 +132,14 @@ def smallest_turn(rest_3: np.ndarray, seen_T3: np.ndarray) -> np.ndarray:
     a = _unit(rest_3)
     length_T1 = np.linalg.norm(seen_T3, axis=-1, keepdims=True)
     b = np.where(length_T1 > 1e-9, seen_T3 / np.maximum(length_T1, 1e-9), a)
-    cosine_T = b @ a
-    skew_T33 = _cross_matrix(np.cross(a, b))
-    turn = (
-        np.eye(3) + skew_T33 + skew_T33 @ skew_T33 / np.maximum(1 + cosine_T, 1e-9)[:, None, None]
-    )
-    # Right opposite every axis across would do; it is one and the same for a joint.
+    axis_T3 = np.cross(a, b)
+    sine_T1 = np.linalg.norm(axis_T3, axis=-1, keepdims=True)
+    angle_T1 = np.arctan2(sine_T1, b @ a[:, None])
+    # For opposite directions any axis across would do; a joint always takes the same one.
     across = _unit(np.cross(a, np.eye(3)[np.abs(a).argmin()]))
-    half = 2 * np.outer(across, across) - np.eye(3)
-    return np.where((cosine_T < -1 + 1e-7)[:, None, None], half, turn)
+    opposite_T1 = b @ a[:, None] < -1 + 1e-7
+    axis_T3 = np.where(opposite_T1, across, axis_T3 / np.maximum(sine_T1, 1e-12))
+    return Rotation.from_rotvec(np.where(opposite_T1, np.pi, angle_T1) * axis_T3).as_matrix()
 
 
 def best_turn(rest_C3: np.ndarray, seen_TC3: np.ndarray) -> np.ndarray:
@@ -153,18 +154,15 @@ def zxy_degrees(rotations: np.ndarray) -> np.ndarray:
     """Angles (..., 3) about z, x and y in degrees, for R = Rz Rx Ry of (..., 3, 3)."""
     r = rotations
     x = np.arcsin(np.clip(r[..., 2, 1], -1, 1))
-    locked = np.abs(r[..., 2, 1]) > 1 - 1e-10  # z and y turn about the same axis: all of it is z's
-    z = np.where(
-        locked,
-        np.arctan2(r[..., 1, 0], r[..., 0, 0]),
-        np.arctan2(-r[..., 0, 1], r[..., 1, 1]),
-    )
+    locked = np.abs(r[..., 2, 1]) > 1 - 1e-10  # z and y share an axis: z takes all of the turn
+    free_z = np.arctan2(-r[..., 0, 1], r[..., 1, 1])
+    z = np.where(locked, np.arctan2(r[..., 1, 0], r[..., 0, 0]), free_z)
     y = np.where(locked, 0, np.arctan2(-r[..., 2, 0], r[..., 2, 2]))
     return np.degrees(np.stack([z, x, y], axis=-1))
 
 
 def _shape_at_rest(rest_C3: np.ndarray, seen_TC3: np.ndarray) -> np.ndarray:
-    """Directions (C, 3) to children, to each other as in the poses, as a whole near to `rest`."""
+    """Directions (C, 3) to children, with the angles of the poses, turned as near to `rest`."""
     lengths = np.linalg.norm(rest_C3, axis=-1, keepdims=True)
     for _ in range(_ROUNDS):
         turn_T33 = best_turn(rest_C3, seen_TC3)
@@ -183,11 +181,3 @@ def _kind(joint: str) -> str:
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
-
-
-def _cross_matrix(v: np.ndarray) -> np.ndarray:
-    """(..., 3, 3) M with M w = v x w."""
-    x, y, z = np.moveaxis(v, -1, 0)
-    zero = np.zeros_like(x)
-    rows = [[zero, -z, y], [z, zero, -x], [-y, x, zero]]
-    return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)

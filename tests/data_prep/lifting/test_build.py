@@ -167,7 +167,7 @@ def test_files_that_do_not_fit_are_refused(tmp_path):
     keypoints = files.save_2d(tmp_path / "data_2d_h36m_sh.npz", sixteen, metadata)
     with pytest.raises(LiftjaxError, match=r"sh.npz: No conversion mpii -> human36m"):
         plan_lifting(source, keypoints)
-    with pytest.raises(LiftjaxError, match="has no positions_3d but positions_2d, metadata"):
+    with pytest.raises(LiftjaxError, match="holds positions_2d, metadata and no positions_3d"):
         plan_lifting(keypoints)
     with pytest.raises(LiftjaxError, match="--stride 0"):
         plan_lifting(source, stride=0)

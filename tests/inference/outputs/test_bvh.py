@@ -101,7 +101,9 @@ def one(paths):
 def test_people_stand_where_they_were(tmp_path):
     result = sample_result(40)
     for path, (track, scale) in zip(
-        bvh.write(result, tmp_path / "walk"), [(0, 1), (0, 1.05), (1, 1), (1, 1.05)], strict=True
+        bvh.write_bvh(result, tmp_path / "walk"),
+        [(0, 1), (0, 1.05), (1, 1), (1, 1.05)],
+        strict=True,
     ):
         joints, motion, _ = parse(path)
         assert len(motion) == 40
@@ -115,7 +117,7 @@ def test_bones_point_as_in_the_poses_when_lengths_waver(tmp_path):
     result = sample_result(30, people=1, lifters=("mixste",))
     random = np.random.default_rng(0)
     result.rows["pose_m"] += random.normal(0, 0.02, result.rows["pose_m"].shape)
-    joints, motion, _ = parse(one(bvh.write(result, tmp_path / "walk")))
+    joints, motion, _ = parse(one(bvh.write_bvh(result, tmp_path / "walk")))
     poses = result.rows["pose_m"][:, 0] - result.rows["pose_m"][:, 0, :1]
     children = [a for a, _ in HUMAN36M.edges]
     for frame in range(30):
@@ -136,7 +138,7 @@ def test_bones_point_as_in_the_poses_when_lengths_waver(tmp_path):
 
 
 def test_the_rest_pose_is_a_t_pose_that_faces_z(tmp_path):
-    joints, _, _ = parse(bvh.write(sample_result(20), tmp_path / "walk")[0])
+    joints, _, _ = parse(bvh.write_bvh(sample_result(20), tmp_path / "walk")[0])
     rest = positions(joints, np.zeros(6 + 3 * 16))
     assert np.allclose(rest["hip"], 0)
     left, right, head = rest["left_wrist"], rest["right_wrist"], rest["head_top"]
@@ -152,7 +154,7 @@ def test_the_rest_pose_is_a_t_pose_that_faces_z(tmp_path):
 
 
 def test_channels_names_and_time(tmp_path):
-    joints, motion, frame_time = parse(bvh.write(sample_result(5), tmp_path / "walk")[0])
+    joints, motion, frame_time = parse(bvh.write_bvh(sample_result(5), tmp_path / "walk")[0])
     named = [joint for joint in joints if joint.name]
     assert {joint.name for joint in named} == set(HUMAN36M.joints)
     assert named[0].name == "hip"
@@ -171,12 +173,12 @@ def test_channels_names_and_time(tmp_path):
 
 
 def test_files_are_called_after_person_and_lifter(tmp_path):
-    several = bvh.write(sample_result(3), tmp_path / "several" / "walk")
+    several = bvh.write_bvh(sample_result(3), tmp_path / "several" / "walk")
     assert [path.name for path in several] == [
         "walk_person0_mixste.bvh", "walk_person0_videopose3d.bvh",
         "walk_person1_mixste.bvh", "walk_person1_videopose3d.bvh",
     ]  # fmt: skip
-    single = bvh.write(sample_result(3, lifters=("mixste",)), tmp_path / "single" / "walk")
+    single = bvh.write_bvh(sample_result(3, lifters=("mixste",)), tmp_path / "single" / "walk")
     assert [path.name for path in single] == ["walk_person0.bvh", "walk_person1.bvh"]
     assert sorted(path.name for path in (tmp_path / "single").iterdir()) == [p.name for p in single]
 
@@ -184,7 +186,7 @@ def test_files_are_called_after_person_and_lifter(tmp_path):
 def test_gaps_are_bridged(tmp_path):
     gap = tuple(range(5, 9))
     result = sample_result(20, lifters=("mixste",), absent={0: (0, 1, *gap), 1: (19,)})
-    joints, motion, _ = parse(bvh.write(result, tmp_path / "walk")[0])
+    joints, motion, _ = parse(bvh.write_bvh(result, tmp_path / "walk")[0])
     assert len(motion) == 18  # from the first frame with the person
     roots = motion[:, :3] * [1, -1, -1]
     np.testing.assert_allclose(roots[0], root_of(0, 2), atol=1e-4)
@@ -201,14 +203,14 @@ def test_rows_that_miss_a_number_count_as_gaps(tmp_path):
     broken = sample_result(12, people=1, lifters=("mixste",))
     broken.rows["pose_m"][4, 0, 3] = np.nan
     broken.rows["root_m"][7, 0] = np.nan
-    _, wanted, _ = parse(one(bvh.write(whole, tmp_path / "whole" / "walk")))
-    _, found, _ = parse(one(bvh.write(broken, tmp_path / "broken" / "walk")))
+    _, wanted, _ = parse(one(bvh.write_bvh(whole, tmp_path / "whole" / "walk")))
+    _, found, _ = parse(one(bvh.write_bvh(broken, tmp_path / "broken" / "walk")))
     assert found.shape == wanted.shape
     kept = np.setdiff1d(np.arange(12), (4, 7))
     np.testing.assert_allclose(found[kept], wanted[kept], atol=1e-4)
     assert np.abs(found - wanted)[:, :3].max() < 0.1
     broken.rows["pose_m"] = np.nan
-    assert bvh.write(broken, tmp_path / "none" / "walk") == []
+    assert bvh.write_bvh(broken, tmp_path / "none" / "walk") == []
     assert not (tmp_path / "none").exists()
 
 
@@ -218,7 +220,7 @@ def test_pieces_make_no_difference(tmp_path, monkeypatch):
     for size in (10_000, 3):
         monkeypatch.setattr("liftjax.inference.outputs.people._ROWS_AT_A_TIME", size)
         monkeypatch.setattr("liftjax.inference.outputs.bvh._FRAMES_AT_A_TIME", size)
-        texts.append([path.read_text() for path in bvh.write(result, tmp_path / "walk")])
+        texts.append([path.read_text() for path in bvh.write_bvh(result, tmp_path / "walk")])
     for large, small in zip(*texts, strict=True):
         assert large == small
 
@@ -231,7 +233,7 @@ def test_memory_does_not_grow_with_frames(tmp_path, monkeypatch):
     for frames in (300, 1200):
         result = sample_result(frames, people=1, lifters=("mixste",))
         tracemalloc.start()
-        bvh.write(result, tmp_path / "walk")
+        bvh.write_bvh(result, tmp_path / "walk")
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.3 * peaks[0]
@@ -240,18 +242,18 @@ def test_memory_does_not_grow_with_frames(tmp_path, monkeypatch):
 def test_angles_do_not_jump(tmp_path):
     """Somebody turns round and round; programs interpolate the angles between frames."""
     result = sample_result(300, lifters=("mixste",))
-    _, motion, _ = parse(bvh.write(result, tmp_path / "walk")[1])
+    _, motion, _ = parse(bvh.write_bvh(result, tmp_path / "walk")[1])
     assert np.abs(np.diff(motion[:, 3:6], axis=0)).max() < 30
 
 
 def test_an_unknown_rate_is_25(tmp_path):
-    _, _, frame_time = parse(bvh.write(sample_result(2, fps=0.0), tmp_path / "walk")[0])
+    _, _, frame_time = parse(bvh.write_bvh(sample_result(2, fps=0.0), tmp_path / "walk")[0])
     assert frame_time == 0.04
 
 
 def test_everybody_in_a_picture_is_a_file(tmp_path):
     result = sample_result(2, is_video=False, lifters=("mixste",))
-    paths = bvh.write(result, tmp_path / "walk")
+    paths = bvh.write_bvh(result, tmp_path / "walk")
     assert [path.name for path in paths] == [
         "photo_000_person0.bvh", "photo_000_person1.bvh",
         "photo_001_person0.bvh", "photo_001_person1.bvh",
@@ -273,12 +275,12 @@ def test_every_joint_set_is_written_or_refused(name, tmp_path):
     rows["root_m"] = [0, 0, 4]
     result = without(whole, rows=rows, skeleton_3d=skeleton)
     if name in ("human36m", "panoptic", "mpii"):
-        joints, motion, _ = parse(one(bvh.write(result, tmp_path / "walk")))
+        joints, motion, _ = parse(one(bvh.write_bvh(result, tmp_path / "walk")))
         assert {joint.name for joint in joints} - {""} == set(skeleton.joints)
         assert np.isfinite(motion).all()
     else:
         with pytest.raises(LiftjaxError, match=f"{name}"):
-            bvh.write(result, tmp_path / "walk")
+            bvh.write_bvh(result, tmp_path / "walk")
         assert not list(tmp_path.iterdir())
 
 
@@ -291,10 +293,10 @@ def test_straight_opposites_and_folded_bones_have_an_answer(tmp_path):
         pose[:, knee] = pose[:, hip] - [0, 0.44, 0]
         pose[:, ankle] = pose[:, knee] - [0, 0.43, 0]
     pose[:, HUMAN36M.index("head_top")] = pose[:, HUMAN36M.index("nose")]
-    joints, motion, _ = parse(one(bvh.write(result, tmp_path / "walk")))
+    joints, motion, _ = parse(one(bvh.write_bvh(result, tmp_path / "walk")))
     found = in_camera_axes(positions(joints, motion[1]))
     np.testing.assert_allclose(found - found[0], pose[1], atol=1e-4)
 
 
 def test_without_lifters_there_is_nothing_to_animate(tmp_path):
-    assert bvh.write(sample_result(3, lifters=()), tmp_path / "walk") == []
+    assert bvh.write_bvh(sample_result(3, lifters=()), tmp_path / "walk") == []

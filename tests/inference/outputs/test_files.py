@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from liftjax.errors import LiftjaxError
-from liftjax.inference.outputs import bvh, json_file, npz, overlay, page
-from liftjax.inference.outputs.files import picture_stems, plain_name, with_ending
+from liftjax.inference import command
+from liftjax.inference.files import picture_stems, plain_name, with_ending
 from tests.inference.outputs.sample_result import sample_result, without
 
-WRITERS = {"json": json_file, "npz": npz, "bvh": bvh, "overlay": overlay, "html": page}
+WRITERS = command.OUTPUTS
 
 
 @pytest.mark.parametrize("name", WRITERS)
@@ -31,9 +31,9 @@ def test_a_source_that_fails_midway_leaves_no_half_file(name, is_video, tmp_path
     reads_the_source = name in ("overlay", "html")
     if reads_the_source:
         with pytest.raises(LiftjaxError, match="cut off"):
-            WRITERS[name].write(broken, tmp_path / "walk")
+            WRITERS[name](broken, tmp_path / "walk")
     else:
-        WRITERS[name].write(broken, tmp_path / "walk")
+        WRITERS[name](broken, tmp_path / "walk")
     left = [path for path in tmp_path.iterdir() if "partial" in path.name]
     assert left == []
     if is_video and reads_the_source:
@@ -44,7 +44,7 @@ def test_a_source_that_fails_midway_leaves_no_half_file(name, is_video, tmp_path
 def test_a_folder_that_is_a_file_is_one_clear_line(name, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(LiftjaxError) as caught:
-        WRITERS[name].write(sample_result(2), tmp_path / "file" / "walk")
+        WRITERS[name](sample_result(2), tmp_path / "file" / "walk")
     assert "\n" not in str(caught.value)
     assert str(tmp_path / "file") in str(caught.value)
 
@@ -66,7 +66,7 @@ def files_of_at_most(size: int):
 def test_a_full_disk_is_one_clear_line_and_leaves_nothing(name, is_video, tmp_path):
     result = sample_result(30, is_video=is_video)
     with files_of_at_most(1000), pytest.raises(LiftjaxError) as caught:
-        WRITERS[name].write(result, tmp_path / "walk")
+        WRITERS[name](result, tmp_path / "walk")
     assert "\n" not in str(caught.value)
     assert str(tmp_path) in str(caught.value)
     assert "File too large" in str(caught.value)
@@ -77,14 +77,14 @@ def test_a_full_disk_is_one_clear_line_and_leaves_nothing(name, is_video, tmp_pa
 def test_nobody_found_is_written_too(name, tmp_path):
     everybody = sample_result(3)
     nobody = without(everybody, rows=everybody.rows[:0])
-    written = WRITERS[name].write(nobody, tmp_path / "walk")
+    written = WRITERS[name](nobody, tmp_path / "walk")
     assert len(written) == (0 if name == "bvh" else 1)
     assert sorted(tmp_path.iterdir()) == sorted(written)
 
 
 @pytest.mark.parametrize("name", WRITERS)
 def test_files_begin_with_the_stem_even_if_it_has_dots(name, tmp_path):
-    for path in WRITERS[name].write(sample_result(2), tmp_path / "walk.v2"):
+    for path in WRITERS[name](sample_result(2), tmp_path / "walk.v2"):
         assert path.exists()
         assert path.name.startswith("walk.v2")
 

@@ -2,6 +2,7 @@
 
 import json
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from tests.inference.outputs.sample_result import HUMAN36M, sample_result, witho
 
 
 def written(result, folder) -> dict:
-    (path,) = json_file.write(result, folder / "walk")
+    (path,) = json_file.write_json(result, folder / "walk")
     assert path == folder / "walk.json"
     return json.loads(path.read_text(encoding="utf-8"), parse_constant=pytest.fail)
 
@@ -48,11 +49,13 @@ def test_a_document_holds_everybody(tmp_path):
 
 
 def test_every_key_is_described():
-    described = json_file.__doc__
+    described = (Path(__file__).parents[3] / "docs" / "predict.md").read_text()
     for key in ("box_xyxy", "keypoints_px", "keypoint_scores", "poses_m", "root_m", "size", "name"):
-        assert key in described
-    ours = [key for key in json_file.header(sample_result(1)) if key not in ("beta", "checkpoints")]
-    assert all(key in described for key in ours)
+        assert f"`{key}`" in described
+    ours = [
+        key for key in json_file.json_header(sample_result(1)) if key not in ("beta", "checkpoints")
+    ]
+    assert all(f"`{key}`" in described for key in ours)
 
 
 def test_pictures_have_names_and_no_rate(tmp_path):
@@ -84,7 +87,7 @@ def test_numbers_are_as_short_as_their_precision(tmp_path):
     result = sample_result(1, people=1, lifters=("mixste",))
     result.rows["kpts_px"][0, 0] = [12.345678, -0.001]
     result.rows["pose_m"][0, 0, 1] = [0.123456, 0.1, -1]
-    (path,) = json_file.write(result, tmp_path / "walk")
+    (path,) = json_file.write_json(result, tmp_path / "walk")
     text = path.read_text()
     assert "[[12.35,0.0]," in text
     assert "[0.1235,0.1,-1.0]" in text
@@ -98,7 +101,7 @@ def test_without_lifters_there_are_no_poses(tmp_path):
 
 def test_a_frame_is_a_line(tmp_path):
     """So that programs can read a document of any length."""
-    (path,) = json_file.write(sample_result(5), tmp_path / "walk")
+    (path,) = json_file.write_json(sample_result(5), tmp_path / "walk")
     lines = path.read_text().splitlines()
     start = lines.index('"frames": [')
     frames = [json.loads(line.removesuffix(",")) for line in lines[start + 1 : -1]]
@@ -113,7 +116,7 @@ def test_no_frames_at_all_is_still_json(tmp_path):
 
 def test_facts_cannot_hide_what_the_schema_says():
     with pytest.raises(TypeError, match="fps"):
-        json_file.header(without(sample_result(1), about={"fps": 3}))
+        json_file.json_header(without(sample_result(1), about={"fps": 3}))
 
 
 def test_memory_does_not_grow_with_frames(tmp_path):
@@ -121,7 +124,7 @@ def test_memory_does_not_grow_with_frames(tmp_path):
     for frames in (50, 400):
         result = sample_result(frames)
         tracemalloc.start()
-        json_file.write(result, tmp_path / "walk")
+        json_file.write_json(result, tmp_path / "walk")
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.5 * peaks[0]

@@ -13,7 +13,7 @@ from tests.inference.outputs.sample_result import HUMAN36M, sample_result, witho
 
 
 def written(result, folder) -> dict[str, np.ndarray]:
-    (path,) = npz.write(result, folder / "walk")
+    (path,) = npz.write_npz(result, folder / "walk")
     assert path == folder / "walk.npz"
     with np.load(path, allow_pickle=False) as archive:
         return {key: archive[key] for key in archive.files}
@@ -68,7 +68,7 @@ def test_nobody_is_arrays_without_rows(tmp_path):
 
 
 def test_the_same_result_gives_the_same_file(tmp_path):
-    paths = [npz.write(sample_result(3), tmp_path / name)[0] for name in "ab"]
+    paths = [npz.write_npz(sample_result(3), tmp_path / name)[0] for name in "ab"]
     assert paths[0].read_bytes() == paths[1].read_bytes()
     with zipfile.ZipFile(paths[0]) as archive:
         assert archive.testzip() is None
@@ -80,7 +80,7 @@ def test_memory_does_not_grow_with_rows_on_disk(tmp_path):
     rows["frame"] = np.arange(len(rows))
     result = without(sample_result(1, lifters=("mixste",)), rows=rows)
     tracemalloc.start()
-    (path,) = npz.write(result, tmp_path / "walk")
+    (path,) = npz.write_npz(result, tmp_path / "walk")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert path.stat().st_size > 0.9 * rows.nbytes

@@ -133,7 +133,7 @@ def test_joint_sets_with_many_single_points_and_without_lifters():
 
 def test_a_video_becomes_a_video(tmp_path):
     result = sample_result(10, size=(321, 241))
-    (path,) = overlay.write(result, tmp_path / "walk")
+    (path,) = overlay.write_overlay(result, tmp_path / "walk")
     assert path == tmp_path / "walk_poses.mp4"
     assert list(tmp_path.iterdir()) == [path]
     film = cv2.VideoCapture(str(path))
@@ -152,13 +152,13 @@ def test_a_video_becomes_a_video(tmp_path):
 def test_frames_that_the_result_does_not_know_are_left_out(tmp_path):
     result = sample_result(6)
     short = without(result, frames=result.frames[:4], rows=result.rows[:8])
-    (path,) = overlay.write(short, tmp_path / "walk")
+    (path,) = overlay.write_overlay(short, tmp_path / "walk")
     assert cv2.VideoCapture(str(path)).get(cv2.CAP_PROP_FRAME_COUNT) == 4
 
 
 def test_pictures_become_pictures(tmp_path):
     result = sample_result(2, is_video=False)
-    paths = overlay.write(result, tmp_path / "walk")
+    paths = overlay.write_overlay(result, tmp_path / "walk")
     assert [path.name for path in paths] == ["photo_000_poses.jpg", "photo_001_poses.jpg"]
     assert sorted(tmp_path.iterdir()) == paths
     found = cv2.imread(str(paths[1]))[..., ::-1].astype(int)

@@ -24,7 +24,7 @@ def picture(frame) -> np.ndarray:
 
 def test_a_document_holds_pictures_keypoints_and_poses():
     result = sample_result(5, size=(1280, 720))
-    document = page.document(result)
+    document = page.viewer_document(result)
     assert len(document["frames"]) == 5
     assert document["fps"] == 30
     frame, people = document["frames"][3], result.people(3)
@@ -43,10 +43,10 @@ def test_a_document_holds_pictures_keypoints_and_poses():
 
 
 def test_somebody_alone_and_the_group_of_a_picture_stand_in_the_middle():
-    alone = page.document(sample_result(5, people=1))["frames"][4]["poses"]["mixste"]
+    alone = page.viewer_document(sample_result(5, people=1))["frames"][4]["poses"]["mixste"]
     np.testing.assert_allclose(alone[0, 0], 0, atol=0.001)
     result = sample_result(2, is_video=False)
-    group = page.document(result)["frames"][1]["poses"]["mixste"]
+    group = page.viewer_document(result)["frames"][1]["poses"]["mixste"]
     np.testing.assert_allclose(group[:, 0].mean(axis=0), 0, atol=0.001)
     apart = root_of(1, 1) - root_of(0, 1)
     np.testing.assert_allclose(group[1, 0] - group[0, 0], apart, atol=0.002)
@@ -55,7 +55,7 @@ def test_somebody_alone_and_the_group_of_a_picture_stand_in_the_middle():
 @pytest.mark.parametrize(("most", "stride"), [(100, 1), (25, 1), (24, 2), (12, 3), (5, 5), (1, 25)])
 def test_long_sources_are_thinned_evenly_in_one_reading(most, stride):
     result = sample_result(25, people=1)
-    document = page.document(result, most_frames=most)
+    document = page.viewer_document(result, most_frames=most)
     numbers = [int(frame["title"].split()[-1]) for frame in document["frames"]]
     assert numbers == list(range(0, 25, stride))
     assert len(numbers) <= most
@@ -65,13 +65,13 @@ def test_long_sources_are_thinned_evenly_in_one_reading(most, stride):
 
 def test_bytes_are_bounded_too(monkeypatch, tmp_path):
     result = sample_result(25)
-    whole = sum(map(page._bytes, page.document(result)["frames"]))
+    whole = sum(map(page._bytes, page.viewer_document(result)["frames"]))
     monkeypatch.setattr(page, "MOST_BYTES", whole // 3)
-    document = page.document(result)
+    document = page.viewer_document(result)
     numbers = [int(frame["title"].split()[-1]) for frame in document["frames"]]
     assert numbers == list(range(0, 25, 4))
     assert document["fps"] == pytest.approx(30 / 4)
-    (path,) = page.write(result, tmp_path / "walk")
+    (path,) = page.write_page(result, tmp_path / "walk")
     assert path.stat().st_size < whole // 3 + 100_000
 
 
@@ -79,13 +79,13 @@ def test_keypoints_are_shown_in_the_joints_of_the_poses():
     result = sample_result(1, people=1, lifters=("mixste",))
     coco = get_skeleton("coco")
     fewer = without(result, skeleton_2d=coco)
-    (kpts,) = page.document(fewer)["frames"][0]["kpts"].values()
+    (kpts,) = page.viewer_document(fewer)["frames"][0]["kpts"].values()
     wanted = convert(result.rows["kpts_px"], "coco", "human36m")
     np.testing.assert_allclose(kpts, wanted, atol=0.06)
 
 
 def test_a_minute_has_sixty_seconds():
-    document = page.document(
+    document = page.viewer_document(
         sample_result(1801, people=0, fps=30.0005, size=(32, 24)), most_frames=1801
     )
     assert document["frames"][1799]["title"] == "0:59.97 · frame 1799"
@@ -93,7 +93,7 @@ def test_a_minute_has_sixty_seconds():
 
 
 def test_pictures_are_called_by_their_names():
-    document = page.document(sample_result(2, is_video=False))
+    document = page.viewer_document(sample_result(2, is_video=False))
     assert [frame["title"] for frame in document["frames"]] == ["photo_000.jpg", "photo_001.jpg"]
     assert document["fps"] == 1
 
@@ -101,7 +101,9 @@ def test_pictures_are_called_by_their_names():
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
     absent = {0: (7,), 1: (2, 7)}
-    (path,) = page.write(sample_result(16, absent=absent), tmp_path_factory.mktemp("page") / "walk")
+    (path,) = page.write_page(
+        sample_result(16, absent=absent), tmp_path_factory.mktemp("page") / "walk"
+    )
     assert path.name == "walk.html"
     return path
 
@@ -167,7 +169,7 @@ def test_frames_without_people_are_pictures_alone(opened):
 
 
 def test_without_lifters_there_is_the_picture_alone(browser, tmp_path):
-    (path,) = page.write(sample_result(3, lifters=()), tmp_path / "walk")
+    (path,) = page.write_page(sample_result(3, lifters=()), tmp_path / "walk")
     shown = browser.open(path)
     assert shown.run(f"return document.querySelectorAll('{SPACE}').length") == 0
     assert len(state(shown)["pixels"]["hrnet_w32 (2D)"]) == 2 * 17

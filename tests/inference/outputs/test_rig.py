@@ -100,7 +100,7 @@ def test_joints_come_after_their_parents():
 )
 def test_bones_that_form_no_tree_are_refused(bones):
     skeleton = Skeleton("odd", ("a", "b", "c"), tuple(bones), "a")
-    with pytest.raises(LiftjaxError, match="joint set odd are no tree from a"):
+    with pytest.raises(LiftjaxError, match="joint set odd do not form a tree from a"):
         rig.joint_tree(skeleton)
 
 

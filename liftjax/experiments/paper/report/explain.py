@@ -102,10 +102,11 @@ def limb_contrast(dataset: PoseDataset) -> np.ndarray:
     side_N = side_N * np.sqrt(np.abs(np.linalg.det(to_crop[:, :, :2])))
     joints_NK2 = geometry.apply_affine(to_crop, labels["joints_px"].astype(np.float64))
     inside_NK = ~cut_off(labels) & (np.asarray(labels["joint_visible"]) > 0)
-    picture, contrast_N = np.empty((*_CROP, 3), np.uint8), np.full(len(dataset), np.nan)
+    contrast_N = np.full(len(dataset), np.nan)
     for i in tqdm(range(len(dataset)), desc="contrast", unit="img", leave=False, delay=2):
-        stored = dataset.image(i, int(reduction_N[i]))
-        crops.cut(stored, stored_to_crop[i], int(reduction_N[i]), picture)
+        reduction = int(reduction_N[i])
+        stored = dataset.image(i, reduction)
+        picture = crops.cut(stored, stored_to_crop[i], _CROP, reduction)
         limbs = contrast_of_limbs(picture, joints_NK2[i], skeleton, float(side_N[i]))
         shown = limbs[inside_NK[i][limb_ends(skeleton)].all(axis=-1)]
         contrast_N[i] = np.percentile(shown, 25) if len(shown) else np.nan

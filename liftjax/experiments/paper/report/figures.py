@@ -88,9 +88,8 @@ def _picture(
 ) -> _Picture:
     to_crop = crops.image_to_crop(dataset.labels["box_xyxy"][i : i + 1], size, scale)[0]
     stored_to_crop = geometry.compose_affine(to_crop, dataset.labels["stored_to_image"][i])
-    image = np.empty((*size, 3), np.uint8)
     reduction = int(crops.reductions(stored_to_crop[None])[0])
-    crops.cut(dataset.image(i, reduction), stored_to_crop, reduction, image)
+    image = crops.cut(dataset.image(i, reduction), stored_to_crop, size, reduction)
     return _Picture(image, to_crop)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from liftjax.errors import LiftjaxError
-from liftjax.inference import coco
+from liftjax.inference import boxes_file
 
 
 def write(tmp_path, content):
@@ -26,7 +26,7 @@ def test_detections(tmp_path):
         entry(6, (1, 2, 3, 4.5), score=1),
         entry(4, score=0.5, iscrowd=1),
     ]
-    found = coco.read(write(tmp_path, content))
+    found = boxes_file.read_person_boxes(write(tmp_path, content))
     assert found.ids == [3, 6]
     np.testing.assert_array_equal(found.boxes, [[10, 20, 40, 60], [1, 2, 4, 6.5]])
     np.testing.assert_array_equal(found.scores, [0.25, 1])
@@ -37,22 +37,22 @@ def test_detections(tmp_path):
 def test_whole_floats_and_nulls_are_read(tmp_path):
     """Some programs know no whole numbers, or write a missing value as null."""
     content = [entry(3, category_id=1.0, iscrowd=None), entry(5, category_id=None, iscrowd=None)]
-    assert coco.read(write(tmp_path, content)).ids == [3, 5]
+    assert boxes_file.read_person_boxes(write(tmp_path, content)).ids == [3, 5]
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ([entry(3, score=0.5), entry(5)], "some boxes have a score and others have none"),
-        ([entry(3, iscrowd=0), entry(5)], "some boxes have iscrowd 0 and others have none"),
+        ([entry(3, iscrowd=0), entry(5)], "some boxes have iscrowd 0 and others have no iscrowd"),
         ([entry(3, iscrowd="no")], "iscrowd of a box is neither 0 nor 1"),
-        ([entry(3), entry("a.jpg")], "some image_id are numbers and others are names"),
+        ([entry(3), entry("a.jpg")], "some image_id are numbers and others are text"),
         ([entry(3, category_id="1")], "the category_id '1', which no"),
     ],
 )
 def test_what_some_boxes_say_in_another_way_is_refused(tmp_path, content, message):
     with pytest.raises(LiftjaxError, match=message):
-        coco.read(write(tmp_path, content))
+        boxes_file.read_person_boxes(write(tmp_path, content))
 
 
 def test_annotations(tmp_path):
@@ -61,7 +61,7 @@ def test_annotations(tmp_path):
         "annotations": [entry(7, category_id=4), entry(8, category_id=1)],
         "categories": [{"id": 4, "name": "person"}, {"id": 1, "name": "dog"}],
     }
-    found = coco.read(write(tmp_path, content))
+    found = boxes_file.read_person_boxes(write(tmp_path, content))
     assert (found.ids, found.files) == ([7], {7: "a.jpg", 8: "b.jpg"})
 
 
@@ -71,7 +71,7 @@ def test_a_person_is_whom_the_file_calls_so(tmp_path, number):
         "annotations": [entry(7, category_id=number), entry(8, category_id=1)],
         "categories": [{"id": 1, "name": "antelope"}, {"id": number, "name": "Person"}],
     }
-    assert coco.read(write(tmp_path, content)).ids == [7]
+    assert boxes_file.read_person_boxes(write(tmp_path, content)).ids == [7]
 
 
 def test_a_name_given_twice_means_the_category_that_boxes_have(tmp_path):
@@ -79,7 +79,7 @@ def test_a_name_given_twice_means_the_category_that_boxes_have(tmp_path):
         "annotations": [entry(7, category_id=1)],
         "categories": [{"id": 0, "name": "person"}, {"id": 1, "name": "person"}],
     }
-    assert coco.read(write(tmp_path, content)).ids == [7]
+    assert boxes_file.read_person_boxes(write(tmp_path, content)).ids == [7]
 
 
 def of_categories(*names, entries=(0,)):
@@ -91,7 +91,7 @@ def of_categories(*names, entries=(0,)):
 
 
 def test_nobody(tmp_path):
-    found = coco.read(write(tmp_path, []))
+    found = boxes_file.read_person_boxes(write(tmp_path, []))
     assert found.boxes.shape == (0, 4)
     assert found.scores.shape == (0,)
 
@@ -99,27 +99,27 @@ def test_nobody(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "no JSON from line 1 on"),
-        ('[{"image_id": 1,\n', "no JSON from line 2 on"),
-        ("0,10,20,30", "no JSON"),
-        ("[" * 100_000, "no JSON"),
-        ("3", "not what was expected inside"),
-        ({"detections": []}, "not what was expected inside"),
+        ("", "not JSON from line 1 on"),
+        ('[{"image_id": 1,\n', "not JSON from line 2 on"),
+        ("0,10,20,30", "not JSON"),
+        ("[" * 100_000, "not JSON"),
+        ("3", "its content is of another kind"),
+        ({"detections": []}, "its content is of another kind"),
         ({"annotations": [], "images": [{"id": 1}]}, "images need id and file_name"),
         ([1, 2], "entry 0 lacks image_id or bbox"),
         ([entry(), {"image_id": 1, "box": [1, 2, 3, 4]}], "entry 1 lacks image_id or bbox"),
-        ([entry([1])], "entry 0: image_id is neither number nor name"),
+        ([entry([1])], "entry 0: image_id is neither a number nor text"),
         ([entry(bbox=(1, 2, 3))], "not four numbers"),
         ([entry(bbox=(1, 2, 3)), entry(bbox=(1, 2, 3, 4, 5))], "not four numbers"),
         ([entry(bbox=("left", 2, 3, 4))], "not four numbers"),
         (
             [entry(), entry(7, bbox=(1, 2, float("nan"), 4))],
-            "of image_id 7 or its score is no sound",
+            "of image_id 7, or its score, is no usable",
         ),
-        ([entry(score=float("inf"))], "no sound number"),
-        ([entry(bbox=(1, 2, 1e300, 4))], "no sound number"),
+        ([entry(score=float("inf"))], "no usable number"),
+        ([entry(bbox=(1, 2, 1e300, 4))], "no usable number"),
         ([entry(bbox=(1, 2, 10**400, 4))], "not four numbers"),
-        (f'[{{"image_id": {"9" * 5000}}}]', "no JSON"),
+        (f'[{{"image_id": {"9" * 5000}}}]', "not JSON"),
         ([entry(category_id=3)], "none of its 1 boxes has the category_id 1, person"),
         ([entry(category_id=0), entry(category_id=1)], "count from 0, COCO's from 1"),
         (of_categories("dog", "cat"), r"none of its categories \(dog, cat\) is called person"),
@@ -131,7 +131,7 @@ def test_nobody(tmp_path):
         (of_categories("person", "dog", entries=(0, None)), "some boxes have no category_id"),
         (
             {"annotations": [], "images": [{"id": 1, "file_name": f"{n}.jpg"} for n in "ab"]},
-            r"the image id 1 is given to a\.jpg and to b\.jpg",
+            r"a\.jpg and b\.jpg have the same image id, 1",
         ),
         ([entry(score=0.5), entry(score=87.5)], r"its scores go from 0\.5 to 87\.5"),
         ([entry(score=-0.1)], r"its scores go from -0\.1"),
@@ -139,13 +139,13 @@ def test_nobody(tmp_path):
 )
 def test_faults(tmp_path, content, message):
     with pytest.raises(LiftjaxError, match=rf"boxes\.json: .*{message}") as caught:
-        coco.read(write(tmp_path, content))
+        boxes_file.read_person_boxes(write(tmp_path, content))
     assert "\n" not in str(caught.value)
 
 
 def test_missing_and_binary(tmp_path):
     with pytest.raises(LiftjaxError, match="file of boxes is missing"):
-        coco.read(tmp_path / "boxes.json")
+        boxes_file.read_person_boxes(tmp_path / "boxes.json")
     (tmp_path / "boxes.json").write_bytes(b"\xff\xd8\xff\xe0" * 10)
-    with pytest.raises(LiftjaxError, match="no JSON"):
-        coco.read(tmp_path / "boxes.json")
+    with pytest.raises(LiftjaxError, match="not JSON"):
+        boxes_file.read_person_boxes(tmp_path / "boxes.json")

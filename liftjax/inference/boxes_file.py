@@ -12,7 +12,7 @@ from liftjax.errors import LiftjaxError
 from liftjax.inference.files import check_file
 from liftjax.numbers import as_numbers
 
-_ABOVE_ONE = 1e-3  # by which a score of float16 may exceed 1
+_ABOVE_ONE = 1e-3  # a score in float16 may exceed 1 by this
 _KINDS = {"image_id": (int, str), "category_id": (int, float, str, type(None))}
 _EXPECTED = (
     'expected COCO detections, [{"image_id": 0, "bbox": [x, y, width, height], "score": 0.9}, '
@@ -21,13 +21,15 @@ _EXPECTED = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Detections:
+class PersonBoxes:
     """The persons of a file.
 
     Attributes:
-      path: of the file. ids: (N,) image ids, numbers or names.
-      files: picture's file name by image id, where the file tells.
-      boxes: (N, 4) float32 x0, y0, x1, y1. scores: (N,) float32; 1 where there are none.
+      path: of the file.
+      ids: (N,) image ids, numbers or names.
+      files: names of pictures by image id; empty if the file has none.
+      boxes: (N, 4) float32 x0, y0, x1, y1.
+      scores: (N,) float32; 1 where the file has none.
     """
 
     path: Path
@@ -36,18 +38,18 @@ class Detections:
     boxes: np.ndarray
     scores: np.ndarray
 
-    def select(self, kept: np.ndarray) -> "Detections":
-        """Those that `kept` (N,) bool says."""
+    def select(self, kept: np.ndarray) -> "PersonBoxes":
+        """The persons for which `kept` (N,) is true."""
         ids = [image_id for image_id, keep in zip(self.ids, kept, strict=True) if keep]
         return dataclasses.replace(self, ids=ids, boxes=self.boxes[kept], scores=self.scores[kept])
 
 
-def read(path) -> Detections:
-    """All persons of the file; crowds are left out, and other categories where there are any.
+def read_person_boxes(path) -> PersonBoxes:
+    """All persons of the file, without crowds and other categories.
 
     Raises:
-      LiftjaxError: if the file is missing, no JSON, of another structure, does not tell which
-        category is a person, or has boxes that are no finite numbers or scores beyond 0 and 1.
+      LiftjaxError: the file is missing, not JSON or of another structure, does not say which
+        category is a person, or has boxes that are not finite or scores outside 0 to 1.
     """
     path = Path(path)
     content = _load(path)
@@ -56,7 +58,7 @@ def read(path) -> Detections:
         entries = content.get("annotations")
         files, categories = _names(content, path)
     if not isinstance(entries, list):
-        raise LiftjaxError(f"{path}: not what was expected inside; {_EXPECTED}.")
+        raise LiftjaxError(f"{path}: its content is of another kind; {_EXPECTED}.")
     _check_entries(entries, path)
     used = used_categories(entries)
     person = person_category(categories, used, path)
@@ -78,7 +80,7 @@ def read(path) -> Detections:
         )
     persons = [entry for entry in persons if not entry.get("iscrowd")]
     ids = [entry["image_id"] for entry in persons]
-    return Detections(path, ids, files, *_arrays(persons, path))
+    return PersonBoxes(path, ids, files, *_arrays(persons, path))
 
 
 def _load(path: Path):
@@ -88,9 +90,9 @@ def _load(path: Path):
     except OSError as error:
         raise LiftjaxError(f"{path}: cannot be read: {error.strerror}.") from None
     except json.JSONDecodeError as error:
-        raise LiftjaxError(f"{path}: no JSON from line {error.lineno} on; {_EXPECTED}.") from None
-    except (ValueError, RecursionError):  # bytes that are no text, numbers of thousands of digits
-        raise LiftjaxError(f"{path}: no JSON; {_EXPECTED}.") from None
+        raise LiftjaxError(f"{path}: not JSON from line {error.lineno} on; {_EXPECTED}.") from None
+    except (ValueError, RecursionError):  # bytes that are not text, numbers of thousands of digits
+        raise LiftjaxError(f"{path}: not JSON; {_EXPECTED}.") from None
 
 
 def _names(content: Mapping, path: Path) -> tuple[dict, list[Mapping]]:
@@ -107,8 +109,8 @@ def _names(content: Mapping, path: Path) -> tuple[dict, list[Mapping]]:
     for number, name in named:
         if files.get(number, name) != name:
             raise LiftjaxError(
-                f"{path}: the image id {number} is given to {name} and to {files[number]}; number "
-                "the images anew."
+                f"{path}: {name} and {files[number]} have the same image id, {number}; give each "
+                "image an id of its own."
             )
     return files, categories
 
@@ -119,22 +121,22 @@ def _check_entries(entries: list, path: Path) -> None:
             raise LiftjaxError(f"{path}: entry {number} lacks image_id or bbox; {_EXPECTED}.")
         for key, kinds in _KINDS.items():
             if key in entry and type(entry[key]) not in kinds:
-                raise LiftjaxError(f"{path}: entry {number}: {key} is neither number nor name.")
+                raise LiftjaxError(f"{path}: entry {number}: {key} is neither a number nor text.")
     scored = sum("score" in entry for entry in entries)
     if 0 < scored < len(entries):
         raise LiftjaxError(
-            f"{path}: some boxes have a score and others have none; give a score to all or to none."
+            f"{path}: some boxes have a score and others have none; give all of them one, or none."
         )
     crowds = [entry.get("iscrowd") for entry in entries]
     if any(crowd not in (None, 0, 1) for crowd in crowds):
         raise LiftjaxError(f"{path}: iscrowd of a box is neither 0 nor 1; correct it.")
     if 0 in crowds and None in crowds:
         raise LiftjaxError(
-            f"{path}: some boxes have iscrowd 0 and others have none; give iscrowd to all."
+            f"{path}: some boxes have iscrowd 0 and others have no iscrowd; give all of them one."
         )
     if len({type(entry["image_id"]) for entry in entries}) > 1:
         raise LiftjaxError(
-            f"{path}: some image_id are numbers and others are names; use only one of the two."
+            f"{path}: some image_id are numbers and others are text; use one of the two."
         )
 
 
@@ -145,20 +147,20 @@ def _arrays(entries: list[Mapping], path: Path) -> tuple[np.ndarray, np.ndarray]
         table = as_numbers(values).reshape(len(entries), 5)
     except (TypeError, ValueError):
         raise LiftjaxError(
-            f"{path}: a bbox is not four numbers, or a score not one; {_EXPECTED}."
+            f"{path}: a bbox is not four numbers, or a score is not a number; {_EXPECTED}."
         ) from None
     broken = np.flatnonzero(~(np.abs(table) < 1e9).all(axis=1))  # nan too
     if len(broken):
         first = entries[broken[0]]
         raise LiftjaxError(
-            f"{path}: the box {first['bbox']} of image_id {first['image_id']} or its score is no "
-            f"sound number, and {len(broken) - 1} more; write them again without these."
+            f"{path}: the box {first['bbox']} of image_id {first['image_id']}, or its score, is no "
+            f"usable number, nor are {len(broken) - 1} more; leave these boxes out."
         )
     scores = table[:, 4]
     if len(scores) and (scores.min() < 0 or scores.max() > 1 + _ABOVE_ONE):
         raise LiftjaxError(
-            f"{path}: its scores go from {scores.min():g} to {scores.max():g}; scores are from 0 "
-            "to 1, or left out."
+            f"{path}: its scores go from {scores.min():g} to {scores.max():g}; give scores from 0 "
+            "to 1, or none."
         )
     table[:, 2:4] += table[:, :2]
     return table[:, :4].astype(np.float32), table[:, 4].astype(np.float32)
