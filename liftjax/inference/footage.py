@@ -9,11 +9,9 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from liftjax.data.video import Film
 from liftjax.errors import LiftjaxError
 from liftjax.inference.files import check_file
 from liftjax.inference.results import Frame
-from liftjax.inference.video_file import VideoWriter
 from liftjax.names import readable
 
 _USUAL_FPS = 30.0  # of cameras that do not say
@@ -41,6 +39,8 @@ class Video:
         self.path = Path(path)
         self.name, self.given = readable(self.path.stem), readable(str(path))
         check_file(path, "video")
+        from liftjax.data.video import Film
+
         self._film = Film(path)
         if next(self._film.frames(), None) is None:
             raise self._empty()
@@ -135,6 +135,8 @@ class Camera:
 
     def _write(self, capture: cv2.VideoCapture) -> None:
         """Records until Ctrl-C, or until the camera is gone."""
+        from liftjax.inference.video_file import VideoWriter
+
         video = None
         try:
             fps, image = _warm_up(capture)
@@ -150,7 +152,7 @@ class Camera:
                 f"Camera {self.index} gave no frame, or was stopped within a second."
             )
 
-    def _fill(self, video: VideoWriter, capture: cv2.VideoCapture, bar: tqdm) -> None:
+    def _fill(self, video, capture: cv2.VideoCapture, bar: tqdm) -> None:
         """Ends without an exception at Ctrl-C, so that the file is closed as a whole one."""
         try:
             while True:

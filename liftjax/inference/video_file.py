@@ -4,10 +4,12 @@ import contextlib
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 
-from liftjax.errors import LiftjaxError
+from liftjax.errors import LiftjaxError, needs
+
+with needs("Writing videos", "PyAV", "liftjax[video]"):
+    import av
 
 _CRF = 20  # quality: hardly distinguishable from the original, lines and small print stay sharp
 # The file says how its colours are coded. Readers that do not ask assume the same, those that ask

@@ -15,7 +15,7 @@ from flax import nnx
 import liftjax
 from liftjax import torch_weights
 from liftjax.detectors.decoding import Decoding
-from liftjax.errors import LiftjaxError
+from liftjax.errors import needs
 from liftjax.interchange import run_directory, statistics
 from liftjax.interchange.blank import blank_model, state_dict_order
 from liftjax.interchange.sidecar import Origin
@@ -37,12 +37,8 @@ def _state(module: nnx.Module, spec: dict) -> dict[str, np.ndarray]:
 
 def write_torch(out: Path, module: nnx.Module, origin: Origin) -> list[str]:
     """A state_dict; statistics, which it has no place for, beside it. Returns lines to print."""
-    try:
+    with needs("--format torch (unlike safetensors)", "PyTorch", "torch"):
         import torch
-    except ImportError:
-        raise LiftjaxError(
-            "--format torch needs PyTorch (pip install torch); --format safetensors does not."
-        ) from None
     state = _state(module, origin.spec)
     found = statistics.of_module(module)
     targets = [out, out.with_suffix(".stats.json")] if found else [out]

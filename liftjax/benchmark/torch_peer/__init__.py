@@ -14,13 +14,11 @@ from typing import Any
 import numpy as np
 
 from liftjax import registry
-from liftjax.errors import LiftjaxError, unknown_name
+from liftjax.errors import needs, unknown_name
 from liftjax.skeletons import get_skeleton
 
-try:
+with needs("The PyTorch twins", "PyTorch", "torch"):
     import torch
-except ImportError as error:
-    raise LiftjaxError("The PyTorch twins need PyTorch; install the package torch.") from error
 
 from liftjax.benchmark.torch_peer.hrnet import HRNet
 from liftjax.benchmark.torch_peer.iganet import IGANet

@@ -52,10 +52,10 @@ def run(
     print(describe(plan, place, platform), flush=True)
     if dry_run:
         return
+    from liftjax.experiments.paper.report import document  # says now if a package is missing
+
     runs = plan.runs()
     execute(runs, place, estimate(runs, place, platform))
-    from liftjax.experiments.paper.report import document
-
     with place.claim("report", wait=True):
         print(document.write(plan, place, command))
 

@@ -17,7 +17,6 @@ from liftjax.inference.outputs.people import (
     stand_together,
 )
 from liftjax.inference.results import Frame, Result
-from liftjax.inference.video_file import VideoWriter
 from liftjax.skeletons import Skeleton
 from liftjax.writing import output_file
 
@@ -52,6 +51,8 @@ def write(result: Result, stem: Path) -> list[Path]:
 
 def _write_video(result: Result, path: Path) -> bool:
     """Whether there was a frame to write."""
+    from liftjax.inference.video_file import VideoWriter
+
     view = whole_view(result)
     pictures = (draw_frame(f, result.people(f.index), result, view) for f in _frames(result))
     first = next(pictures, None)
