@@ -113,9 +113,9 @@ def holds(folder: Path) -> bool:
 
 def plan_units(root: Path, folder: Path, subject: str, options: Options) -> Found:
     """The sequences of one subject."""
-    video.check_readable()
     with needs("Reading .cdf files", "cdflib", "liftjax[data]"):
         import cdflib  # noqa: F401  (raises now rather than in the middle of the work)
+    video.check_readable()
     places = {kind: _folder(folder, kind) for kind in _SUFFIXES}
     if places["D3_Positions_mono"] is None:
         raise LiftjaxError(
