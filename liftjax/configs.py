@@ -6,6 +6,12 @@ when installed: a folder `configs` of a user's is never in the way.
 
 from pathlib import Path
 
+from liftjax.errors import LiftjaxError
+
 _HERE = Path(__file__).resolve()
-FOLDER = next(f for f in (_HERE.with_suffix(""), _HERE.parents[1] / "configs") if f.is_dir())
-__path__ = [str(FOLDER)]
+_PLACES = (_HERE.with_suffix(""), _HERE.parents[1] / "configs")
+_FOUND = [place for place in _PLACES if (place / "common.py").is_file()]
+if not _FOUND:
+    raise LiftjaxError(f"liftjax's recipes are not in {_PLACES[0]}; install liftjax again.")
+FOLDER = _FOUND[0]
+__path__ = [str(FOLDER)]  # of the modules

@@ -298,7 +298,7 @@ def test_wrong_options_are_told_before_anything_runs(changes, message):
 def test_without_pytorch_there_is_no_peer(monkeypatch):
     monkeypatch.setattr(peer, "installed", lambda: False)
     assert run.Options().checked().peers == ()
-    with pytest.raises(LiftjaxError, match="install the package torch"):
+    with pytest.raises(LiftjaxError, match="--peer needs PyTorch: pip install torch"):
         options(peers=["tuned"]).checked()
 
 

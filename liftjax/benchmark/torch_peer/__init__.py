@@ -17,7 +17,7 @@ from liftjax import registry
 from liftjax.errors import needs, unknown_name
 from liftjax.skeletons import get_skeleton
 
-with needs("The PyTorch twins", "PyTorch", "torch"):
+with needs("The twin of a network", "PyTorch", "torch"):
     import torch
 
 from liftjax.benchmark.torch_peer.hrnet import HRNet
