@@ -184,7 +184,9 @@ def _parse(text: str):
 
 
 def _named_kind(kind: type) -> str:
-    return "a section" if kind is ConfigDict else f"a {kind.__name__}"
+    if kind is ConfigDict:
+        return "a section"
+    return f"{'an' if kind is int else 'a'} {kind.__name__}"
 
 
 def _shown(value) -> str:
