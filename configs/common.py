@@ -75,7 +75,7 @@ def base() -> ConfigDict:
                 "warmup_steps": 0,
                 "decay_rate": 0.67,
                 "decay_every": 0.125,  # share of the run; the paper has 5 of 40 epochs
-                "boost_at": 0.0,  # share of the run; the released trainer: 31 of 41 epochs; 0: no
+                "boost_at": 0.0,  # share of the run; released trainer: 31 of 41 epochs; 0: never
                 "boost": 5.0,  # factor of the learning rate from there on
             },
         }
