@@ -56,21 +56,24 @@ def requirements(path: str) -> set[str]:
     return {line for line in (ROOT / path).read_text().splitlines() if line and line[0] not in "#-"}
 
 
+def copy_sources(folder: Path) -> Path:
+    """Copies what a build needs: it leaves files beside the sources."""
+    for package in (*PACKAGES, "tests"):
+        no_caches = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / package, folder / package, ignore=no_caches)
+    for file in ("pyproject.toml", "setup.py", "requirements.txt", "README.md", "LICENSE"):
+        shutil.copy(ROOT / file, folder)
+    return folder
+
+
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory) -> Path:
-    """A copy of the sources: a build leaves files beside them."""
     version = int(importlib.metadata.version("setuptools").split(".")[0])
     if version < 77:
         pytest.skip(
             f"setuptools {version} knows no licence expressions; pip install setuptools>=77"
         )
-    copy = tmp_path_factory.mktemp("sources")
-    for package in (*PACKAGES, "tests"):
-        no_caches = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / package, copy / package, ignore=no_caches)
-    for file in ("pyproject.toml", "setup.py", "requirements.txt", "README.md", "LICENSE"):
-        shutil.copy(ROOT / file, copy)
-    return copy
+    return copy_sources(tmp_path_factory.mktemp("sources"))
 
 
 @pytest.fixture(scope="module")

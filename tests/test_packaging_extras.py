@@ -4,9 +4,9 @@ import json
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
+import tempfile
 import venv
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from data_prep.__main__ import COMMANDS
 from liftjax import cli
 from tests.documents import ROOT, TINY, TINY_DETECTOR, TINY_TRAINING
 from tests.slow import slow
+from tests.test_packaging import copy_sources
 
 # What the extras bring, and PyTorch.
 MODULES = (
@@ -94,7 +95,7 @@ def outcomes(folder: Path, commands, missing=(), python=sys.executable) -> list[
     run = subprocess.run(
         [str(python), "-c", SCRIPT, *missing],
         input=given, cwd=folder, stdout=subprocess.PIPE, text=True, check=True,
-        env=os.environ | ({"PYTHONPATH": str(ROOT)} if python == sys.executable else {}),
+        env=os.environ | {"PYTHONPATH": str(ROOT) if python == sys.executable else ""},
     )  # fmt: skip
     return [tuple(outcome) for outcome in json.loads(run.stdout)]
 
@@ -147,14 +148,14 @@ def test_without_the_packages_of_all_extras(folder, check):
 
 @pytest.mark.slow
 def test_in_a_fresh_environment_with_the_core_alone(folder, tmp_path):
-    sources, environment = tmp_path / "sources", tmp_path / "environment"
-    ignored = shutil.ignore_patterns("__pycache__", ".*", "build", "*.egg-info", "data", "runs")
-    shutil.copytree(ROOT, sources, ignore=ignored)
-    venv.create(environment, with_pip=True)
-    (python,) = environment.glob("*/python")
-    pip = [python, "-m", "pip", "install", "--quiet", sources]
-    installed = subprocess.run(pip, capture_output=True, text=True)
-    if installed.returncode:
-        pytest.skip(f"pip cannot fetch the requirements here: {installed.stderr.splitlines()[-1]}")
-    for check in (check_work, check_help, check_refusals):
-        check(folder, python=python)
+    (tmp_path / "sources").mkdir()
+    sources = copy_sources(tmp_path / "sources")
+    with tempfile.TemporaryDirectory() as environment:  # a gigabyte that is not kept
+        venv.create(environment, with_pip=True)
+        (python,) = Path(environment).glob("*/python")
+        pip = [python, "-m", "pip", "install", "--quiet", sources]
+        installed = subprocess.run(pip, capture_output=True, text=True)
+        if installed.returncode:
+            pytest.skip(f"pip cannot install here: {installed.stderr.splitlines()[-1]}")
+        for check in (check_work, check_help, check_refusals):
+            check(folder, python=python)
