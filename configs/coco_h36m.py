@@ -21,7 +21,7 @@ Expected:  the checkpoint from which ft2d, single_model and multi_model go on
            Human3.6M's test subjects (supplement, Table 2).
 """
 
-from configs.common import base
+from liftjax.configs.common import base
 
 
 def get_config():

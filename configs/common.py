@@ -1,4 +1,4 @@
-"""What every recipe starts from; not a recipe itself."""
+"""What every recipe starts from. It is not a recipe itself."""
 
 from ml_collections import ConfigDict
 
@@ -7,56 +7,56 @@ def base() -> ConfigDict:
     """All keys of a recipe with their defaults."""
     return ConfigDict(
         {
-            "task": "detector",  # or 'lifter', or 'distill': a detector taught by another
+            "task": "detector",  # or 'lifter', or 'distill': a detector learns from another one
             "seed": 0,
             "steps": 1000,
             "batch_size": 32,  # over all devices
             "log_every": 20,
             "checkpoint_every": 500,
-            "keep_every": 0,  # keep the checkpoints of these steps for good; 0: the newest alone
-            "keep_best": False,  # and that of the lowest validation error
+            "keep_every": 0,  # steps between checkpoints that are kept for good; 0: only the newest
+            "keep_best": False,  # keep the checkpoint with the lowest validation error, too
             "evaluate_every": 0,  # steps between evaluations on data.eval_split; 0: none
-            "select_on_test": False,  # the released trainer's way: the best on the test subjects
-            "nonfinite": "stop",  # at a loss that is NaN or infinite; or 'skip' the step
+            "select_on_test": False,  # choose by the test subjects, as the released trainer
+            "nonfinite": "stop",  # when the loss is NaN or infinite; or 'skip' the step
             "replicate": "shard_map",  # or 'pmap'
             "num_devices": 0,  # 0: all
-            "sync_batch_norm": True,  # statistics over all devices; False: of each one's rows
+            "sync_batch_norm": True,  # over all devices; False: each device has its own statistics
             "precision": "float32",  # of activations; or 'bfloat16'
-            "accumulate": 1,  # parts of a batch that go through the network one after the other
-            "remat": False,  # keep fewer activations and compute them again: slower, less memory
-            "ema": 0.0,  # decay of the average of the weights that is kept and evaluated; 0: none
+            "accumulate": 1,  # parts of a batch that go through the network one after another
+            "remat": False,  # compute activations again for the gradient: slower, less memory
+            "ema": 0.0,  # decay of a moving average of the weights, which is evaluated; 0: none
             "data": {
-                "dir": "data/synthetic",  # or several with commas between, of one joint set
-                "shares": (),  # of each of several in a batch; none: all samples alike
+                "dir": "data/synthetic",  # or several, separated by commas, with the same joints
+                "shares": (),  # of each data set in a batch; empty: all samples are alike
                 "split": "train",
-                "subjects": (),  # none named: all of the split
+                "subjects": (),  # empty: all subjects of the split
                 "eval_split": "test",
                 "eval_subjects": (),
                 "eval_batch_size": 64,
-                "cache": True,  # decoded crops stay in memory
-                "workers": 0,  # processes that decode where there is no cache
+                "cache": True,  # keep decoded crops in memory
+                "workers": 0,  # processes that decode pictures if there is no cache
                 "augment": augment(),
             },
             "detector": {
                 "name": "hrnet_w32",
                 "image_size": None,  # (height, width) of the crop; None: the preset's
-                "overrides": {},  # other sizes than the preset's
+                "overrides": {},  # of the preset's sizes
                 "checkpoint": "",  # start from this run; empty: fresh weights
             },
             "lifter": {
                 "name": "",
-                "num_frames": 1,  # of a window: videopose3d, mixste
+                "num_frames": 1,  # in a window, for videopose3d and mixste
                 "overrides": {},
                 "loss": "mpjpe",  # or 'mse'
-                "flip": False,  # an epoch has every window twice, once mirrored
-                "flip_test": False,  # evaluate: mean of the pose and the mirrored one's, mirrored
+                "flip": False,  # train on every window twice an epoch, once mirrored
+                "flip_test": False,  # evaluate the mean with the pose of the mirrored keypoints
                 "checkpoint": "",
             },
-            "lifters": {},  # frozen lifters that guide, by name: their run directories
+            "lifters": {},  # run directories of the frozen lifters that guide, by name
             "loss": loss(),
             "distill": {
-                "stage": "student",  # or 'head': a fresh head is taught by the old one
-                "teacher": "",  # its run directory; stage 'head': none
+                "stage": "student",  # or 'head': a fresh head learns from the old one
+                "teacher": "",  # its run directory; empty for the stage 'head'
                 "feature_weight": 7e-5,
                 "logit_weight": 0.1,
                 "decay": True,  # both weights fall linearly to 0 over the run
@@ -67,16 +67,16 @@ def base() -> ConfigDict:
                 "b1": 0.9,
                 "b2": 0.999,
                 "eps": 1e-8,
-                "weight_decay": 0.0,  # of adamw; the others have none
-                "decay_norms": True,  # False: no decay of normalisations and biases
-                "rates": {},  # factors of the learning rate, rates.backbone=0.1; 0: frozen
-                "clip_norm": 0.0,  # 0: no clipping of the gradient's global norm
+                "weight_decay": 0.0,  # only adamw has it
+                "decay_norms": True,  # False: normalisations and biases do not decay
+                "rates": {},  # factors of the learning rate by part: rates.backbone=0.1; 0: frozen
+                "clip_norm": 0.0,  # of the gradient's global norm; 0: no clipping
                 "schedule": "step",  # or 'constant', 'cosine', 'flat_cosine'
                 "warmup_steps": 0,
                 "decay_rate": 0.67,
-                "decay_every": 0.125,  # of the run; the paper's 5 of 40 epochs
-                "boost_at": 0.0,  # of the run; the released trainer's 31 of 41 epochs; 0: never
-                "boost": 5.0,  # factor of the rate from there on
+                "decay_every": 0.125,  # share of the run; the paper has 5 of 40 epochs
+                "boost_at": 0.0,  # share of the run; released trainer: 31 of 41 epochs; 0: never
+                "boost": 5.0,  # factor of the learning rate from there on
             },
         }
     )
@@ -96,8 +96,8 @@ def augment() -> dict:
 def loss() -> dict:
     """The guided loss.
 
-    A weight that is None is that of the detector's kind: the paper's for SimCC (RTMPose, DWPose),
-    the released trainer's for heatmaps (HRNet), whose 2D loss is so much smaller.
+    A weight that is None depends on the detector: SimCC (RTMPose, DWPose) has the paper's, heatmaps
+    (HRNet), whose 2D loss is much smaller, the released trainer's. The comments say them.
     """
     return {
         "guidance": "none",  # 'none' (FT-2D), 'single' (one lifter) or 'multi'
@@ -115,14 +115,14 @@ def loss() -> dict:
         "top_k": 10,
         "dwa": True,  # dynamic weight averaging of the lifters; False: uniform
         "lifter_dropout": False,
-        # Above 0: the 3D terms are scaled so that the norm of their gradient at the detector's
-        # output is this multiple of the 2D terms'. 0: the weights above as they stand.
+        # Above 0: scale the 3D terms so that the norm of their gradient at the detector's output is
+        # this multiple of the norm of the 2D terms' gradient. 0: use the weights above.
         "balance": 0.0,
         "mask_invisible_3d": False,
-        # Of the products inside the frozen lifters: 'highest' (float32), 'high' (TF32 on NVIDIA),
-        # 'default' (as the machine likes best) or 'bfloat16'. None: 'highest', and 'high' with
-        # precision='bfloat16', which leaves the guiding gradient within 5 %; for what narrower
-        # ones cost late in training see `liftjax.training.detector_step.GuidanceOptions`.
+        # Precision of matrix products in the frozen lifters: 'highest' (float32), 'high' (TF32 on
+        # NVIDIA), 'default' (the fastest of the machine) or 'bfloat16'. None: 'highest', or 'high'
+        # with precision='bfloat16', which changes the guiding gradient by less than 5 %. See
+        # `liftjax.training.detector_step.GuidanceOptions` for what narrower ones cost.
         "lifter_precision": None,
-        "quarter_pixel_shift": False,  # the released configs' step after soft-argmax
+        "quarter_pixel_shift": False,  # after soft-argmax, as in the released configs
     }

@@ -7,7 +7,7 @@ Time:      a fifth of the first stage's steps, each much shorter.
 Expected:  the first stage's accuracy or a little above.
 """
 
-from configs.distill_student import get_config as first_stage
+from liftjax.configs.distill_student import get_config as first_stage
 
 
 def get_config():

@@ -14,7 +14,7 @@ Expected:  a better student than ft2d gives in as many steps. Both stages togeth
            to 95.5, and 94.8 after the second stage.
 """
 
-from configs.common import base
+from liftjax.configs.common import base
 
 
 def get_config():

@@ -10,7 +10,7 @@ Expected:  the starting point of single_model and multi_model; trained on from t
            steps as they are (--config.detector.checkpoint), their yardstick.
 """
 
-from configs.common import base
+from liftjax.configs.common import base
 
 
 def get_config():

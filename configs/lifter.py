@@ -19,7 +19,7 @@ Expected:  the demo's table shows them on synthetic people, row "gt". On Human3.
            the paper's single-frame lifters have 35 to 41 mm (supplement, Table 1).
 """
 
-from configs.common import base
+from liftjax.configs.common import base
 
 
 def get_config():

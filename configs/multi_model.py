@@ -14,7 +14,7 @@ Expected:  a lower mean MPJPE than ft2d at about equal PCK; the paper's HRNet ov
            56.13 mm -> 54.50 mm on Human3.6M (supplement, Table 2).
 """
 
-from configs.common import base
+from liftjax.configs.common import base
 
 
 def get_config():

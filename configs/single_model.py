@@ -11,7 +11,7 @@ Expected:  a lower MPJPE than ft2d through that lifter; the paper's HRNet and Si
            55.1 mm -> 52.9 mm on Human3.6M (supplement, Table 1).
 """
 
-from configs.common import base
+from liftjax.configs.common import base
 
 
 def get_config():

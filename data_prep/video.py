@@ -4,13 +4,21 @@ import collections
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from liftjax.data.video import Film, is_mirrored
 from liftjax.errors import LiftjaxError
 
+if TYPE_CHECKING:  # it needs PyAV, which data sets of pictures do without
+    from liftjax.data.video import Film
+
 _DOUBTFUL = 4  # frames before a fault, where decoders may give later frames too early
+
+
+def check_readable() -> None:
+    """Raises if PyAV is missing, which no file is to blame for."""
+    import liftjax.data.video  # noqa: F401
 
 
 def frame_size(path) -> tuple[int, int]:
@@ -38,6 +46,8 @@ def frame_rate(path) -> float:
 
 def check_not_mirrored(path) -> None:
     """Raises if players mirror the video, because labels may have been made with or without it."""
+    from liftjax.data.video import is_mirrored
+
     if any(map(is_mirrored, itertools.islice(_open(path).frames(), 1))):
         raise LiftjaxError(
             f"{path}: its display matrix mirrors the pictures, which only some programs follow; "
@@ -62,7 +72,7 @@ def frames_at(path, numbers: Sequence[int]) -> Iterator[tuple[int, np.ndarray | 
         yield number, None if frame is None else film.bgr(frame)
 
 
-def _trusted(film: Film) -> Iterator:
+def _trusted(film: "Film") -> Iterator:
     """All frames except the last few before a fault."""
     held = collections.deque()
     for frame in film.frames(until_damage=True):
@@ -73,7 +83,9 @@ def _trusted(film: Film) -> Iterator:
         yield from held
 
 
-def _open(path) -> Film:
+def _open(path) -> "Film":
+    from liftjax.data.video import Film
+
     if not Path(path).exists():
         raise LiftjaxError(f"The video is missing: expected {path}.")
     return Film(path)

@@ -1,7 +1,9 @@
 """The error that a user can cause and cure, and the one for training that was told to end."""
 
+import contextlib
 import difflib
-from collections.abc import Collection, Iterable
+import shlex
+from collections.abc import Collection, Iterable, Iterator
 
 
 class LiftjaxError(ValueError):
@@ -43,3 +45,33 @@ def first_line(error: BaseException | str) -> str:
     """The first line of an error, for libraries whose messages have many lines."""
     text = str(error).strip()
     return text.splitlines()[0][:160] if text else type(error).__name__
+
+
+@contextlib.contextmanager
+def needs(purpose: str, package: str, install: str) -> Iterator[None]:
+    """Within it, an import that fails raises a LiftjaxError that says what to install.
+
+    Args:
+      purpose: what the import is for, as the subject of a sentence: "Reading videos".
+      package: the name of the package, for people: "PyAV".
+      install: what pip takes: "liftjax[video]".
+    """
+    try:
+        yield
+    except ImportError as error:
+        reason = "" if isinstance(error, ModuleNotFoundError) else f" ({first_line(error)})"
+        if install.startswith("liftjax[") and not _installed():
+            install = install.replace("liftjax", ".", 1)
+        command = f"pip install {shlex.quote(install)}"
+        raise LiftjaxError(f"{purpose} needs {package}{reason}: {command}.") from error
+
+
+def _installed() -> bool:
+    """Whether pip knows liftjax; else it is run in its source tree."""
+    from importlib import metadata
+
+    try:
+        metadata.distribution("liftjax")
+    except metadata.PackageNotFoundError:
+        return False
+    return True

@@ -1,42 +1,39 @@
 """Recipes by name or path, with dotted overrides that refuse unknown keys and wrong types."""
 
 import ast
-import contextlib
 import difflib
+import importlib
 import importlib.util
 import json
-import sys
-import threading
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
+from types import ModuleType
 
 from etils import epath
 from ml_collections import ConfigDict
 
+from liftjax import configs
 from liftjax.errors import LiftjaxError, first_line, unknown_name
-
-_FOLDER = Path(__file__).resolve().parents[1] / "configs"  # beside liftjax, installed or not
 
 # Sections that take any name: networks, and the keywords or parts of a network.
 OPEN_SECTIONS = ("lifters", "lifter.overrides", "detector.overrides", "optim.rates")
-# What keys, or all of a section, take where there is no default to tell.
+# Types of the keys, or of all keys of a section, that have no default to tell it.
 _KINDS = {
     "detector.image_size": tuple, "loss.lifter_precision": str, "loss.weights": float,
     "lifters": str,
 }  # fmt: skip
-_LARGEST = 2**63  # whole numbers are below it
-_LOADING = threading.RLock()  # threads share sys.modules
+_LARGEST = 2**63  # whole numbers are smaller
 
 
 def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> ConfigDict:
     """The recipe's `get_config()` with `overrides` ("loss.beta=50") applied.
 
     Args:
-      name_or_path: the name of one of the package `configs`, a Python file with `get_config`, or
-        the config.json of a run.
+      name_or_path: the name of a recipe of liftjax, a Python file with `get_config`, or the
+        config.json of a run.
+      overrides: texts "KEY=VALUE"; the key is dotted.
 
     Raises:
-      LiftjaxError: no such recipe or key (the message names the nearest), or a value of
+      LiftjaxError: there is no such recipe or key (the message names the nearest), or a value has
         another type.
     """
     config = _read(name_or_path).lock()
@@ -65,7 +62,7 @@ def set_value(config: ConfigDict, key: str, value) -> None:
 
 
 def _fitted(key: str, value, old):
-    """`value` as the dotted `key` takes it, whose value so far is `old`."""
+    """`value` with the type that the dotted `key` takes; its present value is `old`."""
     _check_plain(key, value)
     kind = type(old) if old is not None else _KINDS.get(key) or _KINDS.get(key.rpartition(".")[0])
     if kind is float and type(value) is int:
@@ -84,56 +81,31 @@ def _fitted(key: str, value, old):
 
 
 def _check_plain(key: str, value) -> None:
-    """Raises for what no recipe holds: other things than texts, numbers and lists of them."""
+    """Raises unless `value` is None, a text, a number, or made of these."""
     if isinstance(value, dict | tuple | list):
         for part in [*value, *value.values()] if isinstance(value, dict) else value:
             _check_plain(key, part)
     elif not isinstance(value, str | int | float | None):
-        raise LiftjaxError(f"config.{key}: {_shown(value)} is no text, number or list of them.")
+        raise LiftjaxError(
+            f"config.{key}: {_shown(value)} is not a text, a number or a list of them."
+        )
     elif isinstance(value, int) and abs(value) >= _LARGEST:
-        raise LiftjaxError(f"config.{key} has a number of {value.bit_length()} bits; 63 are most.")
+        raise LiftjaxError(
+            f"config.{key} has a number of {value.bit_length()} bits; the limit is 63."
+        )
 
 
 def complete(stored: dict) -> ConfigDict:
     """A stored recipe with the keys that recipes have gained since, at their defaults."""
-    with _shipped():
-        config = importlib.import_module("configs.common").base()
+    config = _shipped("common").base()
     with config.unlocked(), config.ignore_type():
         config.update(stored)
     return config
 
 
 def recipe_names() -> list[str]:
-    """Names of the recipes that ship with the package."""
-    return sorted(p.stem for p in _FOLDER.glob("*.py") if p.stem not in ("__init__", "common"))
-
-
-@contextlib.contextmanager
-def _shipped(first: Path | None = None) -> Iterator[None]:
-    """Within it `configs` is the package beside liftjax, not one of the current directory.
-
-    Args:
-      first: a folder in which its modules are looked for before.
-    """
-
-    def loaded() -> dict:
-        return {name: m for name, m in sys.modules.items() if name.split(".")[0] == "configs"}
-
-    places = [str(folder) for folder in (first, _FOLDER) if folder]
-    spec = importlib.util.spec_from_file_location(
-        "configs", _FOLDER / "__init__.py", submodule_search_locations=places
-    )
-    with _LOADING:
-        before = loaded()
-        for name in before:
-            del sys.modules[name]
-        sys.modules["configs"] = importlib.util.module_from_spec(spec)
-        try:
-            yield
-        finally:
-            for name in loaded():
-                del sys.modules[name]
-            sys.modules.update(before)
+    """Names of the recipes that ship with liftjax."""
+    return sorted(path.stem for path in configs.FOLDER.glob("*.py") if path.stem != "common")
 
 
 def _read(name_or_path: str) -> ConfigDict:
@@ -151,34 +123,37 @@ def _read(name_or_path: str) -> ConfigDict:
         return _from_file(path)
     if name_or_path not in recipe_names():
         raise unknown_name("recipe", name_or_path, recipe_names())
-    with _shipped():
-        return importlib.import_module(f"configs.{name_or_path}").get_config()
+    return _shipped(name_or_path).get_config()
+
+
+def _shipped(name: str) -> ModuleType:
+    """A module among liftjax's recipes."""
+    return importlib.import_module(f"{configs.__name__}.{name}")
 
 
 def _from_file(path: epath.Path) -> ConfigDict:
-    """The recipe of a file; one in a folder `configs` finds its neighbours by that name first."""
-    folder = Path(path).resolve().parent
+    """The recipe of a Python file."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
     try:
-        with _shipped(folder if folder.name == "configs" else None):
-            module = _module(path)
-            if not hasattr(module, "get_config"):
-                raise LiftjaxError(f"{path} has no get_config(); a recipe defines one.")
-            return module.get_config()
+        spec.loader.exec_module(module)
     except ImportError as error:
-        if not (error.name or "").startswith("configs."):
+        if (error.name or "").partition(".")[0] != "configs":
             raise
         raise LiftjaxError(
-            f"{path}: {first_line(error)}; `configs` are liftjax's recipes, in {_FOLDER}: a "
-            "package of yours needs another name."
+            f"{path}: {first_line(error)}; liftjax's recipes are `liftjax.configs`."
         ) from None
+    if not hasattr(module, "get_config"):
+        raise LiftjaxError(f"{path} has no get_config(); a recipe defines one.")
+    return module.get_config()
 
 
 def _check_stored(stored, default: ConfigDict | None = None, prefix: str = "") -> None:
-    """Raises for a section or value of another kind than recipes have there."""
+    """Raises if a section or value has another type than recipes have there."""
     default = complete({}) if default is None else default
     if not isinstance(stored, dict):
         name = f"config.{prefix[:-1]}" if prefix else "it"
-        raise LiftjaxError(f"{name} is a section; {_shown(stored)} is no section.")
+        raise LiftjaxError(f"{name} is a section; {_shown(stored)} is not.")
     for leaf, value in stored.items():
         old, key = default.get(leaf), f"{prefix}{leaf}"
         if isinstance(old, ConfigDict):
@@ -188,24 +163,17 @@ def _check_stored(stored, default: ConfigDict | None = None, prefix: str = "") -
 
 
 def _tuples(value):
-    """JSON's lists as the tuples they were."""
+    """`value` with tuples in place of JSON's lists."""
     if isinstance(value, dict):
         return {k: _tuples(v) for k, v in value.items()}
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def _get(config: ConfigDict, key: str):
-    """The value at a dotted key; None where there is none."""
+    """The value of a dotted key, or None."""
     for part in key.split("."):
         config = config.get(part) if isinstance(config, ConfigDict) else None
     return config
-
-
-def _module(path: Path):
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def _parse(text: str):
@@ -216,7 +184,9 @@ def _parse(text: str):
 
 
 def _named_kind(kind: type) -> str:
-    return "a section" if kind is ConfigDict else f"a {kind.__name__}"
+    if kind is ConfigDict:
+        return "a section"
+    return f"{'an' if kind is int else 'a'} {kind.__name__}"
 
 
 def _shown(value) -> str:

@@ -6,8 +6,15 @@ from typing import NamedTuple
 import numpy as np
 from etils import epath
 
+from liftjax.errors import needs
 from liftjax.metrics import mpjpe
 from liftjax.skeletons import Skeleton
+
+with needs("Drawing figures", "Matplotlib", "liftjax[report]"):
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MultipleLocator
 
 TRUTH, PREDICTION = "#1f5fd6", "#d6261f"
 
@@ -73,9 +80,6 @@ def draw_3d(
 
 def add_plain_box(figure, place):
     """Adds 3D axes at `place` of a grid, with pale walls, a thin grid and no ticks."""
-    import matplotlib
-    from matplotlib.ticker import MultipleLocator
-
     with matplotlib.rc_context({"grid.color": "#d5dae1", "grid.linewidth": 0.5}):
         axes = figure.add_subplot(place, projection="3d")
     for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
@@ -93,9 +97,6 @@ def _to_plot(points_m: np.ndarray) -> np.ndarray:
 
 def new_figure(width: float, height: float, dpi: int = 110):
     """A matplotlib figure (inches) that needs no screen and leaves pyplot's state alone."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(width, height), dpi=dpi)
     FigureCanvasAgg(figure)
     return figure

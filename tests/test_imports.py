@@ -17,6 +17,7 @@ LAYERS = [
     {"losses", "metrics", "data"},
     {"detectors", "lifters", "torch_weights"},
     {"registry", "counting"},
+    {"configs"},
     {"recipes"},
     {"runtime"},
     {"prediction", "visualize", "viewer", "models"},

@@ -1,47 +1,86 @@
 """What `pip install` puts on a machine works there, away from the sources."""
 
+import collections
 import email
 import importlib.metadata
 import os
+import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
+import venv
 import zipfile
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 import liftjax
+from tests.documents import EXTRAS
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("liftjax", "configs", "data_prep")
+
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
 def sources() -> set[str]:
-    """Every file of the packages."""
+    """Every file of the packages, as it is called where it is installed."""
     found = (path for package in PACKAGES for path in (ROOT / package).rglob("*.*"))
-    return {str(path.relative_to(ROOT)) for path in found if path.suffix != ".pyc"}
+    names = {path.relative_to(ROOT).as_posix() for path in found if path.suffix != ".pyc"}
+    return {f"liftjax/{name}" if name.startswith("configs/") else name for name in names}
+
+
+def metadata_of(wheel: Path) -> email.message.Message:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith("/METADATA"))
+        return email.message_from_bytes(archive.read(name))
+
+
+def required(wheel: Path) -> dict[str, set[Requirement]]:
+    """What the wheel requires, by extra; "" is what it requires in any case."""
+    found = collections.defaultdict(set)
+    for line in metadata_of(wheel).get_all("Requires-Dist"):
+        requirement = Requirement(line)
+        extra = re.search(r'extra == "(\w+)"', str(requirement.marker))
+        requirement.marker = None
+        found[extra[1] if extra else ""].add(requirement)
+    return found
+
+
+def requirements(path: str) -> set[str]:
+    """The lines of a requirements file without comments and other files."""
+    return {line for line in (ROOT / path).read_text().splitlines() if line and line[0] not in "#-"}
+
+
+def copy_sources(folder: Path) -> Path:
+    """Copies what a build needs: it leaves files beside the sources."""
+    for package in (*PACKAGES, "tests"):
+        no_caches = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / package, folder / package, ignore=no_caches)
+    for file in ("pyproject.toml", "setup.py", "requirements.txt", "README.md", "LICENSE"):
+        shutil.copy(ROOT / file, folder)
+    return folder
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory) -> Path:
-    """Built offline from a copy of the sources: a build leaves files beside them."""
+def tree(tmp_path_factory) -> Path:
     version = int(importlib.metadata.version("setuptools").split(".")[0])
     if version < 77:
         pytest.skip(
             f"setuptools {version} knows no licence expressions; pip install setuptools>=77"
         )
-    copy = tmp_path_factory.mktemp("sources")
-    for package in (*PACKAGES, "tests"):
-        no_caches = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / package, copy / package, ignore=no_caches)
-    for file in ("pyproject.toml", "requirements.txt", "README.md", "LICENSE"):
-        shutil.copy(ROOT / file, copy)
+    return copy_sources(tmp_path_factory.mktemp("sources"))
+
+
+@pytest.fixture(scope="module")
+def wheel(tree, tmp_path_factory) -> Path:
+    """Built offline."""
     out = tmp_path_factory.mktemp("wheel")
-    pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", out, copy)
+    pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", out, tree)
     (built,) = out.glob("*.whl")
     return built
 
@@ -54,15 +93,30 @@ def installed(wheel, tmp_path_factory) -> Path:
     return folder
 
 
-def pip(command: str, *arguments) -> None:
-    quiet = ("--quiet", "--disable-pip-version-check", "--no-index")
-    subprocess.run([sys.executable, "-m", "pip", command, *quiet, *map(str, arguments)], check=True)
+@pytest.fixture(scope="module")
+def editable(tree, tmp_path_factory) -> Path:
+    """The Python of an environment with `pip install -e`, and what it needs from this one."""
+    environment = tmp_path_factory.mktemp("editable")
+    venv.create(environment)
+    (python,) = environment.glob("*/python")
+    packages = {"base": environment, "platbase": environment}
+    site_packages = Path(sysconfig.get_path("purelib", "venv", packages))
+    (site_packages / "this.pth").write_text(sysconfig.get_path("purelib"))
+    pip("--python", python, "install", "--no-deps", "--no-build-isolation", "-e", tree)
+    return python
 
 
-def run_installed(installed: Path, cwd: Path, *arguments) -> str:
+def pip(*arguments) -> None:
+    environment = os.environ | {"PIP_NO_INDEX": "1", "PIP_QUIET": "1"}
+    subprocess.run([sys.executable, "-m", "pip", *map(str, arguments)], check=True, env=environment)
+
+
+def run_installed(
+    installed: Path, cwd: Path, *arguments, python: Path | str = sys.executable
+) -> str:
     """What Python prints where the sources are nowhere on the path."""
     environment = os.environ | {"PYTHONPATH": str(installed)}
-    command = [sys.executable, *map(str, arguments)]
+    command = [str(python), *map(str, arguments)]
     return subprocess.run(
         command, cwd=cwd, env=environment, check=True, capture_output=True, text=True
     ).stdout
@@ -71,17 +125,22 @@ def run_installed(installed: Path, cwd: Path, *arguments) -> str:
 def test_the_wheel_holds_the_packages_and_no_more(wheel):
     with zipfile.ZipFile(wheel) as archive:
         files = {name for name in archive.namelist() if ".dist-info/" not in name}
-        (metadata,) = (name for name in archive.namelist() if name.endswith("/METADATA"))
-        said = email.message_from_bytes(archive.read(metadata))
+    said = metadata_of(wheel)
     assert files == sources()
     for kind in (".js", ".css", ".jinja", ".json"):
         assert any(name.endswith(kind) for name in files), kind
     assert said["Version"] == liftjax.__version__
     assert said["License-Expression"] == "Apache-2.0"
-    lines = (ROOT / "requirements.txt").read_text().splitlines()
-    needed = [one for one in said.get_all("Requires-Dist") if "extra ==" not in one]
-    assert len(needed) == len([line for line in lines if not line.startswith("#")])
-    assert set(said.get_all("Provides-Extra")) == set(PROJECT["optional-dependencies"])
+
+
+def test_requirements_are_the_core_and_all_extras(wheel):
+    needed = required(wheel)
+    everything = {Requirement(line) for line in requirements("requirements.txt")}
+    assert needed[""] | needed["all"] == everything
+    assert needed["data"] | needed["report"] | needed["video"] == needed["all"]
+    assert needed["data"] > needed["video"]  # most recordings are videos
+    assert not needed[""] & needed["all"]
+    assert set(needed) == {"", *EXTRAS}
 
 
 def test_an_installed_liftjax_runs_without_its_sources(installed, tmp_path):
@@ -94,6 +153,48 @@ def test_an_installed_liftjax_runs_without_its_sources(installed, tmp_path):
     )
     every_recipe = "from liftjax.recipes import *; print(*map(load_recipe, recipe_names()))"
     assert "batch_size" in run_installed(installed, tmp_path, "-c", every_recipe)
+
+
+USER = """
+import configs.mine
+from liftjax.recipes import load_recipe, recipe_names
+names = recipe_names()
+print(len(names), *(load_recipe(name).task for name in names))
+print(load_recipe("recipe.py").steps, configs.mine.steps, load_recipe("ft2d").steps)
+"""
+RECIPE = """
+from configs.mine import steps
+from liftjax.configs.ft2d import get_config as base
+
+def get_config():
+    config = base()
+    config.steps = steps
+    return config
+"""
+
+
+@pytest.mark.parametrize("kind", ["package", "folder"])
+@pytest.mark.parametrize("layout", ["sources", "wheel", "editable"])
+def test_a_folder_configs_of_the_users_and_liftjaxs_leave_each_other_alone(
+    layout, kind, tmp_path, request
+):
+    (tmp_path / "configs").mkdir()
+    if kind == "package":
+        (tmp_path / "configs" / "__init__.py").touch()
+    (tmp_path / "configs" / "mine.py").write_text("steps = 7")
+    (tmp_path / "configs" / "ft2d.py").write_text("raise ValueError('theirs')")
+    (tmp_path / "recipe.py").write_text(RECIPE)
+    if layout == "editable":
+        python = request.getfixturevalue("editable")
+        said = run_installed("", tmp_path, "-c", USER, python=python)
+    else:
+        place = ROOT if layout == "sources" else request.getfixturevalue("installed")
+        said = run_installed(place, tmp_path, "-c", USER)
+    recipes = {path.stem for path in (ROOT / "configs").glob("*.py")} - {"common"}
+    first, second = said.splitlines()
+    assert first.split()[0] == str(len(recipes))
+    assert {"detector", "lifter", "distill"} == set(first.split()[1:])
+    assert second == "7 7 1000"
 
 
 def test_versions_and_licences_agree():

@@ -1,7 +1,9 @@
+import importlib
 import json
 import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from ml_collections import ConfigDict
@@ -14,7 +16,7 @@ from liftjax.recipes import load_recipe, recipe_names
 def test_every_recipe_builds_and_says_how_it_is_run(name):
     config = load_recipe(name)
     assert isinstance(config, ConfigDict)
-    module = __import__(f"configs.{name}", fromlist=[name])
+    module = importlib.import_module(f"liftjax.configs.{name}")
     for said in ("Command:", "Hardware:", "Time:", "Expected:"):
         assert said in module.__doc__
 
@@ -34,7 +36,7 @@ def test_overrides_reach_nested_keys_and_open_sections():
 def test_a_recipe_file_is_loaded_by_path(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text(
-        "from configs.ft2d import get_config as base\n\n"
+        "from liftjax.configs.ft2d import get_config as base\n\n"
         "def get_config():\n    c = base()\n    c.steps = 7\n    return c\n"
     )
     assert load_recipe(str(path)).steps == 7
@@ -51,13 +53,13 @@ def test_a_recipe_file_is_loaded_by_path(tmp_path):
         ("ft2d", "data.cache=1", "config.data.cache is a bool"),
         ("ft2d", "loss.weights.l_2d=fast", "config.loss.weights.l_2d is a float; 'fast' is a str"),
         ("ft2d", "loss.weights.l_2d=[1]", "l_2d is a float; (1,) is a tuple"),
-        ("ft2d", "loss.weights.l_2d={1}", "l_2d: {1} is no text, number or list of them"),
-        ("ft2d", "loss.lifter_precision=3", "config.loss.lifter_precision is a str; 3 is a int"),
+        ("ft2d", "loss.weights.l_2d={1}", "l_2d: {1} is not a text, a number or a list of them"),
+        ("ft2d", "loss.lifter_precision=3", "config.loss.lifter_precision is a str; 3 is an int"),
         ("ft2d", "detector.image_size={'a': 1}", "image_size is a tuple; {'a': 1} is a dict"),
-        ("ft2d", "detector.image_size=[b'a', 2]", "image_size: b'a' is no text"),
+        ("ft2d", "detector.image_size=[b'a', 2]", "image_size: b'a' is not a text"),
         ("ft2d", f"loss.beta={'9' * 400}", "config.loss.beta has a number of 1329 bits"),
         ("ft2d", f"steps={'9' * 400}", "config.steps has a number of 1329 bits"),
-        ("ft2d", f"steps={'9' * 5000}", "config.steps is a int, for example"),
+        ("ft2d", f"steps={'9' * 5000}", "config.steps is an int, for example"),
         ("ftd2", "seed=1", "Unknown recipe 'ftd2'; did you mean 'ft2d'"),
         ("no/such.py", "seed=1", "No recipe file no/such.py"),
     ],
@@ -83,12 +85,12 @@ def test_what_is_none_by_default_takes_its_own_kind():
 @pytest.mark.parametrize(
     ("stored", "message"),
     [
-        ("[1]", "it is a section; (1,) is no section"),
+        ("[1]", "it is a section; (1,) is not."),
         ('{"lifter": {"checkpoint": 3}}', "config.lifter.checkpoint is a str"),
         ('{"lifter": {"checkpoint": {}}}', "config.lifter.checkpoint is a str"),
         ('{"lifters": {"mixste": [1]}}', "config.lifters.mixste is a str; (1,) is a tuple"),
-        ('{"lifters": "runs/x"}', "config.lifters is a section; 'runs/x' is no section"),
-        ('{"data": {"augment": 3}}', "config.data.augment is a section; 3 is no section"),
+        ('{"lifters": "runs/x"}', "config.lifters is a section; 'runs/x' is not."),
+        ('{"data": {"augment": 3}}', "config.data.augment is a section; 3 is not."),
         ('{"loss": {"weights": {"l_z": "x"}}}', "config.loss.weights.l_z is a float"),
         (f'{{"seed": {"9" * 400}}}', "config.seed has a number of 1329 bits"),
         (f'{{"seed": {"9" * 5000}}}', "Exceeds the limit"),
@@ -132,60 +134,51 @@ def test_a_run_of_an_older_version_gets_the_defaults_of_newer_keys(tmp_path):
     assert again.distill == config.distill
 
 
-@pytest.fixture
-def own_package(tmp_path, monkeypatch):
-    """A package `configs` of the user's, found before liftjax's, and loaded."""
+@pytest.fixture(params=["package", "folder"])
+def own_configs(request, tmp_path, monkeypatch):
+    """A package or plain folder `configs` of the user's in the current directory, and loaded."""
     folder = tmp_path / "configs"
     folder.mkdir()
-    (folder / "__init__.py").write_text("mine = True\n")
+    if request.param == "package":
+        (folder / "__init__.py").write_text("mine = True\n")
     for name in ("ft2d", "common", "special"):
         (folder / f"{name}.py").write_text("steps = 7\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    for name in [name for name in sys.modules if name.split(".")[0] == "configs"]:
-        monkeypatch.delitem(sys.modules, name)
-    import configs
-
-    yield configs
-    assert sys.modules["configs"] is configs
-    for name in [name for name in sys.modules if name.split(".")[0] == "configs"]:
+    ours = {name: m for name, m in sys.modules.items() if name.partition(".")[0] == "configs"}
+    for name in ours:
         del sys.modules[name]
+    importlib.import_module("configs")
+    yield folder
+    for name in [name for name in sys.modules if name.partition(".")[0] == "configs"]:
+        del sys.modules[name]
+    sys.modules.update(ours)
 
 
-def test_a_package_configs_of_the_users_hides_no_recipe(own_package, tmp_path):
-    assert own_package.mine
+def test_configs_of_the_users_hide_no_recipe(own_configs, tmp_path):
     assert "coco_h36m" in recipe_names()
     assert "special" not in recipe_names()
     assert load_recipe("ft2d").batch_size == 64
     path = tmp_path / "config.json"
     path.write_text(json.dumps({"steps": 9}))
     assert (load_recipe(str(path)).steps, load_recipe(str(path)).optim.name) == (9, "adam")
-    from configs.special import steps  # theirs is theirs, before and after
-
-    assert steps == 7
 
 
-def test_a_recipe_file_imports_the_recipes_of_liftjax(own_package, tmp_path):
-    recipe = "from configs.{} import {}\n\ndef get_config():\n    return get()\n"
-    (tmp_path / "mine.py").write_text(recipe.format("ft2d", "get_config as get"))
-    assert load_recipe("mine.py").batch_size == 64
-    (tmp_path / "other.py").write_text(recipe.format("special", "steps as get"))
-    with pytest.raises(
-        LiftjaxError, match=r"other.py: No module named 'configs.special'; `configs` are"
-    ):
-        load_recipe("other.py")
-
-
-def test_a_recipe_file_in_a_folder_configs_finds_its_neighbours(own_package, tmp_path):
-    (tmp_path / "configs" / "mine.py").write_text(
-        "from configs.ft2d import steps\nfrom configs.lifter import __doc__\n"
-        "from ml_collections import ConfigDict\n\n"
-        "def get_config():\n    return ConfigDict({'steps': steps})\n"
+@pytest.mark.parametrize("place", ["mine.py", "configs/mine.py"])
+def test_a_recipe_file_imports_recipes_of_liftjax_and_modules_of_the_users(own_configs, place):
+    Path(place).write_text(
+        "from configs.ft2d import steps\nfrom liftjax.configs.ft2d import get_config as base\n\n"
+        "def get_config():\n    c = base()\n    c.steps = steps\n    return c\n"
     )
-    with pytest.raises(LiftjaxError, match=r"import name 'base' from 'configs\.common'"):
-        load_recipe("configs/mine.py")  # their `common` is none for `lifter` to begin with
-    (tmp_path / "configs" / "common.py").unlink()
-    assert load_recipe("configs/mine.py").steps == 7
+    config = load_recipe(place)
+    assert (config.steps, config.batch_size) == (7, 64)
+
+
+@pytest.mark.parametrize("missing", ["configs.ft2d import get_config", "configs.none import x"])
+def test_a_recipe_file_that_takes_the_users_configs_for_liftjaxs(own_configs, missing):
+    Path("mine.py").write_text(f"from {missing}\n")
+    with pytest.raises(LiftjaxError, match=r"mine.py: .*; liftjax's recipes are `liftjax.configs`"):
+        load_recipe("mine.py")
 
 
 def test_threads_may_load_recipes_at_once():

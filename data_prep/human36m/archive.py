@@ -11,7 +11,6 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-import cdflib
 import numpy as np
 
 from data_prep import video
@@ -33,7 +32,7 @@ from data_prep.human36m.sequences import (
     pair_labels,
     select_joints,
 )
-from liftjax.errors import LiftjaxError
+from liftjax.errors import LiftjaxError, needs
 
 LOOKED_FOR = "S1/MyPoseFeatures/D2_Positions/*.cdf (the official archive)"
 _ANNOTATIONS = ("D2_Positions", "D3_Positions_mono")
@@ -101,6 +100,9 @@ def plan_units(
     root: Path, folder: Path, subject: str, options: SequenceOptions
 ) -> SubjectSequences:
     """The sequences of one subject."""
+    with needs("Reading .cdf files", "cdflib", "liftjax[data]"):
+        import cdflib  # noqa: F401  (raises now rather than in the middle of the work)
+    video.check_readable()
     places = {kind: _folder(folder, kind) for kind in _SUFFIXES}
     if places["D3_Positions_mono"] is None:
         raise LiftjaxError(
@@ -177,6 +179,8 @@ def _folder(subject_folder: Path, kind: str) -> Path | None:
 
 def read_pose(path: str, dimensions: int) -> np.ndarray:
     """(F, 17, dimensions) of a .cdf file's Pose, in the file's dtype and unit."""
+    import cdflib
+
     try:
         pose = np.asarray(cdflib.CDF(path).varget("Pose"))
     except Exception as error:  # the reader raises a dozen kinds for a truncated file

@@ -11,8 +11,8 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import h5py
 import numpy as np
 
 from data_prep.building import Problem
@@ -34,7 +34,10 @@ from data_prep.human36m.sequences import (
     select_joints,
     sort_frames,
 )
-from liftjax.errors import LiftjaxError
+from liftjax.errors import LiftjaxError, needs
+
+if TYPE_CHECKING:
+    import h5py
 
 LOOKED_FOR = "S1/Directions-1/annot.h5 (h36m-fetch)"
 _POSES = ("pose/2d", "pose/3d")
@@ -120,8 +123,10 @@ def _sequences(folder: Path) -> Iterator[tuple[Path, tuple[str, int]]]:
             yield path, (action, int(match[2]))
 
 
-def _open(path) -> h5py.File:
+def _open(path) -> "h5py.File":
     """The file, with the columns needed. Raises LabelError."""
+    with needs("Reading annot.h5", "h5py", "liftjax[data]"):
+        import h5py
     try:
         h5 = h5py.File(path, "r")
     except OSError as error:
@@ -133,7 +138,7 @@ def _open(path) -> h5py.File:
     return h5
 
 
-def _rows(h5: h5py.File, path, camera: str) -> tuple[np.ndarray, np.ndarray]:
+def _rows(h5: "h5py.File", path, camera: str) -> tuple[np.ndarray, np.ndarray]:
     """Rows of a camera and their frame numbers, from 0 (the file counts as its pictures do)."""
     try:
         cameras, frames = (np.asarray(h5[key]).reshape(-1) for key in _COLUMNS)
@@ -146,7 +151,7 @@ def _rows(h5: h5py.File, path, camera: str) -> tuple[np.ndarray, np.ndarray]:
     return rows, frames[rows].astype(np.int64) - first_picture_number(_pictures(path, camera))
 
 
-def _read_joints(poses: h5py.Dataset, rows: np.ndarray, path: str) -> np.ndarray:
+def _read_joints(poses: "h5py.Dataset", rows: np.ndarray, path: str) -> np.ndarray:
     """(rows, 17, D) of a data set of poses, without rows beyond its end."""
     rows = rows[rows < len(poses)]
     first, last = (rows[0], rows[-1] + 1) if len(rows) else (0, 0)

@@ -84,6 +84,7 @@ def find_footage(
     if file.exists() and not found.keys() >= set(frames):
         footage = dataclasses.replace(footage, video=str(file))
         first = file
+        video.check_readable()
         try:
             size = video.frame_size(file)
         except LiftjaxError:

@@ -82,7 +82,7 @@ class StepOptions:
             raise LiftjaxError(f"--lifters {max(options.lifters)}: there are {there}.")
         peers = tuple(way for way in options.peers if way != "none")
         if peers and not stages.torch_installed():
-            raise LiftjaxError("--peer needs PyTorch; install the package torch, or --peer none.")
+            raise LiftjaxError("--peer needs PyTorch: pip install torch, or give --peer none.")
         return dataclasses.replace(options, peers=peers)
 
 

@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-import av
 import numpy as np
-from av.video.reformatter import VideoReformatter
 
-from liftjax.errors import LiftjaxError
+from liftjax.errors import LiftjaxError, needs
+
+with needs("Reading videos", "PyAV", "liftjax[video]"):
+    import av
+    from av.video.reformatter import VideoReformatter
 
 _MAX_COUNT = 10**9  # files without an index state absurd counts
 _OFF_AXIS = 0.1  # tolerance of a display matrix that counts as a quarter turn

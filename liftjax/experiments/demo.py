@@ -83,6 +83,8 @@ def run_demo(
     workdir, size = epath.Path(workdir), SCALES[scale]
     if seed < 0 or (steps is not None and steps < 1):
         raise LiftjaxError("--seed must be at least 0 and --steps at least 1.")
+    if data == "multicam":
+        import liftjax.data.video  # noqa: F401  (raises now if PyAV is missing)
     if steps is not None:
         size = dataclasses.replace(size, guided_steps=steps)
     _claim(workdir, {"scale": scale, "seed": seed, **dataclasses.asdict(size)})

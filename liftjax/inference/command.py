@@ -128,6 +128,8 @@ def predict_to_files(
     if loaded and "bvh" in writers:
         for lifting in liftings.values():
             joint_tree(lifting.skeleton)  # raises now rather than after a long video
+    if "overlay" in writers and True in kinds:
+        from liftjax.inference import video_file  # noqa: F401  (raises now if PyAV is missing)
     about = {
         "liftjax": liftjax.__version__,
         "checkpoints": {"detector": readable(detector), "lifters": [*map(readable, lifters)]},

@@ -10,11 +10,9 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from liftjax.data.video import Film
 from liftjax.errors import LiftjaxError
 from liftjax.inference.files import check_file
 from liftjax.inference.results import Frame
-from liftjax.inference.video_file import video_writer
 from liftjax.names import readable
 
 _USUAL_FPS = 30.0  # of cameras that do not state theirs
@@ -41,6 +39,8 @@ class VideoSource:
         self.path = Path(path)
         self.name, self.given = readable(self.path.stem), readable(str(path))
         check_file(path, "video")
+        from liftjax.data.video import Film
+
         self._film = Film(path)
         if next(self._film.frames(), None) is None:
             raise self._empty()
@@ -141,6 +141,8 @@ class CameraSource:
 
     def _write(self, capture: cv2.VideoCapture, size: tuple[int, int], fps: float) -> None:
         """Records until Ctrl-C, or until the camera is gone."""
+        from liftjax.inference.video_file import video_writer
+
         bar = tqdm(desc=f"recording {self.given}, Ctrl-C ends it", unit=" frames")
         with video_writer(self.path, size, fps) as append, bar:
             # Ctrl-C ends the loop alone, so that the file is closed as a whole one.

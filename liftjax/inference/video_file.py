@@ -5,11 +5,13 @@ import os
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 
-import av
 import numpy as np
 
-from liftjax.errors import LiftjaxError
+from liftjax.errors import LiftjaxError, needs
 from liftjax.writing import output_file
+
+with needs("Writing videos", "PyAV", "liftjax[video]"):
+    import av
 
 _CRF = 20  # quality: hardly distinguishable from the original, lines and small print stay sharp
 # The file says how its colours are coded. Readers that do not ask assume the same, those that ask

@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from liftjax.errors import LiftjaxError
+from liftjax.errors import LiftjaxError, needs
 from liftjax.inference.boxes import Boxes, overlaps
 from liftjax.inference.files import check_file
 from liftjax.inference.results import Frame
@@ -206,12 +206,8 @@ def are_boxes(rows: np.ndarray, cells: np.ndarray, strides: np.ndarray) -> bool 
 
 
 def _session(path: Path):
-    try:
+    with needs(f"{path}: running an ONNX file", "onnxruntime", "liftjax[onnx]"):
         import onnxruntime
-    except ImportError:
-        raise LiftjaxError(
-            f"{path}: running an ONNX file needs onnxruntime: pip install onnxruntime"
-        ) from None
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors only; exceptions say the same
     available = onnxruntime.get_available_providers()

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from liftjax.errors import LiftjaxError, first_line
+from liftjax.errors import LiftjaxError, first_line, needs
 
 _LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch.save before PyTorch 1.6
 _MOST_PLACEHOLDERS = 200
@@ -102,12 +102,8 @@ def _with_torch(path: Path) -> dict:
 
 
 def _import_torch(path: Path):
-    try:
+    with needs(f"{path} (unlike .safetensors files)", "PyTorch", "torch"):
         import torch
-    except ImportError:
-        raise LiftjaxError(
-            f"Reading {path} needs PyTorch (pip install torch); .safetensors files do not."
-        ) from None
     return torch
 
 

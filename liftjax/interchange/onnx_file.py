@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 import liftjax
-from liftjax.errors import LiftjaxError
+from liftjax.errors import LiftjaxError, needs
 from liftjax.interchange import verify
 from liftjax.interchange.plain import simplified
 from liftjax.interchange.programs import BATCH, Program
@@ -84,14 +84,10 @@ def how_to_run(path: str, program: Program) -> list[str]:
 
 
 def _jax2onnx():
-    try:
+    package = "jax2onnx and onnxruntime"
+    with needs("--format onnx (unlike stablehlo)", package, "liftjax[onnx]"):
         import jax2onnx
         import onnxruntime  # noqa: F401
-    except ImportError:
-        raise LiftjaxError(
-            "--format onnx needs jax2onnx and onnxruntime: pip install jax2onnx onnxruntime; "
-            "--format stablehlo does not."
-        ) from None
     return jax2onnx
 
 

@@ -6,7 +6,6 @@ import jax
 import numpy as np
 from safetensors import numpy as safetensors
 
-from liftjax.errors import LiftjaxError
 from liftjax.interchange import verify
 from liftjax.interchange.programs import BATCH, Program
 
@@ -20,7 +19,6 @@ def write(path: Path, program: Program, weights_path: Path | None = None) -> Non
       weights_path: where to write the weights instead of into the program, which then takes them
         as a dictionary of arrays before its inputs.
     """
-    _need_flatbuffers()
     (size,) = jax.export.symbolic_shape(BATCH)
     inputs = [port.struct({BATCH: size}) for port in program.inputs]
     if weights_path is None:
@@ -62,12 +60,3 @@ def how_to_run(path: str, program: Program, weights_path: str | None = None) -> 
         f"exported = jax.export.deserialize(pathlib.Path({path!r}).read_bytes())",
         f"{program.results} = jax.jit(exported.call)({', '.join(inputs)})",
     ]
-
-
-def _need_flatbuffers() -> None:
-    try:
-        import flatbuffers  # noqa: F401
-    except ImportError:
-        raise LiftjaxError(
-            "--format stablehlo needs flatbuffers: pip install flatbuffers."
-        ) from None

@@ -15,7 +15,7 @@ from flax import nnx
 import liftjax
 from liftjax import torch_weights
 from liftjax.detectors.decoding import Decoding
-from liftjax.errors import LiftjaxError
+from liftjax.errors import needs
 from liftjax.interchange.blank import blank_model, state_shapes
 from liftjax.interchange.lifter_statistics import statistics_of_module
 from liftjax.interchange.run_directory import write_run_directory
@@ -38,12 +38,8 @@ def _state(module: nnx.Module, spec: dict) -> dict[str, np.ndarray]:
 
 def write_torch(out: Path, module: nnx.Module, origin: Origin) -> list[str]:
     """Writes a state_dict, and statistics to a file beside it; returns lines to print."""
-    try:
+    with needs("--format torch (unlike safetensors)", "PyTorch", "torch"):
         import torch
-    except ImportError:
-        raise LiftjaxError(
-            "--format torch needs PyTorch (pip install torch); --format safetensors does not."
-        ) from None
     state = _state(module, origin.spec)
     found = statistics_of_module(module)
     targets = [out, out.with_suffix(".stats.json")] if found else [out]

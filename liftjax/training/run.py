@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from liftjax import hosts
 from liftjax.detectors.spec import DETECTOR_PRECISIONS
-from liftjax.errors import LiftjaxError, check_name
+from liftjax.errors import LiftjaxError, check_name, needs
 from liftjax.lifters.spec import LIFTER_PRECISIONS
 from liftjax.runtime import inputs
 from liftjax.runtime.replicas import WAYS
@@ -47,12 +47,11 @@ def train(config: ConfigDict, workdir: str, accept_changes: bool = False) -> dic
 
 
 def _check_workdir(workdir: str) -> None:
-    try:
+    store = str(workdir).partition("://")[0]
+    package = {"s3": "s3fs", "az": "adlfs"}.get(store, "gcsfs")
+    install = "liftjax[gcs]" if package == "gcsfs" else package
+    with needs(f"--workdir {workdir}", package, install):
         is_file = epath.Path(workdir).is_file()
-    except ImportError as error:
-        raise LiftjaxError(
-            f"--workdir {workdir}: {error}; pip install 'etils[epath-gcs]' google-cloud-storage."
-        ) from error
     if is_file:
         raise LiftjaxError(f"--workdir {workdir} is a file; give a directory.")
 

@@ -304,7 +304,7 @@ def test_wrong_options_are_told_before_anything_runs(changes, message):
 def test_without_pytorch_there_is_no_peer(monkeypatch):
     monkeypatch.setattr(stages, "torch_installed", lambda: False)
     assert step.StepOptions().checked().peers == ()
-    with pytest.raises(LiftjaxError, match="install the package torch"):
+    with pytest.raises(LiftjaxError, match="--peer needs PyTorch: pip install torch"):
         options(peers=["tuned"]).checked()
 
 

@@ -318,5 +318,5 @@ def test_without_onnxruntime(tmp_path, monkeypatch):
 
     path = write_network(tmp_path / "net.onnx", [np.zeros((1, 9, 5), np.float32)])
     monkeypatch.setattr(builtins, "__import__", lacking)
-    with pytest.raises(LiftjaxError, match="pip install onnxruntime"):
+    with pytest.raises(LiftjaxError, match=r"needs onnxruntime .*: pip install .*\[onnx\]"):
         PersonDetector(path)

@@ -249,9 +249,7 @@ def test_values_that_make_no_sense_are_named(poses, tmp_path, override, said):
 
 def test_an_object_store_without_its_package_gets_one_line(poses, monkeypatch):
     monkeypatch.setitem(sys.modules, "gcsfs", None)
-    with pytest.raises(
-        LiftjaxError, match=r"--workdir gs://bucket/run: .*gcsfs.*pip install 'etils"
-    ):
+    with pytest.raises(LiftjaxError, match=r"gs://bucket/run needs gcsfs .*: pip .*\[gcs\]"):
         train(recipe(poses), "gs://bucket/run")
 
 

@@ -7,11 +7,11 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
+from liftjax.configs.common import base
 
 import liftjax
-from configs import ft2d
-from configs.common import base
 from liftjax.benchmark import torch_peer
+from liftjax.configs import ft2d
 from liftjax.errors import LiftjaxError
 from liftjax.recipes import load_recipe, recipe_names
 from liftjax.runtime.state import dotted

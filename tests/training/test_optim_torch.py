@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from liftjax.configs.common import base
 
-from configs.common import base
 from liftjax.training.optim import make_optimizer, make_schedule
 from liftjax.training.update import apply_gradients
 

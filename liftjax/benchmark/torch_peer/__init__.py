@@ -15,12 +15,10 @@ import numpy as np
 from flax import nnx
 
 from liftjax import registry, torch_weights
-from liftjax.errors import LiftjaxError
+from liftjax.errors import LiftjaxError, needs
 
-try:
+with needs("The twin of a network", "PyTorch", "torch"):
     import torch
-except ImportError as error:
-    raise LiftjaxError("The PyTorch twins need PyTorch; install the package torch.") from error
 
 from liftjax.benchmark.torch_peer.hrnet import HRNet
 from liftjax.benchmark.torch_peer.iganet import IGANet

@@ -54,10 +54,10 @@ def make_tables(
     print(describe(plan, place, platform), flush=True)
     if dry_run:
         return
+    from liftjax.experiments.paper.report import document  # says now if a package is missing
+
     runs = plan.runs()
     execute_runs(runs, place, estimate_seconds(runs, place, platform))
-    from liftjax.experiments.paper.report import document
-
     with place.claim("report", wait=True):
         print(document.write_report(plan, place, command))
 

@@ -18,7 +18,6 @@ from liftjax.inference.outputs.people import (
 )
 from liftjax.inference.pictures import encode_jpeg, resized
 from liftjax.inference.results import Frame, Result
-from liftjax.inference.video_file import video_writer
 from liftjax.skeletons import Skeleton
 from liftjax.writing import output_file
 
@@ -51,6 +50,8 @@ def write_overlay(result: Result, stem: Path) -> list[Path]:
 
 def _write_video(result: Result, path: Path) -> bool:
     """Whether there was a frame to write."""
+    from liftjax.inference.video_file import video_writer
+
     view = whole_view(result)
     pictures = (draw_frame(f, result.people(f.index), result, view) for f in known_frames(result))
     first = next(pictures, None)

@@ -7,8 +7,11 @@ learning curves read the data set "runs", which the page holds once for charts a
 from collections.abc import Sequence
 from typing import Any
 
-import altair as alt
-import vl_convert
+from liftjax.errors import needs
+
+with needs("The report", "Altair and vl-convert", "liftjax[report]"):
+    import altair as alt
+    import vl_convert
 
 # Most colour-blind eyes can tell them apart; legible on white and on near black.
 PALETTE = ("#3b7dd8", "#e0762f", "#2f9e77", "#b0569c", "#a8862a", "#5b6bc0", "#7f8791")

@@ -9,11 +9,14 @@ import re
 from collections.abc import Mapping, Sequence
 
 from etils import epath
-from pylatexenc import latexencode
 
+from liftjax.errors import needs
 from liftjax.experiments.paper.report import printed
 from liftjax.tables import text_table
 from liftjax.writing import write_text
+
+with needs("The report", "pylatexenc", "liftjax[report]"):
+    from pylatexenc import latexencode
 
 
 def write_tables(report: Mapping, folder) -> None:

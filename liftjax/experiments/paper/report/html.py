@@ -9,15 +9,18 @@ import zlib
 from collections.abc import Container
 from importlib import resources
 
-import jinja2
 from etils import epath
-from markupsafe import Markup
 
 from liftjax import viewer
+from liftjax.errors import needs
 from liftjax.experiments.paper.report import charts
 from liftjax.experiments.paper.report.printed import published_part, published_title
 from liftjax.experiments.paper.study import METHOD_TITLES
 from liftjax.writing import whole_file
+
+with needs("The report", "Jinja2", "liftjax[report]"):
+    import jinja2
+    from markupsafe import Markup
 
 FILE_NAME = "report.html"
 DENSE = 10  # columns: a table with more shows half the width of intervals instead of both ends
