@@ -46,7 +46,7 @@ SECTIONS = {
     "liftjax.lifters.videopose3d": {"lifters.videopose3d": ("VideoPose3D",)},
     "liftjax.lifters.iganet": {"lifters.iganet": ("IGANet",)},
     "liftjax.lifters.mixste": {"lifters.mixste": ("MixSTE",)},
-    "liftjax.registry": {"registry": ("Preset",)},
+    "liftjax.nn.declaration": {"nn.declaration": ("Preset", "WeightFiles", "Source", "Found")},
     "liftjax.data.schema": {"data.schema": ("Record",)},
     "liftjax.data.records": {"data.records": ("PoseDataset",)},
     "liftjax.runtime.checkpoints": {"training.checkpoints": ("load_model", "find_checkpoint")},

@@ -13,7 +13,8 @@ from liftjax.counting import network_size
 from liftjax.errors import LiftjaxError
 from liftjax.interchange.exporting import run as export
 from liftjax.interchange.importing import import_weights
-from liftjax.nn.declaration import Preset
+from liftjax.lifters.published import published_lifter
+from liftjax.nn.declaration import Preset, count_layers
 from liftjax.skeletons import get_skeleton
 from tests.documents import blocks
 from tests.interchange.checkpoints import assert_same, imported, prefixed
@@ -80,6 +81,26 @@ def test_other_sizes_need_the_model_and_its_keywords(tmp_path):
         import_weights(bare, run, model="semgcn", overrides=SMALL)
     import_weights(bare, run, model="semgcn", overrides=SMALL, source_skeleton="panoptic")
     assert_same(imported(run)[0], arrays)
+
+
+def test_with_a_declaration_the_sizes_are_read_off_the_shapes(tmp_path):
+    arrays = exported(tmp_path / "w.safetensors", "semgcn", *SMALL, skeleton="panoptic")
+    save_file(prefixed("module.", arrays), tmp_path / "bare.safetensors")
+    registry.LIFTERS["semgcn"] = published_lifter(
+        registry.LIFTERS["semgcn"].cls,
+        "Zhao et al., CVPR 2019",
+        "mine",
+        mark=("enter.conv.edges", "leave.own.weight"),
+        joints=lambda shapes: shapes["leave.edges"][0],
+        sizes=lambda shapes: {
+            "channels": shapes["leave.own.weight"][1],
+            "blocks": count_layers(shapes, r"layers\.(\d+)\.") // 2,
+        },
+    )
+    import_weights(str(tmp_path / "bare.safetensors"), str(tmp_path / "run"))
+    found, spec = imported(tmp_path / "run")
+    assert_same(found, arrays)
+    assert (spec["skeleton"], spec["channels"], spec["blocks"]) == ("panoptic", 8, 1)
 
 
 def test_of_several_presets_the_one_of_the_files_shapes(tmp_path):
