@@ -80,8 +80,9 @@ def number_by_video(
             )
     unsaid = [c for c, d in enumerate(found) if d.first is None]
     spans = [(min(found[c].people), max(found[c].people)) for c in unsaid]
-    of_unsaid = ([values[c] for c in unsaid] for values in (lengths, names))
-    first = first_frame_number(spans, *of_unsaid, given)
+    first = first_frame_number(
+        spans, [lengths[c] for c in unsaid], [names[c] for c in unsaid], given
+    )
     aligned, remarks = [], []
     for d, length, name in zip(found, lengths, names, strict=True):
         people = d.people

@@ -28,6 +28,11 @@ def write(folder, **options):
     return synthetic.write_source(folder / "walk", Spec(videos=True, **options))
 
 
+def refused(folder, message):
+    with pytest.raises(LiftjaxError, match=message):
+        reconstruct(read(folder))
+
+
 def error_mm(poses, world):
     return 1000 * np.linalg.norm(poses.world_m - world, axis=-1)
 
@@ -213,8 +218,7 @@ def test_nobody_in_the_frames_in_common_is_an_error_of_one_line(tmp_path):
                 synthetic.empty_frame(folder, camera, frame)
             elif camera > 1:
                 synthetic.detections_file(folder, 1, frame).unlink()
-    with pytest.raises(LiftjaxError, match=r"walk: no person could be followed"):
-        reconstruct(read(folder))
+    refused(folder, r"walk: no person could be followed")
 
 
 def lose(joint, folder, frames, cameras=(1, 2, 3, 4)):
@@ -246,8 +250,7 @@ def test_a_joint_that_stays_lost_costs_its_frames_and_is_named(tmp_path):
         ("joint not seen by two cameras", n, "nose") for n in (0, 1)
     ]
     lose(0, folder, range(12))
-    with pytest.raises(LiftjaxError, match="no frame has all joints; nose is NaN in 12 of 12"):
-        reconstruct(read(folder))
+    refused(folder, "no frame has all joints; nose is NaN in 12 of 12")
 
 
 def test_frames_that_a_camera_lacks_are_left_out_in_all(tmp_path):
@@ -270,10 +273,7 @@ def test_every_nth_frame(tmp_path):
 
 def test_a_calibration_in_millimetres_is_recognised(tmp_path):
     folder = write(tmp_path, scale=1000.0)
-    with pytest.raises(
-        LiftjaxError, match=r"limbs are .* long .*is it in millimetres.*calibration-"
-    ):
-        reconstruct(read(folder))
+    refused(folder, r"limbs are .* long .*is it in millimetres.*calibration-")
     poses = reconstruct(read(folder, unit="mm"))
     np.testing.assert_allclose(poses.world_m, synthetic.human36m_world(), atol=1e-6)
 
@@ -284,8 +284,7 @@ def test_another_rooms_calibration_finds_nobody(tmp_path):
     for i, camera in enumerate(cameras):
         camera.t[:] += (0, 3 * i, 0)
     synthetic.write_toml(folder / "calibration" / "Calib.toml", cameras)
-    with pytest.raises(LiftjaxError, match=r"walk: no person could be followed"):
-        reconstruct(read(folder))
+    refused(folder, r"walk: no person could be followed")
 
 
 @pytest.mark.parametrize("order", [(0, 1, 3, 2), (0, 2, 3, 1), (2, 1, 3, 0), (3, 1, 2, 0)])
@@ -297,8 +296,7 @@ def test_exchanged_cameras_are_refused(tmp_path, order):
         for i, camera in zip(order, cameras, strict=True)
     ]
     synthetic.write_toml(folder / "calibration" / "Calib.toml", mixed)
-    with pytest.raises(LiftjaxError, match="see nobody where the other cameras do"):
-        reconstruct(read(folder))
+    refused(folder, "see nobody where the other cameras do")
 
 
 def test_detections_counted_from_one_are_noticed(tmp_path):
@@ -425,8 +423,7 @@ def scaled(folder, factor):
 def test_detections_in_a_picture_of_another_size_are_refused(tmp_path, factor, message):
     folder = write(tmp_path, form="coco_results", joint_set="coco")
     scaled(folder, factor)
-    with pytest.raises(LiftjaxError, match=message):
-        reconstruct(read(folder))
+    refused(folder, message)
 
 
 def test_videos_of_half_the_frame_rate_are_refused(tmp_path):
