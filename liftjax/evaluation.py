@@ -17,7 +17,7 @@ from liftjax.data.records import PoseDataset, read_metadata
 from liftjax.data.schema import known_joints
 from liftjax.errors import LiftjaxError
 from liftjax.hosts import check_same, is_first
-from liftjax.prediction import lift, lift_dataset, predict_2d, sliding_form
+from liftjax.prediction import detection_settings, lift, lift_dataset, predict_2d, sliding_form
 from liftjax.runtime.checkpoints import (
     BEST,
     LAST,
@@ -163,10 +163,7 @@ def _run_detector(config, checkpoint, dataset: PoseDataset, replicas: Replicas) 
     options = {
         "replicas": replicas,
         "batch_size": config.data.eval_batch_size,
-        "beta": config.loss.beta,
-        "normalizer": config.loss.normalizer,
-        "quarter_pixel": config.loss.quarter_pixel_shift,
-        "precision": config.precision,
+        **detection_settings(config),
     }
     rows = {
         "gt": evaluate(None, lifters, dataset, replicas=replicas)[0],

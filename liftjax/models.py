@@ -1,4 +1,6 @@
-"""`models`: what there is to choose from."""
+"""The command `models`: a table of all networks."""
+
+from tqdm import tqdm
 
 from liftjax.counting import network_size
 from liftjax.detectors.spec import IMAGENET_MEAN, IMAGENET_STD
@@ -16,8 +18,11 @@ The licence is that of the authors' code, which published weights come with; no 
 liftjax (see python -m liftjax import-weights --help)."""
 
 
-def run() -> str:
+def print_models() -> str:
     """Prints the table of all presets; returns it."""
+    names = [*DETECTORS, *LIFTERS]
+    for name in tqdm(names, "counting, once", unit="network", leave=False, delay=1):
+        network_size(name)
     detectors = [
         _row(name, preset, "{} x {}".format(*preset.default("image_size")))
         for name, preset in DETECTORS.items()

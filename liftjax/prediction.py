@@ -7,7 +7,8 @@ Legend: N records, B batch, K joints, T input frames, M output frames.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -40,9 +41,7 @@ def predict_2d(
     dataset: PoseDataset,
     *,
     batch_size: int = 64,
-    beta: float = 100.0,
-    normalizer: str = "softmax",
-    quarter_pixel: bool = False,
+    decoding: Decoding = Decoding(),  # noqa: B008
     precision: str = "float32",
     cache: bool = False,
     replicas: Replicas | None = None,
@@ -54,9 +53,7 @@ def predict_2d(
       dataset: records with pictures.
       batch_size: pictures at a time on all devices together, rounded up to a multiple of the
         devices.
-      beta: sharpness of the soft-argmax.
-      normalizer: of the soft-argmax, "softmax" or "relu".
-      quarter_pixel: whether keypoints are shifted as in the released programs.
+      decoding: how keypoints are read off the output.
       precision: of the activations, one of DETECTOR_PRECISIONS.
       cache: whether decoded pictures are kept in memory.
       replicas: the devices; all by default.
@@ -67,7 +64,6 @@ def predict_2d(
     check_name("precision", precision, DETECTOR_PRECISIONS)
     replicas = replicas or Replicas.create()
     pure, params, others = PureModule.split(detector)
-    decoding = Decoding(beta, normalizer, quarter_pixel)
     mapped = _mapped_detector(pure, replicas, decoding, precision)
     weights = replicas.replicate((params, others))
     kpts_px_NK2 = np.empty((len(dataset), detector.spec.num_joints, 2), np.float32)
@@ -85,6 +81,11 @@ def predict_2d(
             kpts_px_NK2[found["index"][real]] = found["kpts_px"][real]
             bar.update(int(real.sum()))
     return kpts_px_NK2
+
+
+def detection_settings(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The `decoding` and `precision` of :func:`predict_2d` for a detector of this recipe."""
+    return {"decoding": Decoding.of_recipe(recipe), "precision": recipe["precision"]}
 
 
 def detect(

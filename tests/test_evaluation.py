@@ -8,6 +8,7 @@ from flax import nnx
 from liftjax import evaluation, prediction
 from liftjax.cli import main
 from liftjax.data.records import PoseDataset
+from liftjax.detectors.decoding import Decoding
 from liftjax.detectors.heatmaps import HeatmapOutput
 from liftjax.detectors.spec import DetectorSpec
 from liftjax.errors import LiftjaxError
@@ -19,6 +20,8 @@ from liftjax.training.run import train
 from tests.data.builders import DOT_JOINT, make_dataset, make_record
 from tests.lifters.small import lift
 from tests.slow import slow
+
+SHARP = Decoding(beta=10.0)
 
 
 class BrightestPixel(nnx.Module):
@@ -49,14 +52,14 @@ def dataset(tmp_path_factory):
 
 
 def test_predictions_are_in_pixels_of_the_original_image_and_in_order(dataset):
-    kpts = prediction.predict_2d(BrightestPixel(), dataset, batch_size=4, beta=10.0)
+    kpts = prediction.predict_2d(BrightestPixel(), dataset, batch_size=4, decoding=SHARP)
     truth = dataset.labels["joints_px"][:, DOT_JOINT]
     assert np.abs(kpts[:, DOT_JOINT] - truth).max() < 1.0
 
 
 def test_the_batch_size_changes_nothing(dataset):
-    whole = prediction.predict_2d(BrightestPixel(), dataset, batch_size=11, beta=10.0)
-    parts = prediction.predict_2d(BrightestPixel(), dataset, batch_size=4, beta=10.0)
+    whole = prediction.predict_2d(BrightestPixel(), dataset, batch_size=11, decoding=SHARP)
+    parts = prediction.predict_2d(BrightestPixel(), dataset, batch_size=4, decoding=SHARP)
     np.testing.assert_allclose(whole, parts, atol=1e-4)
 
 

@@ -14,7 +14,7 @@ def add_models(commands) -> None:
     def run(args) -> None:
         from liftjax import models
 
-        models.run()
+        models.print_models()
 
     text = "List all networks: sizes, joint sets, outputs, papers, licences."
     command(commands, "models", run, text, "python -m liftjax models")

@@ -14,7 +14,6 @@ from etils import epath
 from liftjax import evaluation, geometry, metrics, visualize
 from liftjax.data.records import PoseDataset
 from liftjax.errors import LiftjaxError
-from liftjax.experiments.detection import detection_settings
 from liftjax.experiments.small import (
     BASE_SETTINGS,
     DETECTOR_SETTINGS,
@@ -23,6 +22,7 @@ from liftjax.experiments.small import (
     LIFTERS,
     STORED_SIZE,
 )
+from liftjax.prediction import detection_settings
 from liftjax.recipes import load_recipe, set_value
 from liftjax.runtime.checkpoints import load_lifters, load_model
 from liftjax.runtime.run_directory import read_json

@@ -23,9 +23,8 @@ from liftjax.data.records import PoseDataset, read_metadata
 from liftjax.data.schema import IDENTITY
 from liftjax.data.videopose3d import CAMERAS, LAYOUTS, read_positions_3d, write_keypoints
 from liftjax.errors import LiftjaxError
-from liftjax.experiments.detection import detection_settings
 from liftjax.geometry import interpolate_frames
-from liftjax.prediction import predict_2d
+from liftjax.prediction import detection_settings, predict_2d
 from liftjax.runtime.checkpoints import load_model
 
 _BROKEN = {("S11", "Directions")}

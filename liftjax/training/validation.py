@@ -101,11 +101,8 @@ def _detector(config: ConfigDict, task: Task, dataset: PoseDataset):
     lifters = evaluation.lifters_for(config, dataset)
     options = {
         "batch_size": config.data.eval_batch_size,
-        "beta": config.loss.beta,
-        "normalizer": config.loss.normalizer,
-        "quarter_pixel": config.loss.quarter_pixel_shift,
-        "precision": config.precision,
         "replicas": task.replicas,
+        **prediction.detection_settings(config),
     }
 
     def report(detector) -> dict[str, float]:

@@ -19,12 +19,11 @@ from etils import epath
 from flax import nnx
 
 from liftjax.data.records import PoseDataset
-from liftjax.experiments.detection import detection_settings
 from liftjax.experiments.paper import outcomes, sources
 from liftjax.experiments.paper.outcomes import Outcome
 from liftjax.experiments.paper.runs import Lifters, Run, Source, in_order, resolved
 from liftjax.lifters.spec import Lifter
-from liftjax.prediction import lift, lift_dataset, predict_2d, sliding_form
+from liftjax.prediction import detection_settings, lift, lift_dataset, predict_2d, sliding_form
 from liftjax.runtime.checkpoints import FOLDER, load_lifters, load_model, whole_steps
 from liftjax.runtime.run_directory import read_json
 from liftjax.training import run as training
