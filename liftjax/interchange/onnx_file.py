@@ -1,4 +1,4 @@
-"""Programs as ONNX, through jax2onnx."""
+"""Writes programs as ONNX, through jax2onnx and onnxruntime."""
 
 import contextlib
 import logging
@@ -15,7 +15,7 @@ from liftjax.interchange.plain import inlined
 from liftjax.interchange.programs import BATCH, Program
 
 OPSET = 18
-LEAST_OPSET = 18  # from here on reductions take their axes as jax2onnx gives them
+LEAST_OPSET = 18  # jax2onnx gives reductions their axes in the form of this opset
 
 
 def write(path: Path, program: Program, name: str, opset: int = OPSET) -> None:
@@ -123,7 +123,7 @@ def _jax2onnx():
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what the converter logs: plugins it has no use for here, types it leaves out."""
+    """Silences the converter's warnings about unused plugins and types without shapes."""
     loggers = [logging.getLogger(name) for name in ("jax2onnx", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
