@@ -63,7 +63,7 @@ def add_export(commands) -> None:
     def run(args) -> None:
         from liftjax.interchange import exporting
 
-        exporting.run(
+        exporting.export_network(
             args.out,
             format=args.format,
             model=args.model,
@@ -71,7 +71,7 @@ def add_export(commands) -> None:
             skeleton=args.skeleton,
             num_joints=args.num_joints,
             overrides=args.keywords,
-            options=exporting.Options(
+            options=exporting.ProgramOptions(
                 head=args.head,
                 lifters=names(args.lifter),
                 beta=args.beta,

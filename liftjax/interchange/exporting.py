@@ -1,8 +1,7 @@
-"""`export`: a network for other programs: its weights, or the whole of it as a program.
+"""`export`: writes a network for other programs: its weights alone, or all of it as a program.
 
-Weights go out as files of other programs or as a run directory of ours (`weight_files`), programs
-(`programs`) as StableHLO and ONNX. Everything written is read back by what it is for and compared
-before it gets its name.
+Weights become files that other programs read, or a run directory (`weight_files`). Programs
+(`programs`) become StableHLO or ONNX. Every file is read back and compared before it gets its name.
 """
 
 import dataclasses
@@ -26,14 +25,15 @@ _INSIDE, _BESIDE = WEIGHTS = ("inside", "beside")
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
-    """What makes a program of a network; the formats of weights have none of it.
+class ProgramOptions:
+    """Options of the formats that hold a whole program; the formats of weights have none.
 
     Attributes:
-      head: where the program begins and ends, see `programs`; None: the kind's first.
+      head: where the program begins and ends, see `programs`. None: the kind's default.
       lifters: run directories of lifters behind a detector.
-      beta: of the soft-argmax; None: the checkpoint's recipe's.
-      weights: of StableHLO, 'inside' the program or 'beside' it. opset: of ONNX.
+      beta: sharpness of the soft-argmax. None: as in the checkpoint's recipe.
+      weights: for StableHLO, 'inside' the program or 'beside' it.
+      opset: for ONNX.
     """
 
     head: str | None = None
@@ -43,7 +43,7 @@ class Options:
     opset: int | None = None
 
 
-def run(
+def export_network(
     out: str,
     *,
     format: str,
@@ -52,25 +52,27 @@ def run(
     skeleton: str | None = None,
     num_joints: int | None = None,
     overrides: Sequence[str] = (),
-    options: Options | None = None,
+    options: ProgramOptions | None = None,
 ) -> None:
     """Writes a network to `out` and prints what was written.
 
     Args:
       out: a new file; for orbax a new directory, or one that an import or export wrote.
       format: one of FORMATS.
-      model: a name in the registry; may be left out with a checkpoint.
-      checkpoint: a run directory, or one step of it; without, fresh weights.
-      skeleton, num_joints, overrides: of fresh weights ("KEY=VALUE"); a checkpoint has its own.
-      options: of StableHLO and ONNX.
+      model: a name in the registry; not needed with a checkpoint.
+      checkpoint: a run directory, or one step of it. None: fresh weights.
+      skeleton: the joint set of fresh weights.
+      num_joints: the number of joints of fresh weights, in place of a joint set.
+      overrides: sizes of fresh weights, each "KEY=VALUE".
+      options: for StableHLO and ONNX.
 
     Raises:
-      LiftjaxError: something stands at `out`; model, checkpoint or options contradict each other;
-        what was written does not do what the network does, and is gone again.
+      LiftjaxError: `out` exists; model, checkpoint or options contradict each other; the file does
+        not give what the network gives, and has been deleted.
     """
     if format not in FORMATS:
         raise unknown_name("format", format, FORMATS)
-    options = options or Options()
+    options = options or ProgramOptions()
     _check_options(format, options)
     build = blank_model if format in _WEIGHT_FORMATS else _clip_form
     if checkpoint is None:
@@ -89,8 +91,8 @@ def run(
     print("\n  ".join([f"{origin.spec['name']}, {origin.place} -> {out}", *lines]))
 
 
-def _check_options(format: str, options: Options) -> None:
-    """Raises for an option that another format takes."""
+def _check_options(format: str, options: ProgramOptions) -> None:
+    """Raises if an option belongs to another format."""
     given = {k: v for k, v in vars(options).items() if v not in (None, (), [])}
     formats = {name: tuple(_PROGRAM_FORMATS) for name in given}
     formats |= {"weights": ("stablehlo",), "opset": ("onnx",)}
@@ -123,7 +125,7 @@ def _fresh_spec(
 
 
 def _clip_form(spec: dict) -> nnx.Module:
-    """A blank network for clips; strided ones are for training."""
+    """A blank network for clips. The strided form is for training only."""
     return blank_model({k: v for k, v in spec.items() if k != "strided"})
 
 
@@ -143,7 +145,9 @@ def _stored(
 # Programs
 
 
-def _program(module: nnx.Module, origin: Origin, options: Options) -> tuple[Program, list[Origin]]:
+def _program(
+    module: nnx.Module, origin: Origin, options: ProgramOptions
+) -> tuple[Program, list[Origin]]:
     if origin.spec["kind"] == "lifter":
         if options.lifters or options.beta is not None:
             raise LiftjaxError("--lifter and --beta belong to a detector; this is a lifter.")
@@ -167,7 +171,7 @@ def _program(module: nnx.Module, origin: Origin, options: Options) -> tuple[Prog
 
 
 def _write_stablehlo(
-    out: Path, program: Program, origins: list[Origin], options: Options
+    out: Path, program: Program, origins: list[Origin], options: ProgramOptions
 ) -> list[str]:
     targets = [out, beside(out, ".json")]
     apart = beside(out, ".safetensors") if options.weights == _BESIDE else None
@@ -183,7 +187,9 @@ def _write_stablehlo(
     return _report(program, targets[1:] + ([apart] if apart else []), check, run)
 
 
-def _write_onnx(out: Path, program: Program, origins: list[Origin], options: Options) -> list[str]:
+def _write_onnx(
+    out: Path, program: Program, origins: list[Origin], options: ProgramOptions
+) -> list[str]:
     from liftjax.interchange import onnx_file  # onnx is an extra
 
     opset = onnx_file.OPSET if options.opset is None else options.opset

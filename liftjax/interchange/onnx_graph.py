@@ -1,13 +1,9 @@
 """What jax2onnx writes, in the operations that runtimes know best.
 
-- Sizes that it works out at run time from the batch are constants with one -1; what it enlarges
-  for an operation that would do so itself is not.
-- Its maximum with zero is Relu, which runtimes fuse with the convolution before it; a sum with zero
-  is nothing.
-- Pooling over (B, C, H, W) as the four spatial axes of one map, which onnxruntime does not have, is
-  pooling over H and W.
-
-A form that is not found is left as it is.
+Sizes that it works out at run time from the batch become constants with one -1. What it enlarges
+for an operation that would do so itself is not enlarged. Its maximum with zero is Relu, which
+runtimes fuse with the convolution before it. Onnxsim, onnxslim and onnxruntime leave all
+three, and onnxscript, after many times the work, some. A form that is not found is left as it is.
 """
 
 import math
@@ -22,18 +18,15 @@ _SMALL = 16  # entries of a constant that is looked at
 
 def tidy(model: onnx.ModelProto) -> None:
     """Changes the graph of `model` in place."""
-    graph = model.graph
-    tidying = _Tidying(graph)
-    for node in graph.node:
+    graph = _Graph(model.graph)
+    for node in model.graph.node:
         for i, name in enumerate(node.input):
-            node.input[i] = tidying.stands_for.get(name, name)
+            node.input[i] = graph.stands_for.get(name, name)
         rule = _RULES.get(node.op_type)
         if rule:
-            rule(tidying, node)
-    _drop_unused(graph)
-    del graph.value_info[:]  # some are of other shapes now; whoever needs them infers them
-    opset = [entry for entry in model.opset_import if not entry.domain]
-    model.ir_version = onnx.helper.find_min_ir_version_for(opset)  # for older runtimes too
+            rule(graph, node)
+    _drop_unused(model.graph)
+    del model.graph.value_info[:]  # some are of other shapes now; whoever needs them infers them
 
 
 def name_sizes(value: onnx.ValueInfoProto, shape: Sequence[int | str]) -> None:
@@ -44,13 +37,13 @@ def name_sizes(value: onnx.ValueInfoProto, shape: Sequence[int | str]) -> None:
         sizes.dim.add(**{"dim_param" if isinstance(size, str) else "dim_value": size})
 
 
-class _Tidying:
+class _Graph:
     """A graph on the way.
 
     Attributes:
       stands_for: values that are no longer made, and those that take their place.
       shapes: sizes of values, as they were; a free one is its letter. constants: small ones.
-      made_by: node by output. pooled: outputs that have lost two axes.
+      made_by: node by output.
     """
 
     def __init__(self, graph: onnx.GraphProto):
@@ -67,7 +60,6 @@ class _Tidying:
             for value in (*graph.value_info, *graph.input, *graph.output)
         }
         self.stands_for: dict[str, str] = {}
-        self.pooled: set[str] = set()
 
     def drop(self, node: onnx.NodeProto, value: str) -> None:
         """`value` from now on instead of what `node` gives."""
@@ -97,17 +89,17 @@ class _Tidying:
         return sizes if len(sizes) == rank else None
 
 
-def _reshape(tidying: _Tidying, node: onnx.NodeProto) -> None:
-    rank = len(tidying.shapes.get(node.output[0], ()))
-    sizes = tidying.sizes(node.input[1], rank)
+def _reshape(graph: _Graph, node: onnx.NodeProto) -> None:
+    rank = len(graph.shapes.get(node.output[0], ()))
+    sizes = graph.sizes(node.input[1], rank)
     if sizes and sizes.count(None) == 1:
-        node.input[1] = tidying.integers([-1 if size is None else size for size in sizes])
+        node.input[1] = graph.integers([-1 if size is None else size for size in sizes])
 
 
-def _expand(tidying: _Tidying, node: onnx.NodeProto) -> None:
+def _expand(graph: _Graph, node: onnx.NodeProto) -> None:
     """What is of the right size already need not be enlarged to it."""
-    source = tidying.shapes.get(node.input[0], ())
-    sizes = tidying.sizes(node.input[1], len(source))
+    source = graph.shapes.get(node.input[0], ())
+    sizes = graph.sizes(node.input[1], len(source))
     if not sizes:
         return
     pairs = zip(sizes, source, strict=True)
@@ -115,17 +107,17 @@ def _expand(tidying: _Tidying, node: onnx.NodeProto) -> None:
     if None in sizes:
         return
     if all(size in (1, have) for size, have in zip(sizes, source, strict=True)):
-        tidying.drop(node, node.input[0])
+        graph.drop(node, node.input[0])
     else:
-        node.input[1] = tidying.integers(sizes)
+        node.input[1] = graph.integers(sizes)
 
 
-def _broadcasting(tidying: _Tidying, node: onnx.NodeProto) -> None:
+def _broadcasting(graph: _Graph, node: onnx.NodeProto) -> None:
     """What is enlarged to the size that another input has already need not be."""
-    shape = tidying.shapes.get(node.output[0])
-    makers = [tidying.made_by.get(name) for name in node.input]
+    shape = graph.shapes.get(node.output[0])
+    makers = [graph.made_by.get(name) for name in node.input]
     enlarged = [maker is not None and maker.op_type == "Expand" for maker in makers]
-    full = [tidying.shapes.get(name) == shape for name in node.input]
+    full = [graph.shapes.get(name) == shape for name in node.input]
     if shape is None or not any(f and not e for f, e in zip(full, enlarged, strict=True)):
         return
     for i, maker in enumerate(makers):
@@ -133,64 +125,23 @@ def _broadcasting(tidying: _Tidying, node: onnx.NodeProto) -> None:
             node.input[i] = maker.input[0]
 
 
-def _max(tidying: _Tidying, node: onnx.NodeProto) -> None:
-    _broadcasting(tidying, node)
-    others = _without_zero(tidying, node)
-    if others:
+def _max(graph: _Graph, node: onnx.NodeProto) -> None:
+    _broadcasting(graph, node)
+    constants = [graph.constants.get(name) for name in node.input]
+    is_zero = [
+        c is not None and c.shape == () and c.dtype.kind == "f" and c == 0 for c in constants
+    ]
+    others = [name for name, zero in zip(node.input, is_zero, strict=True) if not zero]
+    if len(node.input) == 2 and len(others) == 1:
         node.op_type = "Relu"
         node.input[:] = others
 
 
-def _add(tidying: _Tidying, node: onnx.NodeProto) -> None:
-    _broadcasting(tidying, node)
-    others = _without_zero(tidying, node)
-    if others:
-        tidying.drop(node, others[0])
-
-
-def _without_zero(tidying: _Tidying, node: onnx.NodeProto) -> list[str]:
-    """The other of two inputs where one is the number 0.0, else nothing."""
-
-    def is_zero(name):
-        known = tidying.constants.get(name)
-        return known is not None and known.shape == () and known.dtype.kind == "f" and known == 0
-
-    others = [name for name in node.input if not is_zero(name)]
-    return others if len(node.input) == 2 and len(others) == 1 else []
-
-
-def _max_pool(tidying: _Tidying, node: onnx.NodeProto) -> None:
-    outer = tidying.made_by.get(node.input[0])
-    inner = tidying.made_by.get(outer.input[0]) if outer is not None else None
-    if inner is None or {outer.op_type, inner.op_type} != {"Unsqueeze"}:
-        return
-    given = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-    rank = len(given["kernel_shape"])
-    kept = {name: values for name, values in given.items() if isinstance(values, list)}
-    starts = [*given["kernel_shape"][:2], *given.get("strides", [1, 1])[:2]]
-    pads = kept.pop("pads", [0] * 2 * rank)
-    around = [*pads[:2], *pads[rank : rank + 2]]
-    if rank != 4 or set(starts) != {1} or any(around):
-        return
-    attributes = {name: values[2:] for name, values in kept.items()}
-    attributes["pads"] = [*pads[2:rank], *pads[rank + 2 :]]
-    node.CopyFrom(onnx.helper.make_node("MaxPool", inner.input[:1], node.output, **attributes))
-    tidying.pooled.add(node.output[0])
-
-
-def _squeeze(tidying: _Tidying, node: onnx.NodeProto) -> None:
-    if node.input[0] in tidying.pooled:
-        tidying.drop(node, node.input[0])
-
-
-_RULES: dict[str, Callable[[_Tidying, onnx.NodeProto], None]] = {
+_RULES: dict[str, Callable[[_Graph, onnx.NodeProto], None]] = {
     "Reshape": _reshape,
     "Expand": _expand,
     "Max": _max,
-    "Add": _add,
-    **dict.fromkeys(("Where", "Sub", "Mul", "Div", "Min"), _broadcasting),
-    "MaxPool": _max_pool,
-    "Squeeze": _squeeze,
+    **dict.fromkeys(("Where", "Add", "Sub", "Mul", "Div", "Min"), _broadcasting),
 }
 
 

@@ -1,163 +1,98 @@
-"""A function in the operations that ONNX runtimes have and are fast at.
+"""A traced function in the operations that jax2onnx knows and runtimes are fast at.
 
-`simplified` traces a function of weights and inputs and runs what was traced once more, otherwise:
+Onnxruntime removes most transpositions afterwards (`onnx_file`); neither it nor onnxsim, onnxslim
+or onnxscript can do what is left here:
 
-- Calls are written out: derivatives by hand, loops over blocks (`lax.scan`) and choices by
-  platform, of which the default is taken.
-- A map lies channels first from one convolution to the next, and only what needs it channels last
-  turns it. Convolutions by 1x1, which are products over rows of pixels, are convolutions again.
-- What depends on weights alone is computed here.
+- jax2onnx knows no choice by platform and no `stack`, and pools over all four axes of a map.
+- It puts two transpositions around each convolution and takes minutes over hundreds of them. So a
+  map stays channels first through the elementwise operations after a convolution.
+- 1x1 convolutions arrive as products of rows, nearest-neighbour enlargement as reshapes. No
+  transposition passes through those, so they are convolutions, and channels first, again.
 
-The numbers stay the same up to rounding.
-
-Legend: B batch, C channels; a map is (B, *spatial, C) to the function and (B, C, *spatial) here.
+Legend: B batch, H W map, C channels; a map is (B, *spatial, C) to the function.
 """
 
-import dataclasses
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
+from flax import nnx
 from jax import lax
 from jax.extend import core
 
 Arrays = dict[str, jax.Array]
 
 
-def simplified(function: Callable, weights: Arrays, inputs: Sequence[jax.ShapeDtypeStruct]):
-    """`function` with `weights` inside, in plain operations.
+def inlined(function: Callable, weights: Arrays, inputs: Sequence[jax.ShapeDtypeStruct]):
+    """`function` with `weights` inside, without calls, loops and branches.
+
+    What depends on the weights alone is computed when the result is traced.
 
     Args:
-      function: of weights and inputs; gives a tuple.
-      inputs: shapes and types, free sizes as symbols of one scope.
+      function: a function of weights and inputs that returns a tuple.
+      inputs: shapes and types; free sizes are symbols of one scope.
 
     Returns:
-      A function of the inputs; it calls, loops and branches no more.
+      A function of the inputs. Call it where jax2onnx traces: its patches hold there.
     """
-    shapes = jax.eval_shape(lambda: weights)
-    traced = jax.make_jaxpr(function)(shapes, *inputs)
+    traced = jax.make_jaxpr(function)(jax.eval_shape(lambda: weights), *inputs)
     leaves = jax.tree.leaves(weights)
-    flat = [*jax.tree.leaves(shapes), *inputs]
-    plain = jax.make_jaxpr(lambda *values: _run(traced, values))(*flat)
-    jaxpr, count = plain.jaxpr, len(leaves)
-    first, second, shared = _split(jaxpr, count)
-
-    def constants(*leaves):
-        found = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*plain.consts, *leaves), strict=False))
-        _steps(first, found, _bind)
-        return [found[v] for v in shared]
-
-    known = dict(zip(shared, map(np.asarray, jax.jit(constants)(*leaves)), strict=True))
 
     def run(*values):
-        found = known | dict(zip(jaxpr.invars[count:], values, strict=True))
-        _steps(second, found, _bind)
+        plain = jax.make_jaxpr(lambda *all: _evaluate(traced, all, {}))(*leaves, *values)
+        jaxpr, count = plain.jaxpr, len(leaves)
+        first, second, shared = _split(jaxpr, count)
+        consts = dict(zip(jaxpr.constvars, plain.consts, strict=True))
+
+        def constants(*leaves):
+            found = consts | dict(zip(jaxpr.invars, leaves, strict=False))
+            _take(first, found, _bind)
+            return [found[v] for v in shared]
+
+        with jax.ensure_compile_time_eval():
+            known = map(np.asarray, jax.jit(constants)(*leaves))
+        found = consts | dict(zip(shared, known, strict=True))
+        found |= zip(jaxpr.invars[count:], values, strict=True)
+        _take(second, found, _bind)
         return tuple(_read(found, v) for v in jaxpr.outvars)
 
     return run
 
 
 def _split(jaxpr, count: int) -> tuple[list, list, list]:
-    """The steps of a program: from the first `count` inputs alone, the others, and what those use
-    of the former.
+    """The steps of a program that is used: those from the first `count` inputs alone, the others,
+    and the results of the former that the others use.
 
     Steps that depend on free sizes are among the others.
     """
-    known = {*jaxpr.invars[:count], *jaxpr.constvars}
-    first, second = [], []
-    for equation in jaxpr.eqns:
+    used, live = {v for v in jaxpr.outvars if not isinstance(v, core.Literal)}, []
+    for equation in reversed(jaxpr.eqns):
+        if used.intersection(equation.outvars):
+            used.update(v for v in equation.invars if not isinstance(v, core.Literal))
+            live.append(equation)
+    known, first, second = {*jaxpr.invars[:count], *jaxpr.constvars}, [], []
+    for equation in reversed(live):
         ready = all(isinstance(v, core.Literal) or v in known for v in equation.invars)
-        free = equation.primitive.name == "dim_as_value" or not _has_fixed(equation)
-        if ready and not free:
+        if ready and equation.invars and _is_fixed(equation):
             known.update(equation.outvars)
-        (first if ready and not free else second).append(equation)
-    used = [v for equation in second for v in equation.invars] + list(jaxpr.outvars)
-    shared = dict.fromkeys(v for v in used if not isinstance(v, core.Literal) and v in known)
+            first.append(equation)
+        else:
+            second.append(equation)
+    needed = [v for equation in second for v in equation.invars] + list(jaxpr.outvars)
+    shared = dict.fromkeys(v for v in needed if not isinstance(v, core.Literal) and v in known)
     return first, second, list(shared)
 
 
-def _has_fixed(equation) -> bool:
+def _is_fixed(equation) -> bool:
     """Whether no size of its results is free."""
     return all(isinstance(size, int) for v in equation.outvars for size in v.aval.shape)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Map:
-    """A value (B, *spatial, C) as its array (B, C, *spatial).
-
-    Attributes:
-      rows: the value is (B * pixels, C).
-    """
-
-    array: jax.Array
-    rows: bool = False
-
-    @property
-    def channels(self) -> int:
-        return self.array.shape[1]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Filled:
-    """One number everywhere, on its way to an operation that says in which layout."""
-
-    number: Any
-    shape: tuple
-
-
-def _last(value: Any) -> Any:
-    """The value as the traced function has it."""
-    if isinstance(value, _Filled):
-        return lax.broadcast_in_dim(value.number, value.shape, ())
-    if not isinstance(value, _Map):
-        return value
-    array = lax.transpose(value.array, _to_last(value.array.ndim))
-    return array.reshape(-1, value.channels) if value.rows else array
-
-
-def _first(value: Any) -> Any:
-    """A map's array."""
-    if isinstance(value, _Map):
-        return _first(_last(value)) if value.rows else value.array
-    if isinstance(value, _Filled):
-        shape = tuple(value.shape[axis] for axis in _to_first(len(value.shape)))
-        return lax.broadcast_in_dim(value.number, shape, ())
-    return lax.transpose(value, _to_first(np.ndim(value)))
-
-
-def _to_first(rank: int) -> tuple[int, ...]:
-    return (0, rank - 1, *range(1, rank - 1))
-
-
-def _to_last(rank: int) -> tuple[int, ...]:
-    return (0, *range(2, rank), 1)
-
-
-def _axis(axis: int, rank: int) -> int:
-    """Where an axis of a map of `rank` axes lies in its array."""
-    return 0 if axis == 0 else 1 if axis == rank - 1 else axis + 1
-
-
-def _run(closed: core.ClosedJaxpr, values: Sequence) -> list:
-    """The results, as the traced function has them."""
-    return [_last(value) for value in _evaluate(closed, values)]
-
-
-def _evaluate(closed: core.ClosedJaxpr, values: Sequence) -> list:
-    jaxpr = closed.jaxpr
-    found = dict(zip(jaxpr.constvars, closed.consts, strict=True))
-    found |= zip(jaxpr.invars, values, strict=True)
-
-    _steps(jaxpr.eqns, found, _apply)
-    return [_read(found, v) for v in jaxpr.outvars]
-
-
-def _steps(equations: Sequence, found: dict, take: Callable[[Any, list], Sequence]) -> None:
+def _take(equations: Sequence, found: dict, step: Callable[[Any, list], Sequence]) -> None:
     """Adds the results of `equations` to `found`, the values by variable."""
     for equation in equations:
-        results = take(equation, [_read(found, v) for v in equation.invars])
+        results = step(equation, [_read(found, v) for v in equation.invars])
         found.update(zip(equation.outvars, results, strict=True))
 
 
@@ -165,249 +100,202 @@ def _read(found: dict, v):
     return v.val if isinstance(v, core.Literal) else found[v]
 
 
-def _apply(equation, values: list) -> Sequence:
-    name = equation.primitive.name
-    if name in _CALLS:
-        return _CALLS[name](equation.params, values)
-    if any(isinstance(value, _Map) for value in values) or name == "conv_general_dilated":
-        rule = _elementwise if name in _ELEMENTWISE else _ON_MAPS.get(name)
-        result = rule(equation, *values) if rule else None
-        if result is not None:
-            return [result]
-    if name == "broadcast_in_dim" and np.ndim(_last(values[0])) == 0:
-        return [_Filled(values[0], equation.params["shape"])]
-    values = [_last(value) for value in values]
-    if name == "stack":  # younger than the converter
-        axis = equation.params["axis"]
-        return [lax.concatenate([lax.expand_dims(value, (axis,)) for value in values], axis)]
-    return _bind(equation, values)
+def _evaluate(jaxpr, values: Sequence, origins: dict) -> list:
+    """The results of `jaxpr` on `values`.
+
+    Args:
+      origins: for the identity of a value: the value, the operation that made it, what it took.
+    """
+    closed = jaxpr if isinstance(jaxpr, core.ClosedJaxpr) else core.ClosedJaxpr(jaxpr, ())
+    found = dict(zip(closed.jaxpr.constvars, closed.consts, strict=True))
+    found |= zip(closed.jaxpr.invars, values, strict=True)
+
+    def step(equation, values):
+        name = equation.primitive.name
+        if name in _CALLS:
+            return _CALLS[name](equation.params, values, origins)
+        replaced = _REPLACED[name](equation, values, origins) if name in _REPLACED else None
+        results = _bind(equation, values) if replaced is None else [replaced]
+        for result in results:
+            origins.setdefault(id(result), (result, name, values))
+        return results
+
+    _take(closed.jaxpr.eqns, found, step)
+    return [_read(found, v) for v in closed.jaxpr.outvars]
 
 
-def _bind(equation, values: Sequence, **changed) -> Sequence:
-    bind, params = equation.primitive.bind, equation.params | changed
-    numbers = values and not any(isinstance(value, jax.core.Tracer) for value in values)
-    if numbers and _has_fixed(equation):
+def _source(value, name: str, origins: dict):
+    """What `value` was made from by the operation `name`; None if by another."""
+    _, made_by, values = origins.get(id(value), (None, None, ()))
+    return values[0] if made_by == name else None
+
+
+def _bind(equation, values: Sequence) -> Sequence:
+    """The results of an equation; computed at once where all inputs and sizes are known."""
+    bind = equation.primitive.bind
+    known = values and not any(isinstance(value, jax.core.Tracer) for value in values)
+    if known and _is_fixed(equation):
         with jax.ensure_compile_time_eval():
-            results = bind(*values, **params)
+            results = bind(*values, **equation.params)
     else:
-        results = bind(*values, **params)
+        results = bind(*values, **equation.params)
     return results if equation.primitive.multiple_results else [results]
 
 
-# Calls
+# Calls, loops and branches
 
 
-def _inline(name: str) -> Callable:
-    return lambda params, values: _evaluate(_closed(params[name]), values)
-
-
-def _closed(jaxpr) -> core.ClosedJaxpr:
-    return jaxpr if isinstance(jaxpr, core.ClosedJaxpr) else core.ClosedJaxpr(jaxpr, ())
-
-
-def _scan(params: dict, values: list) -> list:
-    constants, carries = _scan_sizes(params)
+def _scan(params: dict, values: list, origins: dict) -> list:
+    if "num_consts" in params:  # until jax 0.10
+        constants, carries = params["num_consts"], params["num_carry"]
+    else:
+        constants, carries, _ = map(len, params["ft_in"].unpack())
     fixed, carry = values[:constants], values[constants : constants + carries]
-    stacked = [_last(value) for value in values[constants + carries :]]
+    stacked = values[constants + carries :]
     order = range(params["length"])
     outputs = []
     for i in reversed(order) if params["reverse"] else order:
         slices = [lax.index_in_dim(value, i, keepdims=False) for value in stacked]
-        results = _evaluate(_closed(params["jaxpr"]), [*fixed, *carry, *slices])
+        results = _evaluate(params["jaxpr"], [*fixed, *carry, *slices], origins)
         carry, outputs = results[:carries], [*outputs, results[carries:]]
     outputs = outputs[::-1] if params["reverse"] else outputs
-    columns = zip(*outputs, strict=True)
-    return [*carry, *(jax.numpy.stack([_last(v) for v in column]) for column in columns)]
+    return [*carry, *map(_stacked, zip(*outputs, strict=True))]
 
 
-def _scan_sizes(params: dict) -> tuple[int, int]:
-    """How many of a loop's inputs are constants, and how many it carries."""
-    if "num_consts" in params:  # until jax 0.10
-        return params["num_consts"], params["num_carry"]
-    constants, carries, _ = params["ft_in"].unpack()
-    return len(constants), len(carries)
+def _stacked(values: Sequence, axis: int = 0):
+    return lax.concatenate([lax.expand_dims(value, (axis,)) for value in values], axis)
 
 
-def _cond(params: dict, values: list) -> list:
-    index, *operands = values
-    return _evaluate(_closed(params["branches"][int(index)]), operands)
+def _cond(params: dict, values: list, origins: dict) -> list:
+    return _evaluate(params["branches"][int(values[0])], values[1:], origins)
 
 
-def _platform_index(params: dict, values: list) -> list:
-    default = [i for i, platforms in enumerate(params["platforms"]) if platforms is None]
-    return [np.int32(default[0])]
+def _inline(name: str) -> Callable:
+    return lambda params, values, origins: _evaluate(params[name], values, origins)
 
 
-_CALLS: dict[str, Callable[[dict, list], Sequence]] = {
-    "jit": _inline("jaxpr"),
-    "pjit": _inline("jaxpr"),
-    "closed_call": _inline("call_jaxpr"),
-    "remat2": _inline("jaxpr"),
-    "checkpoint": _inline("jaxpr"),
-    "custom_jvp_call": _inline("call_jaxpr"),
-    "custom_vjp_call": _inline("call_jaxpr"),
+_CALLS: dict[str, Callable[[dict, list, dict], Sequence]] = {
+    **dict.fromkeys(("jit", "pjit", "remat2", "checkpoint"), _inline("jaxpr")),
+    **dict.fromkeys(("closed_call", "custom_jvp_call", "custom_vjp_call"), _inline("call_jaxpr")),
     "scan": _scan,
     "cond": _cond,
-    "platform_index": _platform_index,
-    "optimization_barrier": lambda params, values: values,
+    "platform_index": lambda params, *_: [np.int32(params["platforms"].index(None))],
+    "optimization_barrier": lambda params, values, _: values,
 }
 
-# Operations on maps; None where one takes its input channels last
+# Maps, channels first
 
 
-_ELEMENTWISE = frozenset(
-    (
-        *("add", "sub", "mul", "div", "max", "min", "pow", "integer_pow", "square", "sqrt"),
-        *("rsqrt", "exp", "log", "tanh", "logistic", "erf", "neg", "abs", "sign", "floor"),
-        *("eq", "ne", "lt", "le", "gt", "ge", "and", "or", "not", "is_finite", "select_n"),
-        *("clamp", "convert_element_type", "copy", "copy_p"),
-    )
-)
+def _first(value, origins: dict):
+    """A map channels first: as it was made, or transposed here."""
+    made = _source(value, "to_last", origins)
+    if made is not None:
+        return made
+    order = (0, value.ndim - 1, *range(1, value.ndim - 1))
+    small = _source(value, "broadcast_in_dim", origins)
+    if small is None or np.ndim(small) not in (0, value.ndim):
+        return lax.transpose(value, order)
+    small = _first(small, origins) if np.ndim(small) else small
+    return lax.broadcast_in_dim(small, [value.shape[a] for a in order], range(np.ndim(small)))
 
 
-def _elementwise(equation, *values):
-    rank = equation.outvars[0].aval.ndim
-    rows = [value.rows for value in values if isinstance(value, _Map)]
-    if not any(rows):
-        arrays = [_first(value) if _rank(value) else value for value in values]
-        return _Map(_bind(equation, arrays, **_no_sharding(equation))[0])
-    spatial = next(value.array.ndim for value in values if isinstance(value, _Map)) - 2
-    if rank != 2 or not all(rows):
-        return None
-    shapes = {value.array.shape[2:] for value in values if isinstance(value, _Map)}
-    others = [value for value in values if not isinstance(value, _Map) and _rank(value)]
-    if len(shapes) > 1 or any(value.shape[0] != 1 for value in others):
-        return None
-    arrays = [_channels_alone(value, spatial) for value in values]
-    return _Map(_bind(equation, arrays, **_no_sharding(equation))[0], rows=True)
+def _last(array, origins: dict):
+    """The map as the function has it; `_first` of it is `array`."""
+    value = lax.transpose(array, (0, *range(2, array.ndim), 1))
+    origins[id(value)] = (value, "to_last", [array])
+    return value
 
 
-def _rank(value) -> int:
-    return len(value.shape) if isinstance(value, _Filled) else np.ndim(_array(value))
-
-
-def _array(value):
-    return value.array if isinstance(value, _Map) else value
-
-
-def _channels_alone(value, spatial: int):
-    """A row (1, C) to go with the array of a map."""
-    if isinstance(value, _Map):
-        return value.array
-    return value if np.ndim(value) == 0 else _last(value).reshape(1, -1, *(1,) * spatial)
-
-
-def _no_sharding(equation) -> dict:
-    return {"sharding": None} if "sharding" in equation.params else {}
-
-
-def _conv(equation, x, kernel):
-    params = equation.params
-    rank = equation.outvars[0].aval.ndim
-    numbers = params["dimension_numbers"]
-    channels_last = _to_first(rank)
+def _conv(equation, values: list, origins: dict):
+    x, kernel = values
+    params, rank = equation.params, x.ndim
+    numbers, channels_last = params["dimension_numbers"], (0, rank - 1, *range(1, rank - 1))
     if (numbers.lhs_spec, numbers.out_spec) != (channels_last, channels_last):
         return None
-    array = lax.conv_general_dilated(
-        _first(x),
-        lax.transpose(_last(kernel), numbers.rhs_spec),
+    y = lax.conv_general_dilated(
+        _first(x, origins),
+        lax.transpose(kernel, numbers.rhs_spec),
         window_strides=params["window_strides"],
         padding=params["padding"],
         lhs_dilation=params["lhs_dilation"],
         rhs_dilation=params["rhs_dilation"],
         feature_group_count=params["feature_group_count"],
     )
-    return _Map(array)
+    return _last(y, origins)
 
 
-def _product(equation, x, kernel):
-    """Rows of pixels times a matrix (C, O)."""
-    contracted = (((1,), (0,)), ((), ()))
-    if not isinstance(x, _Map) or not x.rows or isinstance(kernel, _Map):
+def _product(equation, values: list, origins: dict):
+    """A convolution by 1x1, from the product of rows that `ops.conv.conv` makes of it."""
+    x, kernel = (_source(value, "reshape", origins) for value in values)
+    if x is None or kernel is None or x.ndim < 3 or x.shape[-1] != values[0].shape[-1]:
         return None
-    if equation.params["dimension_numbers"] != contracted:
+    spatial = x.ndim - 2
+    if kernel.shape != (*(1,) * spatial, *values[1].shape):
         return None
-    spatial = x.array.ndim - 2
-    weight = lax.transpose(kernel, (1, 0)).reshape(*kernel.shape[::-1], *(1,) * spatial)
-    return _Map(lax.conv_general_dilated(x.array, weight, (1,) * spatial, "VALID"), rows=True)
+    kernel = lax.transpose(kernel, (spatial + 1, spatial, *range(spatial)))
+    y = lax.conv_general_dilated(_first(x, origins), kernel, (1,) * spatial, "VALID")
+    y = _last(y, origins)
+    rows = y.reshape(-1, y.shape[-1])
+    origins[id(rows)] = (rows, "rows", [y])
+    return rows
 
 
-def _reshape(equation, x):
-    sizes = equation.params["new_sizes"]
-    batch, channels, *spatial = x.array.shape
-    if sizes[-1] != channels or len(sizes) < 2:
+def _reshape(equation, values: list, origins: dict):
+    """Rows as the map again that they were made from, and nearest-neighbour enlargement."""
+    sizes, (value,) = equation.params["new_sizes"], values
+    rows_of = _source(value, "rows", origins)
+    if rows_of is not None and rows_of.shape == sizes:
+        return rows_of
+    x = _source(_source(value, "broadcast_in_dim", origins), "reshape", origins)
+    if x is None or (x.ndim, value.ndim) != (4, 6):
         return None
-    if len(sizes) == 2 and not x.rows and sizes[0] == batch * math.prod(spatial):
-        return _Map(x.array, rows=True)
-    if len(sizes) > 2 and sizes[0] == batch:
-        if list(sizes[1:-1]) == spatial:
-            return _Map(x.array)
-        return _Map(x.array.reshape(batch, channels, *sizes[1:-1]))
-    return None
-
-
-def _broadcast(equation, x):
-    shape, rank = equation.params["shape"], x.array.ndim
-    if x.rows or equation.params["broadcast_dimensions"] != tuple(range(rank)):
+    batch, channels, height, width = (x.shape[axis] for axis in (0, 3, 1, 2))
+    _, _, down, _, across, _ = value.shape
+    if sizes != (batch, height * down, width * across, channels):
         return None
-    shape = tuple(shape[axis] for axis in _to_first(rank))
-    return _Map(lax.broadcast_in_dim(x.array, shape, range(rank)))
+    y = _first(x, origins).reshape(batch, channels, height, 1, width, 1)
+    y = lax.broadcast_in_dim(y, (batch, channels, height, down, width, across), range(6))
+    return _last(y.reshape(batch, channels, height * down, width * across), origins)
 
 
-def _transpose(equation, x):
-    if x.rows:
+def _elementwise(equation, values: list, origins: dict):
+    if all(_source(value, "to_last", origins) is None for value in values):
         return None
-    rank = x.array.ndim
-    order = tuple(_axis(axis, rank) for axis in equation.params["permutation"])
-    return x.array if order == tuple(range(rank)) else lax.transpose(x.array, order)
+    arrays = [_first(value, origins) if np.ndim(value) else value for value in values]
+    (result,) = _bind(equation, arrays)
+    return _last(result, origins)
 
 
-def _reduce(equation, x):
-    rank, axes = x.array.ndim, equation.params["axes"]
-    if x.rows or {0, rank - 1} & {*axes}:
-        return None
-    (array,) = _bind(equation, [x.array], axes=tuple(_axis(a, rank) for a in axes))
-    return _Map(array) if array.ndim > 2 else array
+def _max_pool(equation, values: list, origins: dict):
+    """Pooling over H and W as nnx has it."""
+    params = equation.params
+    window, strides = params["window_dimensions"][1:-1], params["window_strides"][1:-1]
+    padding = "SAME" if any(map(any, params["padding"])) else "VALID"
+    return nnx.max_pool(values[0], window_shape=window, strides=strides, padding=padding)
 
 
-def _concatenate(equation, *values):
-    rank = equation.outvars[0].aval.ndim
-    if any(isinstance(value, _Map) and value.rows for value in values):
-        return None
-    axis = _axis(equation.params["dimension"], rank)
-    return _Map(lax.concatenate([_first(value) for value in values], axis))
-
-
-def _permuting(*names: str) -> Callable:
-    """An operation with parameters that have one entry an axis."""
-
-    def rule(equation, x, *others):
-        rank = x.array.ndim
-        if x.rows:
-            return None
-        given = {name: equation.params[name] for name in names}
-        moved = {
-            name: value and tuple(value[axis] for axis in _to_first(rank))
-            for name, value in given.items()
-        }
-        return _Map(_bind(equation, [x.array, *others], **moved)[0])
-
-    return rule
-
-
-_ON_MAPS: dict[str, Callable] = {
+_REPLACED: dict[str, Callable] = {
+    **dict.fromkeys(
+        (
+            "add",
+            "sub",
+            "mul",
+            "div",
+            "min",
+            "max",
+            "sqrt",
+            "rsqrt",
+            "exp",
+            "tanh",
+            "logistic",
+            "neg",
+        ),
+        _elementwise,
+    ),
     "conv_general_dilated": _conv,
     "dot_general": _product,
+    "reduce_window_max": _max_pool,
     "reshape": _reshape,
-    "broadcast_in_dim": _broadcast,
-    "transpose": _transpose,
-    "reduce_sum": _reduce,
-    "reduce_max": _reduce,
-    "reduce_min": _reduce,
-    "concatenate": _concatenate,
-    "pad": _permuting("padding_config"),
-    "slice": _permuting("start_indices", "limit_indices", "strides"),
-    "reduce_window_max": _permuting(
-        "window_dimensions", "window_strides", "padding", "base_dilation", "window_dilation"
-    ),
+    "stack": lambda equation, values, _: _stacked(values, equation.params["axis"]),
 }
+"""Operations that are replaced; a function gives None where one stays as it is."""

@@ -1,12 +1,12 @@
-"""Networks as pure functions with named inputs and outputs, as other runtimes run them.
+"""Networks as pure functions with named inputs and outputs, for other runtimes.
 
-A head says where the function begins and ends:
+The head says where the function begins and ends:
 
-    maps       normalised crop -> what the network gives
+    maps       normalised crop -> the network's output
     keypoints  crop of bytes -> keypoints in the crop, and scores
-    poses      crop of bytes and where it lies -> keypoints in the picture, scores, and a 3D pose
-               of each lifter; of a lifter alone: keypoints of clips -> 3D poses
-    rtmlib     what the class RTMPose of rtmlib feeds -> SimCC vectors as it decodes them
+    poses      crop of bytes and its place in the picture -> keypoints in the picture, scores, and a
+               3D pose from each lifter; for a lifter alone: keypoints of clips -> 3D poses
+    rtmlib     the input of rtmlib's class RTMPose -> SimCC vectors, which that class decodes
 
 Legend: B batch, T frames, H W image, K keypoints of the detector, J joints of a lifter.
 """
@@ -38,8 +38,8 @@ class Port:
     """An input or output of a program.
 
     Attributes:
-      shape: sizes, a letter where any will do.
-      meaning: what it is, in which layout, unit and normalisation.
+      shape: sizes; a letter where any size will do.
+      meaning: what it holds, with layout, unit and normalisation.
     """
 
     name: str
@@ -60,9 +60,10 @@ class Program:
     Attributes:
       function: (weights, \\*inputs) -> tuple of outputs.
       weights: arrays by dotted path.
-      inputs, outputs: what the function takes and gives, in order.
-      examples: (random generator, batch) -> arrays such as it is made for, in order.
-      facts: what else its sidecar tells.
+      inputs: in the order of the function's arguments.
+      outputs: in the order of the function's results.
+      examples: (random generator, batch) -> plausible inputs, in order.
+      facts: further entries of the sidecar.
     """
 
     head: str
@@ -98,10 +99,12 @@ def detector_program(
         raise LiftjaxError(f"The head {head} has no lifters behind it; add --head poses.")
     if head == "poses" and not lifters:
         raise LiftjaxError("The head poses needs a lifter behind the detector: add --lifter RUN.")
-    make = {"maps": _maps, "keypoints": _keypoints, "rtmlib": _rtmlib}
+    decoding = decoding or Decoding()
     if head == "poses":
-        return _poses(detector, decoding or Decoding(), lifters)
-    return make[head](detector, decoding or Decoding())
+        return _poses(detector, decoding, lifters)
+    if head == "keypoints":
+        return _keypoints(detector, decoding)
+    return (_maps if head == "maps" else _rtmlib)(detector)
 
 
 def lifter_program(lifter: nnx.Module, head: str | None = None) -> Program:
@@ -110,30 +113,33 @@ def lifter_program(lifter: nnx.Module, head: str | None = None) -> Program:
     T is the length of clip that the lifter is configured for.
     """
     head = _checked_head("lifter", head or HEADS["lifter"][0])
-    pure, weights = _weights(lifter)
     spec, joints = lifter.spec, lifter.spec.num_joints
     taken = spec.num_frames
     given = taken - spec.receptive_field + 1 if spec.frames == "sliding" else taken
 
-    def run(weights, kpts_px_BTJ2, image_size_B2):
-        return (pure.merge(weights, {}).lift(kpts_px_BTJ2, image_size_B2),)
+    def call(lifter, kpts_px_BTJ2, image_size_B2):
+        return (lifter.lift(kpts_px_BTJ2, image_size_B2),)
 
     def examples(random, batch):
         size_B2 = _image_sizes(random, batch)
         inside = random.uniform(0.2, 0.8, (batch, taken, joints, 2)) * size_B2[:, None, None]
         return [inside.astype(np.float32), size_B2]
 
-    keypoints = Port(
-        "keypoints", (BATCH, taken, joints, 2), "float32", "(x, y) in pixels of the picture"
-    )
-    return Program(
+    keypoints = _floats("keypoints", (taken, joints, 2), "(x, y) in pixels of the picture")
+    frames = {
+        "taken": taken,
+        "given": given,
+        "receptive_field": spec.receptive_field,
+        "first_given_is_frame": lifter.frames_before,
+    }
+    return _program(
         head,
-        run,
-        weights,
+        {"": lifter},
+        call,
         (keypoints, _IMAGE_SIZE),
-        (_pose_port("poses", (BATCH, given, joints, 3)),),
+        (_floats("poses", (given, joints, 3), _POSE),),
         examples,
-        {"joints": _joints(spec.skeleton, joints), "frames": _frames(lifter, taken, given)},
+        {"joints": _joints(spec.skeleton, joints), "frames": frames},
     )
 
 
@@ -145,34 +151,49 @@ def _checked_head(kind: str, head: str) -> str:
     return head
 
 
-def _weights(module: nnx.Module, prefix: str = "") -> tuple[PureModule, dict[str, jax.Array]]:
-    pure, params, others = PureModule.split(module)
-    return pure, {prefix + name: array for name, array in (params | others).items()}
+def _program(head: str, modules: Mapping[str, nnx.Module], call: Callable, *fields: Any) -> Program:
+    """The program of `call`, a function of the modules and inputs.
+
+    Args:
+      modules: by the prefix of their weights' names.
+      fields: the other fields of Program, in order.
+    """
+    parts, weights = {}, {}
+    for prefix, module in modules.items():
+        parts[prefix], params, others = PureModule.split(module)
+        weights |= {prefix + name: array for name, array in (params | others).items()}
+
+    def function(weights, *inputs):
+        merged = []
+        for prefix, part in parts.items():
+            own = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+            merged.append(part.merge(own, {}))
+        return call(*merged, *inputs)
+
+    return Program(head, function, weights, *fields)
 
 
 # Detectors
 
 
-def _maps(detector: nnx.Module, decoding: Decoding) -> Program:
-    pure, weights = _weights(detector)
+def _maps(detector: nnx.Module) -> Program:
     spec = detector.spec
 
-    def run(weights, image_BHWC):
-        return tuple(pure.merge(weights, {})(image_BHWC))
-
-    image = Port(
-        "image",
-        (BATCH, *spec.image_size, 3),
-        "float32",
-        f"crop around a person, RGB, (value / 255 - mean) / std with mean {list(spec.mean)} and "
-        f"std {list(spec.std)}",
+    meaning = (
+        "crop around a person, RGB, (value / 255 - mean) / std with mean "
+        f"{list(spec.mean)} and std {list(spec.std)}"
     )
+    image = _floats("image", (*spec.image_size, 3), meaning)
 
     def examples(random, batch):
         picture = _pictures(random, batch, spec.image_size)
         return [np.asarray(spec.normalize(jnp.asarray(picture)))]
 
-    return Program("maps", run, weights, (image,), _map_ports(spec), examples, _facts(detector))
+    def call(detector, image_BHWC):
+        return tuple(detector(image_BHWC))
+
+    outputs, facts = _map_ports(spec), _facts(detector)
+    return _program("maps", {"": detector}, call, (image,), outputs, examples, facts)
 
 
 def _map_ports(spec) -> tuple[Port, ...]:
@@ -180,35 +201,27 @@ def _map_ports(spec) -> tuple[Port, ...]:
     joints = spec.num_joints
     if spec.kind == "heatmap":
         meaning = f"one map a joint; crop pixel = map pixel x {spec.stride:g}"
-        return (Port("heatmaps", (BATCH, height, width, joints), "float32", meaning),)
-    meaning = "a vector a joint; crop pixel = bin x {stride:g} along {axis}"
+        return (_floats("heatmaps", (height, width, joints), meaning),)
+    meaning = f"a vector a joint; crop pixel = bin x {spec.stride:g} along "
     return tuple(
-        Port(
-            f"simcc_{axis}",
-            (BATCH, joints, size),
-            "float32",
-            meaning.format(stride=spec.stride, axis=axis),
-        )
+        _floats(f"simcc_{axis}", (joints, size), meaning + axis)
         for axis, size in (("x", width), ("y", height))
     )
 
 
 def _keypoints(detector: nnx.Module, decoding: Decoding) -> Program:
-    pure, weights = _weights(detector)
     spec = detector.spec
 
-    def run(weights, image_u8_BHWC):
-        return _found(pure.merge(weights, {}), image_u8_BHWC, decoding)
+    def call(detector, image_u8_BHWC):
+        return _found(detector, image_u8_BHWC, decoding)
 
     def examples(random, batch):
         return [_pictures(random, batch, spec.image_size)]
 
-    outputs = (
-        Port("keypoints", (BATCH, spec.num_joints, 2), "float32", "(x, y) in pixels of the crop"),
-        _score_port(spec),
-    )
+    keypoints = _floats("keypoints", (spec.num_joints, 2), "(x, y) in pixels of the crop")
+    inputs, outputs = (_crop_port(spec),), (keypoints, _score_port(spec))
     facts = _facts(detector, decoding)
-    return Program("keypoints", run, weights, (_crop_port(spec),), outputs, examples, facts)
+    return _program("keypoints", {"": detector}, call, inputs, outputs, examples, facts)
 
 
 def _found(detector: nnx.Module, image_u8_BHWC: jax.Array, decoding: Decoding):
@@ -221,25 +234,16 @@ def _poses(detector: nnx.Module, decoding: Decoding, lifters: Mapping[str, nnx.M
     for name, lifter in lifters.items():
         _check_behind(detector, name, lifter)
     spec = detector.spec
-    pure, weights = _weights(detector, "detector.")
-    parts = {}
-    for name, lifter in lifters.items():
-        parts[name], arrays = _weights(lifter, f"{name}.")
-        weights |= arrays
 
-    def part(weights, name):
-        prefix = f"{name}."
-        return {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
-
-    def run(weights, image_u8_BHWC, crop_to_image_B23, image_size_B2):
-        found = _found(pure.merge(part(weights, "detector"), {}), image_u8_BHWC, decoding)
-        kpts_px_BK2 = geometry.apply_affine(crop_to_image_B23, found[0])
+    def call(detector, *lifters_and_inputs):
+        *lifters, image_u8_BHWC, crop_to_image_B23, image_size_B2 = lifters_and_inputs
+        kpts_crop_BK2, scores_BK = _found(detector, image_u8_BHWC, decoding)
+        kpts_px_BK2 = geometry.apply_affine(crop_to_image_B23, kpts_crop_BK2)
         poses = []
-        for name, module in parts.items():
-            lifter = module.merge(part(weights, name), {})
+        for lifter in lifters:
             kpts_px_BJ2 = convert(kpts_px_BK2, spec.skeleton, lifter.spec.skeleton)
             poses.append(lifter.lift(kpts_px_BJ2[:, None], image_size_B2)[:, 0])
-        return (kpts_px_BK2, found[1], *poses)
+        return (kpts_px_BK2, scores_BK, *poses)
 
     def examples(random, batch):
         size_B2 = _image_sizes(random, batch)
@@ -248,29 +252,23 @@ def _poses(detector: nnx.Module, decoding: Decoding, lifters: Mapping[str, nnx.M
         affine_B23[:, :, 2] = random.uniform(0, 0.5, (batch, 2)) * size_B2
         return [_pictures(random, batch, spec.image_size), affine_B23, size_B2]
 
-    affine = Port(
-        "crop_to_image",
-        (BATCH, 2, 3),
-        "float32",
-        "affine map from pixels of the crop to pixels of the picture",
+    affine = _floats(
+        "crop_to_image", (2, 3), "affine map from pixels of the crop to pixels of the picture"
     )
-    kpts = Port("keypoints", (BATCH, spec.num_joints, 2), "float32", "(x, y), picture pixels")
-    poses = [
-        _pose_port(f"pose_{name}", (BATCH, lifter.spec.num_joints, 3))
-        for name, lifter in lifters.items()
-    ]
-    named = {
-        name: _joints(lifter.spec.skeleton, lifter.spec.num_joints)
-        for name, lifter in lifters.items()
-    }
-    return Program(
+    kpts = _floats("keypoints", (spec.num_joints, 2), "(x, y), picture pixels")
+    poses, pose_joints = [], {}
+    for name, lifter in lifters.items():
+        joints = lifter.spec.num_joints
+        poses.append(_floats(f"pose_{name}", (joints, 3), _POSE))
+        pose_joints[name] = _joints(lifter.spec.skeleton, joints)
+    return _program(
         "poses",
-        run,
-        weights,
+        {"detector.": detector, **{f"{name}.": lifter for name, lifter in lifters.items()}},
+        call,
         (_crop_port(spec), affine, _IMAGE_SIZE),
         (kpts, _score_port(spec), *poses),
         examples,
-        _facts(detector, decoding) | {"pose_joints": named},
+        _facts(detector, decoding) | {"pose_joints": pose_joints},
     )
 
 
@@ -288,12 +286,12 @@ def _check_behind(detector: nnx.Module, name: str, lifter: nnx.Module) -> None:
         )
 
 
-def _rtmlib(detector: nnx.Module, decoding: Decoding) -> Program:
+def _rtmlib(detector: nnx.Module) -> Program:
     """The network behind rtmlib's preprocessing, for pictures as `cv2.imread` gives them.
 
-    rtmlib 0.0.16 neither swaps colours nor takes means in the order of what it gets: of a picture
-    in BGR, what arrives in channel 0 is blue, normalised as if it were red. So the colours are
-    taken back to 0 to 255, put in the order RGB and normalised with their own mean and deviation.
+    rtmlib 0.0.16 does not swap the colours of a BGR picture, but takes the means in the order RGB:
+    channel 0 is blue, normalised as if it were red. The program therefore restores the colours,
+    puts them in the order RGB and normalises each with its own mean and deviation.
     """
     spec = detector.spec
     if spec.kind != "simcc":
@@ -301,22 +299,20 @@ def _rtmlib(detector: nnx.Module, decoding: Decoding) -> Program:
             "The head rtmlib is for SimCC detectors (RTMPose, DWPose): rtmlib's RTMPose decodes "
             "nothing else; give HRNet --head maps or keypoints."
         )
-    pure, weights = _weights(detector)
     mean, std = (np.asarray(v, np.float64) for v in (spec.mean, spec.std))
-    # std_c x_c + mean_c is channel c as rtmlib got it, whose colour in RGB is number 2 - c.
+    # std_c x_c + mean_c is channel c before rtmlib normalised it; in RGB its number is 2 - c.
     gain = (std[::-1] / std).astype(np.float32)
     shift = ((mean[::-1] - mean) / std).astype(np.float32)
 
-    def run(weights, bgr_BCHW):
+    def call(detector, bgr_BCHW):
         rgb_BHWC = bgr_BCHW[:, ::-1].transpose(0, 2, 3, 1)
         image_BHWC = rgb_BHWC * gain.reshape(1, 1, 1, 3) + shift.reshape(1, 1, 1, 3)
-        return tuple(pure.merge(weights, {})(image_BHWC))
+        return tuple(detector(image_BHWC))
 
     height, width = spec.image_size
-    image = Port(
+    image = _floats(
         "input",
-        (BATCH, 3, height, width),
-        "float32",
+        (3, height, width),
         "crop of a picture in BGR (cv2.imread), channels first, minus (123.675, 116.28, 103.53), "
         "divided by (58.395, 57.12, 57.375) in the order of the channels: as rtmlib's RTMPose "
         "feeds it. The program itself puts the colours right; do not convert the picture to RGB.",
@@ -329,12 +325,19 @@ def _rtmlib(detector: nnx.Module, decoding: Decoding) -> Program:
 
     use = f"rtmlib.RTMPose(FILE, model_input_size=({width}, {height}), backend='onnxruntime')"
     facts = _facts(detector) | {"rtmlib": use}
-    return Program("rtmlib", run, weights, (image,), _map_ports(spec), examples, facts)
+    ports = _map_ports(spec)
+    return _program("rtmlib", {"": detector}, call, (image,), ports, examples, facts)
 
 
-# What ports and sidecars say
+# Parts of ports and sidecars
 
-_IMAGE_SIZE = Port("image_size", (BATCH, 2), "float32", "(width, height) of the picture, pixels")
+
+def _floats(name: str, sizes: Sequence[Size], meaning: str) -> Port:
+    return Port(name, (BATCH, *sizes), "float32", meaning)
+
+
+_IMAGE_SIZE = _floats("image_size", (2,), "(width, height) of the picture, pixels")
+_POSE = "metres relative to the root joint; camera axes: x right, y down, z away"
 
 
 def _crop_port(spec) -> Port:
@@ -344,27 +347,12 @@ def _crop_port(spec) -> Port:
 
 def _score_port(spec) -> Port:
     what = "peak of the heatmap" if spec.kind == "heatmap" else "lesser peak of the two vectors"
-    return Port("scores", (BATCH, spec.num_joints), "float32", what)
-
-
-def _pose_port(name: str, shape: tuple[Size, ...]) -> Port:
-    meaning = "metres relative to the root joint; camera axes: x right, y down, z away"
-    return Port(name, shape, "float32", meaning)
+    return _floats("scores", (spec.num_joints,), what)
 
 
 def _joints(skeleton: str | None, count: int) -> dict[str, Any]:
     names = get_skeleton(skeleton).joints if skeleton else None
     return {"skeleton": skeleton, "count": count, "names": names and list(names)}
-
-
-def _frames(lifter: nnx.Module, taken: int, given: int) -> dict[str, Any]:
-    spec = lifter.spec
-    return {
-        "taken": taken,
-        "given": given,
-        "receptive_field": spec.receptive_field,
-        "first_given_is_frame": lifter.frames_before,
-    }
 
 
 def _facts(detector: nnx.Module, decoding: Decoding | None = None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The JSON beside an exported file: what one needs to know to use it without this package."""
+"""The JSON beside an exported file. It says how to use the file without this package."""
 
 import dataclasses
 import json
@@ -16,11 +16,12 @@ from liftjax.registry import get_preset
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """A network's name and where its weights are from.
+    """A network's name and where its weights come from.
 
     Attributes:
-      spec: what `checkpoints.build_model` rebuilds it from. place: in words, without a path.
-      meta: of its checkpoint; empty for fresh weights.
+      spec: the arguments of `checkpoints.build_model`.
+      place: where the weights come from, in words, without a path.
+      meta: the checkpoint's metadata; empty for fresh weights.
     """
 
     spec: dict[str, Any]
@@ -40,8 +41,9 @@ def text(
     """The JSON of an exported program.
 
     Args:
-      origins: of the networks in it, the first in the chain first.
-      run: lines of Python that run it. more: what the format adds.
+      origins: of its networks, in the order in which they run.
+      run: lines of Python that run the file.
+      more: entries that the format adds.
     """
     about = {
         "file": file.name,

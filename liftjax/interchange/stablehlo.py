@@ -1,4 +1,4 @@
-"""Programs as StableHLO, which JAX, and whatever reads MLIR, runs without this package."""
+"""Writes programs as StableHLO, which JAX and other readers of MLIR run without this package."""
 
 from pathlib import Path
 
@@ -13,11 +13,11 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 
 
 def write(path: Path, program: Program, weights_path: Path | None = None) -> None:
-    """Writes what `jax.export.deserialize` reads: one file for all PLATFORMS and any batch.
+    """Writes one file for all PLATFORMS and any batch; `jax.export.deserialize` reads it.
 
     Args:
-      weights_path: where to write the weights instead of into the program, which then takes them
-        as a dictionary of arrays before its inputs.
+      weights_path: where the weights go if they do not go into the program. The program then takes
+        a dictionary of arrays before its inputs.
     """
     (size,) = jax.export.symbolic_shape(BATCH)
     inputs = [port.struct({BATCH: size}) for port in program.inputs]

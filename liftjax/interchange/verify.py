@@ -1,4 +1,4 @@
-"""What has been written, read back by the program it is for, and compared with JAX."""
+"""Comparison of a written file, run by the program it is for, with JAX."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -14,7 +14,7 @@ TOLERANCE = 1e-4  # of the range of an output's numbers
 
 
 class Check(NamedTuple):
-    """How far a file is from JAX: the largest difference as a share of its output's range."""
+    """The largest difference between a file and JAX, as a share of the output's range."""
 
     reader: str
     difference: float
@@ -33,10 +33,12 @@ def compare(
     reader: str,
     precision: str | None = None,
 ) -> Check:
-    """Compares `run`, the file in the hands of `reader`, with the program in JAX on random inputs.
+    """Compares the file with the program in JAX on random inputs.
 
     Args:
-      precision: of the products in JAX, see `jax.default_matmul_precision`; None: as set.
+      run: runs the file on a list of inputs.
+      reader: the name of the program that runs it.
+      precision: of JAX's matrix products, see `jax.default_matmul_precision`. None: as set.
 
     Raises:
       LiftjaxError: an output differs in shape, type or by more than TOLERANCE of its range.
@@ -60,7 +62,7 @@ def _difference(name: str, wanted: np.ndarray, found: np.ndarray, reader: str) -
             f"JAX as {wanted.dtype}{list(wanted.shape)}"
         )
     difference = float(np.abs(wanted - found).max() / (np.ptp(wanted) or 1))
-    if not difference <= TOLERANCE:  # nor if it is not a number
+    if not difference <= TOLERANCE:  # also true of NaN
         raise _mismatch(
             f"{name} from {reader} differs from JAX by {difference:.2g} of its range, more than "
             f"{TOLERANCE:g}"
@@ -71,10 +73,10 @@ def _difference(name: str, wanted: np.ndarray, found: np.ndarray, reader: str) -
 def compare_arrays(
     wanted: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray], reader: str
 ) -> Check:
-    """The same for weights alone, which must be equal to the bit.
+    """Compares weights, which must be equal to the bit.
 
     Raises:
-      LiftjaxError: other names, or an array of another shape, type or value.
+      LiftjaxError: a name, shape, type or value differs.
     """
     if set(wanted) != set(found):
         odd = sorted(set(wanted) ^ set(found))

@@ -1,4 +1,4 @@
-"""New files, whole or not at all."""
+"""Writes new files: all of them, or none."""
 
 import contextlib
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from liftjax.writing import output_file
 
 
 def local_path(out: str | Path) -> Path:
-    """`out` as a path of this machine; a LiftjaxError for an address."""
+    """`out` as a local path. Raises a LiftjaxError for an address such as gs://..."""
     if "://" in str(out):
         raise LiftjaxError(f"{out}: write to a path of this machine, and copy it there afterwards.")
     return Path(out).expanduser()
@@ -30,5 +30,5 @@ def new_files(*targets: Path) -> Iterator[list[Path]]:
 
 
 def beside(out: Path, ending: str) -> Path:
-    """The file of that ending that belongs to `out`: net.onnx and net.onnx.json."""
+    """The file next to `out` with a further ending: net.onnx.json for net.onnx and .json."""
     return out.with_name(out.name + ending)

@@ -26,7 +26,7 @@ def runs(folder: Path) -> tuple[str, str, str]:
         "video_lifter": ("videopose3d", ["filter_widths=(3,3)", "channels=16", "num_frames=9"]),
     }
     for name, (model, sizes) in wanted.items():
-        exporting.run(
+        exporting.export_network(
             str(folder / name), format="orbax", model=model, skeleton="human36m", overrides=sizes
         )
     return tuple(str(folder / name) for name in wanted)

@@ -57,11 +57,11 @@ def test_import_takes_back_what_export_wrote(tmp_path, name, capsys):
         str(tmp_path / "first.safetensors"), run, model=name, overrides=options
     )
     state, spec = imported(run)
-    exporting.run(str(tmp_path / "orbax"), format="orbax", checkpoint=run)
+    exporting.export_network(str(tmp_path / "orbax"), format="orbax", checkpoint=run)
     assert_same(imported(tmp_path / "orbax")[0], state)
     for format in ("safetensors", "torch"):
         file, back = str(tmp_path / f"a.{format}"), str(tmp_path / f"back_{format}")
-        exporting.run(file, format=format, checkpoint=run)
+        exporting.export_network(file, format=format, checkpoint=run)
         importing.import_weights(file, back)
         found, again = imported(back)
         assert_same(found, state)
@@ -80,19 +80,21 @@ def test_how_it_was_trained_to_be_read_travels(tmp_path, capsys):
     }  # fmt: skip
     recipe = {"loss": {"beta": 30.0, "normalizer": "relu", "quarter_pixel_shift": True}}
     run_directory.write_run_directory(trained, build_model(spec), spec, {}, recipe)
-    exporting.run(str(tmp_path / "orbax"), format="orbax", checkpoint=trained)
-    exporting.run(str(tmp_path / "a.safetensors"), format="safetensors", checkpoint=trained)
+    exporting.export_network(str(tmp_path / "orbax"), format="orbax", checkpoint=trained)
+    exporting.export_network(
+        str(tmp_path / "a.safetensors"), format="safetensors", checkpoint=trained
+    )
     importing.import_weights(str(tmp_path / "a.safetensors"), str(tmp_path / "back"))
     for run in ("orbax", "back"):
         found = Decoding.of_recipe(read_meta(tmp_path / run)["recipe"])
         assert found == Decoding(30.0, "relu", True), run
-    exporting.run(str(tmp_path / "a.pth"), format="torch", checkpoint=trained)
+    exporting.export_network(str(tmp_path / "a.pth"), format="torch", checkpoint=trained)
     assert "soft-argmax by relu with --beta 30, with a shift" in capsys.readouterr().out
 
 
 def test_statistics_travel_in_the_header(tmp_path, trained):
     run, module = trained
-    exporting.run(str(tmp_path / "a.safetensors"), format="safetensors", checkpoint=run)
+    exporting.export_network(str(tmp_path / "a.safetensors"), format="safetensors", checkpoint=run)
     importing.import_weights(str(tmp_path / "a.safetensors"), str(tmp_path / "back"))
     assert_same_statistics(load_model(tmp_path / "back", "lifter")[0], module)
 
@@ -100,7 +102,7 @@ def test_statistics_travel_in_the_header(tmp_path, trained):
 def test_statistics_travel_beside_a_torch_file(tmp_path, trained, capsys):
     pytest.importorskip("torch")
     run, module = trained
-    exporting.run(str(tmp_path / "a.pth"), format="torch", checkpoint=run)
+    exporting.export_network(str(tmp_path / "a.pth"), format="torch", checkpoint=run)
     beside = str(tmp_path / "a.stats.json")
     assert f"--stats {beside}" in capsys.readouterr().out
     importing.import_weights(str(tmp_path / "a.pth"), str(tmp_path / "back"), stats=beside)
@@ -110,7 +112,9 @@ def test_statistics_travel_beside_a_torch_file(tmp_path, trained, capsys):
 def test_torch_file_is_a_plain_state_dict(tmp_path):
     torch = pytest.importorskip("torch")
     path = tmp_path / "new" / "a.pth"
-    exporting.run(str(path), format="torch", model="iganet", overrides=overrides("iganet"))
+    exporting.export_network(
+        str(path), format="torch", model="iganet", overrides=overrides("iganet")
+    )
     state = torch.load(path, weights_only=True)
     assert set(state) == set(state_dict("iganet"))  # with the graph
     assert all(value.is_contiguous() for value in state.values())
@@ -119,9 +123,12 @@ def test_torch_file_is_a_plain_state_dict(tmp_path):
 def test_order_and_counters_are_those_of_the_constructor(tmp_path):
     torch = pytest.importorskip("torch")
     lifter = create_lifter("videopose3d", channels=8, rngs=nnx.Rngs(0))
-    exporting.run(str(tmp_path / "run"), format="orbax", model="videopose3d",
-                  overrides=["channels=8"])  # fmt: skip
-    exporting.run(str(tmp_path / "a.pth"), format="torch", checkpoint=str(tmp_path / "run"))
+    exporting.export_network(
+        str(tmp_path / "run"), format="orbax", model="videopose3d", overrides=["channels=8"]
+    )
+    exporting.export_network(
+        str(tmp_path / "a.pth"), format="torch", checkpoint=str(tmp_path / "run")
+    )
     state = torch.load(tmp_path / "a.pth", weights_only=True)
     assert list(state) == list(torch_weights.dump(lifter))
     counter = state["expand_bn.num_batches_tracked"]
@@ -132,8 +139,10 @@ def test_safetensors_keeps_the_layout_of_transposed_kernels(tmp_path):
     from safetensors import safe_open
 
     run, file = str(tmp_path / "run"), str(tmp_path / "a.safetensors")
-    exporting.run(run, format="orbax", model="videopose3d", overrides=overrides("videopose3d"))
-    exporting.run(file, format="safetensors", checkpoint=run)
+    exporting.export_network(
+        run, format="orbax", model="videopose3d", overrides=overrides("videopose3d")
+    )
+    exporting.export_network(file, format="safetensors", checkpoint=run)
     module, _ = load_model(run, "lifter")
     kernel = np.asarray(module.expand_conv.kernel[...])
     with safe_open(file, framework="numpy") as opened:
@@ -150,7 +159,7 @@ def test_a_head_without_joint_names(tmp_path):
     file, run = str(tmp_path / "a.safetensors"), str(tmp_path / "run")
     save_file(state_dict("hrnet_tiny"), tmp_path / "first.safetensors")
     importing.import_weights(str(tmp_path / "first.safetensors"), run, num_joints=17)
-    exporting.run(file, format="safetensors", checkpoint=run)
+    exporting.export_network(file, format="safetensors", checkpoint=run)
     importing.import_weights(file, str(tmp_path / "back"))
     spec = imported(tmp_path / "back")[1]
     assert spec["num_joints"] == 17
@@ -163,7 +172,7 @@ def test_what_is_refused(tmp_path, trained):
 
     def refused(match, **kw):
         with pytest.raises(LiftjaxError, match=match) as error:
-            exporting.run(**{"out": out, "format": "safetensors"} | kw)
+            exporting.export_network(**{"out": out, "format": "safetensors"} | kw)
         assert "\n" not in str(error.value)
 
     refused("did you mean 'torch'", format="torhc", model="mixste")
@@ -173,7 +182,7 @@ def test_what_is_refused(tmp_path, trained):
     refused("has its joints and sizes", checkpoint=run, overrides=["depth=3"])
     refused("No checkpoint in", checkpoint=str(tmp_path / "none"))
     assert not (tmp_path / "a.safetensors").exists()
-    exporting.run(out, format="safetensors", checkpoint=run)
+    exporting.export_network(out, format="safetensors", checkpoint=run)
     before = (tmp_path / "a.safetensors").read_bytes()
     refused("exists and is not overwritten", checkpoint=run)
     assert (tmp_path / "a.safetensors").read_bytes() == before
@@ -209,12 +218,14 @@ def test_weights_that_come_back_changed_are_deleted(tmp_path, monkeypatch, forma
     else:
         flat = run_directory.flat_arrays
         monkeypatch.setattr(
-            run_directory, "flat_arrays",
+            run_directory,
+            "flat_arrays",
             lambda module: {k: v + 1 if k == "fcn.kernel" else v for k, v in flat(module).items()},
-        )  # fmt: skip
+        )
     with pytest.raises(LiftjaxError, match=r"finds fcn\.\w+ changed by up to .* deleted"):
-        exporting.run(str(tmp_path / "a"), format=format, model="iganet",
-                      overrides=overrides("iganet"))  # fmt: skip
+        exporting.export_network(
+            str(tmp_path / "a"), format=format, model="iganet", overrides=overrides("iganet")
+        )
     assert not list(tmp_path.iterdir())
 
 
@@ -225,7 +236,9 @@ def test_options_that_contradict_each_other(tmp_path, trained):
     def refused(match, format, **kw):
         network = {k: kw.pop(k) for k in ("model", "checkpoint") if k in kw}
         with pytest.raises(LiftjaxError, match=match) as error:
-            exporting.run(str(out), format=format, options=exporting.Options(**kw), **network)
+            exporting.export_network(
+                str(out), format=format, options=exporting.ProgramOptions(**kw), **network
+            )
         assert "\n" not in str(error.value)
         assert not out.exists()
 
@@ -237,6 +250,6 @@ def test_options_that_contradict_each_other(tmp_path, trained):
     refused("leave out --beta", "stablehlo", model="hrnet_tiny", head="maps", beta=3)
     refused("this is a lifter", "stablehlo", checkpoint=run, beta=3)
     refused("this is a lifter", "stablehlo", checkpoint=run, lifters=[run])
-    exporting.run(str(tmp_path / "detector"), format="orbax", model="hrnet_tiny")
+    exporting.export_network(str(tmp_path / "detector"), format="orbax", model="hrnet_tiny")
     detector = str(tmp_path / "detector")
     refused("a detector; --lifter lifts", "stablehlo", model="hrnet_tiny", lifters=[detector])

@@ -8,7 +8,7 @@ import pytest
 from liftjax.detectors.decoding import Decoding
 from liftjax.errors import LiftjaxError
 from liftjax.interchange import exporting, programs, verify
-from liftjax.interchange.exporting import Options
+from liftjax.interchange.exporting import ProgramOptions
 from tests.interchange.networks import CLIPS, LIFTER_SIZES, network
 
 pytest.importorskip("jax2onnx")
@@ -73,19 +73,30 @@ def test_a_file_that_differs_is_deleted(tmp_path, monkeypatch):
 
     monkeypatch.setattr(onnx_graph, "tidy", spoil)
     with pytest.raises(LiftjaxError, match=r"poses at batch 1 .* differs from JAX by [\d.e-]+ of"):
-        exporting.run(str(tmp_path / "a.onnx"), format="onnx", model="simple_baseline",
-                      overrides=["linear_size=8"])  # fmt: skip
+        exporting.export_network(
+            str(tmp_path / "a.onnx"),
+            format="onnx",
+            model="simple_baseline",
+            overrides=["linear_size=8"],
+        )
     assert not list(tmp_path.iterdir())
 
 
 def test_command_writes_the_file_and_what_one_needs_to_know(tmp_path, capsys):
     """The chain from picture to 3D of two checkpoints, with the decoding that was asked for."""
     lifter = str(tmp_path / "lifter")
-    exporting.run(lifter, format="orbax", model="simple_baseline", overrides=["linear_size=8"])
+    exporting.export_network(
+        lifter, format="orbax", model="simple_baseline", overrides=["linear_size=8"]
+    )
     out = tmp_path / "new" / "chain.onnx"
-    exporting.run(str(out), format="onnx", model="rtmpose_tiny", skeleton="human36m",
-                  overrides=["image_size=(64,32)"],
-                  options=Options(lifters=[lifter, lifter], beta=20, opset=21))  # fmt: skip
+    exporting.export_network(
+        str(out),
+        format="onnx",
+        model="rtmpose_tiny",
+        skeleton="human36m",
+        overrides=["image_size=(64,32)"],
+        options=ProgramOptions(lifters=[lifter, lifter], beta=20, opset=21),
+    )
     about = json.loads(out.with_name("chain.onnx.json").read_text())
     assert [p["name"] for p in about["outputs"]] == [
         "keypoints", "scores", "pose_simple_baseline", "pose_simple_baseline_2",

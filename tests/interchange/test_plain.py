@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from liftjax.interchange.plain import simplified
+from liftjax.interchange.plain import inlined
 from liftjax.nn.blocks import run_blocks
 from liftjax.nn.layers import BatchNorm, Conv
 from liftjax.ops.conv import conv
@@ -26,10 +26,10 @@ def rewritten(function, weights, *inputs):
     """The function on the inputs, and the operations that are left at any batch, counted."""
     (size,) = jax.export.symbolic_shape("B")
     free = [jax.ShapeDtypeStruct((size, *x.shape[1:]), x.dtype) for x in inputs]
-    traced = jax.make_jaxpr(simplified(function, weights, free))(*free)
+    traced = jax.make_jaxpr(inlined(function, weights, free))(*free)
     left = collections.Counter(e.primitive.name for e in traced.jaxpr.eqns)
     fixed = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in inputs]
-    return simplified(function, weights, fixed)(*inputs), left
+    return inlined(function, weights, fixed)(*inputs), left
 
 
 def check(function, weights, *inputs):

@@ -9,7 +9,7 @@ from safetensors.numpy import load_file, save
 
 from liftjax.errors import LiftjaxError
 from liftjax.interchange import exporting, programs, stablehlo, verify
-from liftjax.interchange.exporting import Options
+from liftjax.interchange.exporting import ProgramOptions
 from tests.interchange.networks import CLIPS, LIFTER_SIZES, network
 from tests.slow import one_in, slow
 
@@ -46,8 +46,13 @@ def check(folder, program):
 
 @pytest.mark.parametrize("weights", ["inside", "beside"])
 def test_lines_in_the_sidecar_run_the_file(tmp_path, monkeypatch, weights):
-    exporting.run(str(tmp_path / "a.stablehlo"), format="stablehlo", model="simple_baseline",
-                  overrides=SMALL, options=Options(weights=weights))  # fmt: skip
+    exporting.export_network(
+        str(tmp_path / "a.stablehlo"),
+        format="stablehlo",
+        model="simple_baseline",
+        overrides=SMALL,
+        options=ProgramOptions(weights=weights),
+    )
     about = json.loads((tmp_path / "a.stablehlo.json").read_text())
     beside = tmp_path / "a.stablehlo.safetensors"
     assert beside.exists() == (weights == "beside")
@@ -69,6 +74,11 @@ def test_files_that_differ_are_deleted(tmp_path, monkeypatch):
 
     monkeypatch.setattr(stablehlo.safetensors, "save", spoilt)
     with pytest.raises(LiftjaxError, match=r"differs from JAX by .* has been deleted"):
-        exporting.run(str(tmp_path / "a.stablehlo"), format="stablehlo", model="simple_baseline",
-                      overrides=SMALL, options=Options(weights="beside"))  # fmt: skip
+        exporting.export_network(
+            str(tmp_path / "a.stablehlo"),
+            format="stablehlo",
+            model="simple_baseline",
+            overrides=SMALL,
+            options=ProgramOptions(weights="beside"),
+        )
     assert not list(tmp_path.iterdir())
