@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from liftjax.ops.heatmap_loss import gaussian_target
-from liftjax.ops.widening import at_least_float32
+from liftjax.ops.reductions import at_least_float32
 
 
 def gaussian_centers(

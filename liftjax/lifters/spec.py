@@ -13,7 +13,7 @@ from flax import nnx
 
 from liftjax import geometry
 from liftjax.errors import LiftjaxError
-from liftjax.ops.widening import at_least_float32
+from liftjax.ops.reductions import at_least_float32
 from liftjax.skeletons import check_joints, get_skeleton
 
 Precision = Literal["highest", "high", "default", "bfloat16"]

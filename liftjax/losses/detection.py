@@ -6,8 +6,7 @@ Legend: B batch, K joints, H x W heatmap, X and Y bins of SimCC vectors.
 import jax
 import jax.numpy as jnp
 
-from liftjax.losses.reductions import check_same, sample_mean
-from liftjax.ops.widening import at_least_float32
+from liftjax.ops.reductions import at_least_float32, check_same, sample_mean
 
 
 def heatmap_loss_per_joint(

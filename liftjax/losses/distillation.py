@@ -11,8 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from liftjax.losses.detection import softmax_divergence
-from liftjax.losses.reductions import check_same, sample_mean, weighted_mean
-from liftjax.ops.widening import at_least_float32
+from liftjax.ops.reductions import at_least_float32, check_same, sample_mean, weighted_mean
 
 
 def feature_loss(

@@ -11,8 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from liftjax.losses.reductions import check_same, mean_square, product, sample_mean
-from liftjax.ops.widening import at_least_float32
+from liftjax.ops.reductions import at_least_float32, check_same, mean_square, product, sample_mean
 
 
 class LossWeights(NamedTuple):

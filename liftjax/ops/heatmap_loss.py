@@ -17,6 +17,7 @@ import jax.numpy as jnp
 
 from liftjax.ops import map_statistics as maps
 from liftjax.ops.map_statistics import Target
+from liftjax.ops.reductions import at_least_float32
 from liftjax.ops.soft_argmax import (
     DEFAULT,
     STATISTICS,
@@ -25,7 +26,6 @@ from liftjax.ops.soft_argmax import (
     expectation,
     soft_argmax_2d_plain,
 )
-from liftjax.ops.widening import at_least_float32
 
 
 def gaussian_target(

@@ -18,10 +18,9 @@ import optax
 from ml_collections import ConfigDict
 
 from liftjax.errors import LiftjaxError, unknown_name
+from liftjax.training.update import global_norm
 
 Schedule = Callable[[int], float]
-
-_SMALL_ARRAY = 4096
 
 
 def make_optimizer(optim: ConfigDict) -> optax.GradientTransformation:
@@ -37,21 +36,6 @@ def make_optimizer(optim: ConfigDict) -> optax.GradientTransformation:
     if optim.rates:
         parts.append(scale_by_part(optim.rates.to_dict()))
     return optax.chain(*parts)
-
-
-def global_norm(tree: Any) -> jax.Array:
-    """The Euclidean norm of all arrays together.
-
-    Two thirds of a network's arrays are small, and one sum serves them all: `optax.global_norm` has
-    a sum for each, which is a third of the operations of HRNet's step, and XLA on a CPU needs time
-    in the square of their number to load a program.
-    """
-    flat = [leaf.reshape(-1) for leaf in jax.tree.leaves(tree)]
-    small = [leaf for leaf in flat if leaf.size < _SMALL_ARRAY]
-    large = [leaf for leaf in flat if leaf.size >= _SMALL_ARRAY]
-    together = [jnp.concatenate(small)] if small else []
-    squares = [jnp.vdot(x, x, precision=jax.lax.Precision.HIGHEST) for x in together + large]
-    return jnp.sqrt(sum(squares, start=jnp.zeros(())))
 
 
 def make_schedule(optim: ConfigDict, steps: int) -> Schedule:

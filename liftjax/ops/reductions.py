@@ -1,9 +1,13 @@
-"""What all losses share: checked shapes, float32 or wider, means under weights."""
+"""Float32 or wider, checked shapes, and means under weights: what losses and layers share."""
 
 import jax
 import jax.numpy as jnp
 
-from liftjax.ops.widening import at_least_float32
+
+def at_least_float32(array) -> jax.Array:
+    """The array, in float32 where it is narrower."""
+    array = jnp.asarray(array)
+    return array.astype(jnp.promote_types(array.dtype, jnp.float32))
 
 
 def check_same(shape: tuple, expected: tuple, what: str, than: str) -> None:
