@@ -21,10 +21,7 @@ from liftjax.data import windows
 from liftjax.data.order import part_of_batch
 from liftjax.data.pipeline import evaluation_batches
 from liftjax.data.records import PoseDataset
-from liftjax.detectors.decoding import Decoding
-from liftjax.detectors.heatmaps import HeatmapOutput
-from liftjax.detectors.simcc import SimCCOutput
-from liftjax.detectors.spec import DETECTOR_PRECISIONS
+from liftjax.detectors.spec import DETECTOR_PRECISIONS, Decoding, HeatmapOutput, SimCCOutput
 from liftjax.errors import check_name
 from liftjax.hosts import is_first
 from liftjax.lifters.mirror import mirror_2d, mirror_3d

@@ -8,9 +8,7 @@ from flax import nnx
 from liftjax import evaluation, prediction
 from liftjax.cli import main
 from liftjax.data.records import PoseDataset
-from liftjax.detectors.decoding import Decoding
-from liftjax.detectors.heatmaps import HeatmapOutput
-from liftjax.detectors.spec import DetectorSpec
+from liftjax.detectors.spec import Decoding, DetectorSpec, HeatmapOutput
 from liftjax.errors import LiftjaxError
 from liftjax.lifters.mirror import mirror_2d, mirror_3d
 from liftjax.recipes import load_recipe

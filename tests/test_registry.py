@@ -10,7 +10,7 @@ from flax import nnx
 
 from liftjax import counting, registry
 from liftjax.counting import network_size
-from liftjax.detectors.simcc import SimCCOutput
+from liftjax.detectors.spec import SimCCOutput
 from liftjax.errors import LiftjaxError
 from liftjax.nn.operations import multiply_adds
 from liftjax.registry import DETECTORS, LIFTERS, create_detector, create_lifter

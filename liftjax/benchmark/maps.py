@@ -15,7 +15,8 @@ import numpy as np
 
 from liftjax.benchmark.stages import Queued
 from liftjax.benchmark.timing import Candidate, Comparison
-from liftjax.ops import heatmap_loss, soft_argmax
+from liftjax.losses import detection
+from liftjax.ops import soft_argmax
 
 SOFT_ARGMAX_2D, SOFT_ARGMAX_1D = "soft-argmax", "soft-argmax, SimCC"
 LOSS_2D = "soft-argmax and heatmap loss"
@@ -76,7 +77,7 @@ def _implementations(kind: str) -> dict[str, dict[str, Callable]]:
         return {SOFT_ARGMAX_1D: {n: _alone(soft_argmax.IMPLEMENTATIONS_1D[n]) for n in names}}
     return {
         SOFT_ARGMAX_2D: {n: _alone(soft_argmax.IMPLEMENTATIONS[n]) for n in names},
-        LOSS_2D: {n: _with_loss(heatmap_loss.IMPLEMENTATIONS[n]) for n in names},
+        LOSS_2D: {n: _with_loss(detection.IMPLEMENTATIONS[n]) for n in names},
     }
 
 

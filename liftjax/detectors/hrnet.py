@@ -22,8 +22,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from liftjax.detectors import published
-from liftjax.detectors.heatmaps import HeatmapOutput
-from liftjax.detectors.spec import Detector, DetectorSpec, checked_image_size
+from liftjax.detectors.spec import Detector, DetectorSpec, HeatmapOutput, checked_image_size
 from liftjax.nn.blocks import run_blocks, run_stage
 from liftjax.nn.declaration import Found, Preset, Source, State, WeightFiles, count_layers
 from liftjax.nn.initial import normal

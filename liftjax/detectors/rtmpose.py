@@ -20,8 +20,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from liftjax.detectors import cspnext, published
-from liftjax.detectors.simcc import SimCCOutput
-from liftjax.detectors.spec import Detector, DetectorSpec, checked_image_size
+from liftjax.detectors.spec import Detector, DetectorSpec, SimCCOutput, checked_image_size
 from liftjax.nn.declaration import (
     Found,
     Keywords,

@@ -1,19 +1,27 @@
 """What callers need to know about a detector without knowing its network.
 
+A `DetectorSpec` describes its input and output. Its output (`HeatmapOutput` or `SimCCOutput`) gives
+keypoints by soft-argmax, their confidence, and the 2D loss.
+
 Legend: B batch, H W image or map size, K joints, X Y bins of a SimCC vector.
 """
 
 import dataclasses
 import operator
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from liftjax.errors import LiftjaxError
+from liftjax.losses import detection
+from liftjax.ops.quarter_pixel import quarter_pixel_shift
+from liftjax.ops.soft_argmax import soft_argmax_1d, soft_argmax_2d
 from liftjax.skeletons import get_skeleton
 
+_LARGEST_BETA = 1e9  # float32 overflows beyond
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 DETECTOR_PRECISIONS = ("float32", "bfloat16")  # of the activations
@@ -24,7 +32,7 @@ class DetectorSpec:
     """The input a detector takes and the output it gives.
 
     Attributes:
-      kind: 'heatmap' (see `heatmaps`) or 'simcc' (see `simcc`).
+      kind: 'heatmap' (its output is a `HeatmapOutput`) or 'simcc' (`SimCCOutput`).
       num_joints: joints per person.
       skeleton: name of their joint set; None if it has no name.
       image_size: (height, width) of the crop, pixels.
@@ -75,6 +83,121 @@ class DetectorSpec:
         return (image_u8_BHWC.astype(wide) * scale + shift).astype(dtype)
 
 
+class HeatmapOutput(NamedTuple):
+    """One map for each joint, float32 or wider.
+
+    Attributes:
+      heatmaps: (B, H, W, K).
+    """
+
+    heatmaps: jax.Array
+
+    def decode(
+        self,
+        spec: DetectorSpec,
+        beta: float | jax.Array = 100.0,
+        normalizer: str = "softmax",
+        quarter_pixel: bool = False,
+    ) -> jax.Array:
+        """Joints (B, K, 2) in crop pixels (x, y), by soft-argmax (see `ops.soft_argmax`).
+
+        Args:
+          spec: of the detector.
+          beta: sharpness of the softmax.
+          normalizer: "softmax" or "relu".
+          quarter_pixel: adds the shift of the released programs (see `ops.quarter_pixel`).
+        """
+        kpts_heat_BK2 = soft_argmax_2d(self.heatmaps, beta, normalizer)
+        if quarter_pixel:
+            kpts_heat_BK2 = quarter_pixel_shift(kpts_heat_BK2, self.heatmaps)
+        return kpts_heat_BK2 * spec.stride
+
+    def scores(self) -> jax.Array:
+        """Confidence of each joint (B, K): the peak of its map, which is 1 for a perfect one."""
+        return self.heatmaps.max((1, 2))
+
+    def loss_per_joint(
+        self, spec: DetectorSpec, joints_crop_BK2: jax.Array, visible_BK: jax.Array
+    ) -> jax.Array:
+        """0.5 times the mean squared distance from a Gaussian at each joint: (B, K).
+
+        HRNet's loss (Sun et al., CVPR 2019; https://arxiv.org/abs/1902.09212).
+
+        Args:
+          spec: of the detector.
+          joints_crop_BK2: labels in crop pixels (x, y).
+          visible_BK: weights of the labels; 0 where a joint has none.
+        """
+        center_BK2, weight_BK = detection.gaussian_centers(
+            joints_crop_BK2, visible_BK, spec.output_size, spec.stride, spec.sigma
+        )
+        return detection.gaussian_heatmap_loss_per_joint(
+            self.heatmaps, center_BK2, weight_BK, spec.sigma
+        )
+
+
+class SimCCOutput(NamedTuple):
+    """One vector of logits along x and one along y for each joint, float32 or wider.
+
+    SimCC: Li et al., ECCV 2022 (https://arxiv.org/abs/2107.03332).
+
+    Attributes:
+      x: (B, K, X).
+      y: (B, K, Y).
+    """
+
+    x: jax.Array
+    y: jax.Array
+
+    def decode(
+        self,
+        spec: DetectorSpec,
+        beta: float | jax.Array = 100.0,
+        normalizer: str = "softmax",
+        quarter_pixel: bool = False,
+    ) -> jax.Array:
+        """Joints (B, K, 2) in crop pixels (x, y), by soft-argmax along each axis.
+
+        Args:
+          spec: of the detector.
+          beta: sharpness of the softmax.
+          normalizer: "softmax" or "relu".
+          quarter_pixel: must be False; the shift is defined on heatmaps.
+
+        Raises:
+          LiftjaxError: `quarter_pixel` is True.
+        """
+        if quarter_pixel:
+            raise LiftjaxError(
+                "The quarter-pixel shift is defined on heatmaps, and a SimCC detector has none; "
+                "set loss.quarter_pixel_shift=False."
+            )
+        along = [soft_argmax_1d(logits, beta, normalizer) for logits in self]
+        return jnp.stack(along, axis=-1) * spec.stride
+
+    def scores(self) -> jax.Array:
+        """Confidence of each joint (B, K): the lower peak of its two vectors.
+
+        Logits have no scale; MMPose takes them as they are.
+        """
+        return jnp.minimum(self.x.max(-1), self.y.max(-1))
+
+    def loss_per_joint(
+        self, spec: DetectorSpec, joints_crop_BK2: jax.Array, visible_BK: jax.Array
+    ) -> jax.Array:
+        """`losses.simcc_loss_per_joint` from smoothed labels at each joint: (B, K).
+
+        Args:
+          spec: of the detector.
+          joints_crop_BK2: labels in crop pixels (x, y).
+          visible_BK: weights of the labels; 0 where a joint has none.
+        """
+        label_x, label_y, weight_BK = detection.simcc_labels(
+            joints_crop_BK2, visible_BK, spec.image_size, 1 / spec.stride, spec.sigma
+        )
+        return detection.simcc_loss_per_joint(self.x, self.y, label_x, label_y, weight_BK)
+
+
 class Detector(nnx.Module):
     """A network from crops of people to their joints.
 
@@ -92,6 +215,50 @@ class Detector(nnx.Module):
     ) -> jax.Array:
         """Joints (B, K, 2) in crop pixels (x, y) of what the network gives; see `out.decode`."""
         return out.decode(self.spec, beta, normalizer, quarter_pixel)
+
+
+@dataclasses.dataclass(frozen=True)
+class Decoding:
+    """The soft-argmax that a detector was trained with, see `ops.soft_argmax`."""
+
+    beta: float = 100.0
+    normalizer: str = "softmax"
+    quarter_pixel: bool = False
+
+    @classmethod
+    def of_recipe(cls, recipe: Mapping[str, Any], beta: float | None = None) -> "Decoding":
+        """The soft-argmax of a recipe, with defaults for what it does not say.
+
+        Args:
+          recipe: of the detector's training; may be empty.
+          beta: overrides the recipe's.
+        """
+        loss = recipe.get("loss", {})
+        beta = float(loss.get("beta", cls.beta) if beta is None else beta)
+        if not 0 < beta <= _LARGEST_BETA:
+            raise LiftjaxError(
+                f"A beta of {beta:g} is out of range; take a number above 0 and up to "
+                f"{_LARGEST_BETA:g}, such as {cls.beta:g}."
+            )
+        return cls(
+            beta=beta,
+            normalizer=loss.get("normalizer", cls.normalizer),
+            quarter_pixel=loss.get("quarter_pixel_shift", cls.quarter_pixel),
+        )
+
+    def as_recipe(self) -> dict[str, Any]:
+        """The part of a recipe that says how to decode."""
+        return {
+            "loss": {
+                "beta": self.beta,
+                "normalizer": self.normalizer,
+                "quarter_pixel_shift": self.quarter_pixel,
+            }
+        }
+
+    def keypoints(self, detector: nnx.Module, out: HeatmapOutput | SimCCOutput) -> jax.Array:
+        """Keypoints (B, K, 2) in pixels of the crop."""
+        return detector.decode(out, self.beta, self.normalizer, self.quarter_pixel)
 
 
 def checked_image_size(network: str, image_size: tuple[int, int], multiple: int) -> tuple[int, int]:

@@ -14,8 +14,7 @@ import numpy as np
 from flax import nnx
 
 from liftjax.data.crops import cut_antialiased, image_to_crop
-from liftjax.detectors.decoding import Decoding
-from liftjax.detectors.spec import DETECTOR_PRECISIONS, DetectorSpec
+from liftjax.detectors.spec import DETECTOR_PRECISIONS, Decoding, DetectorSpec
 from liftjax.errors import LiftjaxError, check_name
 from liftjax.geometry import invert_affine
 from liftjax.prediction import detect

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from flax import nnx
 
-from liftjax.detectors.decoding import Decoding
+from liftjax.detectors.spec import Decoding
 from liftjax.errors import LiftjaxError, unknown_name
 from liftjax.interchange import programs, sidecar, stablehlo, weight_files
 from liftjax.interchange.blank import blank_model

@@ -10,7 +10,7 @@ import numpy as np
 from flax import nnx
 
 from liftjax import torch_weights
-from liftjax.detectors.decoding import Decoding
+from liftjax.detectors.spec import Decoding
 from liftjax.errors import LiftjaxError, unknown_name
 from liftjax.interchange.blank import blank_model
 from liftjax.interchange.files import WeightFile, read_weight_file

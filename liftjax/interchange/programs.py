@@ -21,7 +21,7 @@ import numpy as np
 from flax import nnx
 
 from liftjax import geometry
-from liftjax.detectors.decoding import Decoding
+from liftjax.detectors.spec import Decoding
 from liftjax.errors import LiftjaxError, unknown_name
 from liftjax.runtime.state import PureModule
 from liftjax.skeletons import conversion_matrix, convert, get_skeleton

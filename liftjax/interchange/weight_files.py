@@ -14,7 +14,7 @@ from flax import nnx
 
 import liftjax
 from liftjax import torch_weights
-from liftjax.detectors.decoding import Decoding
+from liftjax.detectors.spec import Decoding
 from liftjax.errors import needs
 from liftjax.interchange.blank import blank_model, state_shapes
 from liftjax.interchange.lifter_statistics import statistics_of_module

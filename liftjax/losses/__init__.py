@@ -7,8 +7,11 @@ fit together raise a ValueError that names both.
 """
 
 from liftjax.losses.detection import (
+    gaussian_heatmap_loss_per_joint,
+    gaussian_heatmaps,
     heatmap_loss,
     heatmap_loss_per_joint,
+    simcc_labels,
     simcc_loss,
     simcc_loss_per_joint,
 )
@@ -44,6 +47,8 @@ __all__ = [
     "consistency_loss",
     "dwa_weights",
     "feature_loss",
+    "gaussian_heatmap_loss_per_joint",
+    "gaussian_heatmaps",
     "global_loss",
     "guided_loss_terms",
     "heatmap_loss",
@@ -57,6 +62,7 @@ __all__ = [
     "multi_model_loss",
     "ohklm_loss",
     "per_joint_lifting_error",
+    "simcc_labels",
     "simcc_loss",
     "simcc_loss_per_joint",
     "single_model_loss",

@@ -6,10 +6,10 @@ import pytest
 from liftjax import geometry
 from liftjax.benchmark import data, frames, released_loader
 from liftjax.cli import main
-from liftjax.data import targets
 from liftjax.data.pipeline import Batches
 from liftjax.data.records import decode_jpeg
 from liftjax.errors import LiftjaxError
+from liftjax.losses import detection as targets
 
 SIZE = (128, 96)
 

@@ -9,8 +9,7 @@ from flax import nnx
 from liftjax import geometry, torch_weights
 from liftjax.benchmark.problem import random_batch
 from liftjax.benchmark.stages import PEERS
-from liftjax.detectors.heatmaps import HeatmapOutput
-from liftjax.detectors.simcc import SimCCOutput
+from liftjax.detectors.spec import HeatmapOutput, SimCCOutput
 from liftjax.errors import LiftjaxError
 from liftjax.losses import LossWeights
 from liftjax.registry import create_detector, create_lifter

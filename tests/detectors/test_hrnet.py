@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from liftjax.detectors.heatmaps import HeatmapOutput
 from liftjax.detectors.hrnet import HRNet
+from liftjax.detectors.spec import HeatmapOutput
 from liftjax.errors import LiftjaxError
 
 SMALL = {"width": 4, "stem_width": 4, "stem_blocks": 3, "modules": (1, 1, 1), "blocks": 2}

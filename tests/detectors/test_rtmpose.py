@@ -7,10 +7,10 @@ import pytest
 from flax import nnx
 
 from liftjax import torch_weights
-from liftjax.data.targets import simcc_labels
 from liftjax.detectors.rtmpose import RTMPose
-from liftjax.detectors.simcc import SimCCOutput
+from liftjax.detectors.spec import SimCCOutput
 from liftjax.errors import LiftjaxError
+from liftjax.losses.detection import simcc_labels
 from liftjax.registry import create_detector
 from tests.goldens import weights
 from tests.slow import slow

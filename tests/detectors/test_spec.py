@@ -3,8 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from liftjax.detectors.heatmaps import HeatmapOutput
-from liftjax.detectors.simcc import SimCCOutput
+from liftjax.detectors.spec import HeatmapOutput, SimCCOutput
 
 
 def test_score_of_a_heatmap_is_its_peak():

@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 
 from liftjax import create_lifter, torch_weights
 from liftjax.cli import main
-from liftjax.detectors.decoding import Decoding
+from liftjax.detectors.spec import Decoding
 from liftjax.errors import LiftjaxError
 from liftjax.interchange import exporting, importing, run_directory
 from liftjax.runtime.checkpoints import build_model, load_model, read_meta

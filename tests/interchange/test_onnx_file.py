@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from liftjax.detectors.decoding import Decoding
+from liftjax.detectors.spec import Decoding
 from liftjax.errors import LiftjaxError
 from liftjax.interchange import exporting, programs, verify
 from liftjax.interchange.exporting import ProgramOptions

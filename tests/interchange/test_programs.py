@@ -7,8 +7,7 @@ import pytest
 from flax import nnx
 
 from liftjax import create_detector, geometry, skeletons
-from liftjax.detectors.heatmaps import HeatmapOutput
-from liftjax.detectors.simcc import SimCCOutput
+from liftjax.detectors.spec import HeatmapOutput, SimCCOutput
 from liftjax.errors import LiftjaxError
 from liftjax.interchange import programs
 from liftjax.interchange.programs import Decoding

@@ -9,7 +9,7 @@ import optax
 from flax import nnx
 
 from liftjax import geometry
-from liftjax.detectors.heatmaps import HeatmapOutput
+from liftjax.detectors.spec import HeatmapOutput
 from liftjax.nn.layers import synchronize
 from liftjax.ops.reductions import at_least_float32
 from liftjax.registry import create_detector, create_lifter

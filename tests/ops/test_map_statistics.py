@@ -7,7 +7,8 @@ import pytest
 from jax.sharding import AbstractDevice, AbstractMesh, use_abstract_mesh
 
 from liftjax.errors import LiftjaxError
-from liftjax.ops import heatmap_loss, soft_argmax
+from liftjax.losses import detection
+from liftjax.ops import soft_argmax
 from tests.ops.test_soft_argmax import heatmaps
 from tests.slow import slow
 
@@ -129,10 +130,10 @@ def test_soft_argmax_and_heatmap_loss_together(name, normalizer):
 
     def apart(heat, weight, beta):
         points = soft_argmax.soft_argmax_2d(heat, beta, normalizer)
-        return points, heatmap_loss.gaussian_loss_per_joint(heat, center, weight, 2.0)
+        return points, detection.gaussian_heatmap_loss_per_joint(heat, center, weight, 2.0)
 
     def together(heat, weight, beta):
-        function = heatmap_loss.IMPLEMENTATIONS[name]
+        function = detection.IMPLEMENTATIONS[name]
         return function(heat, center, weight, 2.0, beta, normalizer)
 
     (points, loss, *ours), (points_apart, loss_apart, *exact) = run(together), run(apart)
@@ -148,7 +149,7 @@ def test_kernel_lowers_for_gpus_as_one_call(dtype):
         points, loss_BK = together(heat, center, weight, 3.0, beta)
         return points.sum() + loss_BK.sum() + along(logits, beta).sum()
 
-    together = heatmap_loss.IMPLEMENTATIONS["pallas"]
+    together = detection.IMPLEMENTATIONS["pallas"]
     along = soft_argmax.IMPLEMENTATIONS_1D["pallas"]
     narrow = [jax.ShapeDtypeStruct(shape, dtype) for shape in ((2, 96, 72, 17), (2, 17, 576))]
     wide = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((2, 17, 2), (2, 17), ())]
@@ -164,6 +165,6 @@ def test_kernel_lowers_for_gpus_as_one_call(dtype):
 def test_names():
     assert soft_argmax.names("gpu") == tuple(soft_argmax.IMPLEMENTATIONS)
     assert "pallas" not in soft_argmax.names("tpu")
-    assert set(soft_argmax.IMPLEMENTATIONS) == set(heatmap_loss.IMPLEMENTATIONS)
+    assert set(soft_argmax.IMPLEMENTATIONS) == set(detection.IMPLEMENTATIONS)
     with pytest.raises(LiftjaxError, match="pallas"):
         soft_argmax.soft_argmax_2d(jnp.zeros((1, 2, 2, 1)), implementation="palas")

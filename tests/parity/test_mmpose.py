@@ -18,10 +18,10 @@ import torch
 from flax import nnx
 
 from liftjax import torch_weights
-from liftjax.data.targets import gaussian_heatmaps, simcc_labels
 from liftjax.detectors.hrnet import HRNet
 from liftjax.detectors.rtmpose import RTMCCHead
 from liftjax.losses import heatmap_loss, simcc_loss
+from liftjax.losses.detection import gaussian_heatmaps, simcc_labels
 from tests.parity.peers import difference, images_BCHW, import_or_skip, randomize, run
 
 _CURE = "the first lines of tests/parity/test_mmpose.py say how to install it"

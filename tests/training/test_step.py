@@ -6,8 +6,7 @@ import pytest
 from flax import nnx
 
 from liftjax import geometry, losses
-from liftjax.detectors.heatmaps import HeatmapOutput
-from liftjax.detectors.spec import Detector, DetectorSpec
+from liftjax.detectors.spec import Detector, DetectorSpec, HeatmapOutput
 from liftjax.nn.layers import BatchNorm, Conv
 from liftjax.nn.operations import multiply_adds
 from liftjax.registry import create_detector, create_lifter

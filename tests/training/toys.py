@@ -8,8 +8,7 @@ import jax
 from flax import nnx
 
 from liftjax import registry
-from liftjax.detectors.simcc import SimCCOutput
-from liftjax.detectors.spec import Detector, DetectorSpec
+from liftjax.detectors.spec import Detector, DetectorSpec, SimCCOutput
 from liftjax.nn.layers import BatchNorm, Conv, Linear
 from liftjax.runtime.replicas import Replicas
 

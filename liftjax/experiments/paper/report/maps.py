@@ -14,7 +14,7 @@ from flax import nnx
 
 from liftjax.data.pipeline import evaluation_batches
 from liftjax.data.records import PoseDataset
-from liftjax.detectors.heatmaps import HeatmapOutput
+from liftjax.detectors.spec import HeatmapOutput
 from liftjax.runtime.state import PureModule
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from liftjax.data.targets import gaussian_heatmaps, simcc_labels
+from liftjax.losses.detection import gaussian_heatmaps, simcc_labels
 from liftjax.ops.soft_argmax import soft_argmax_1d, soft_argmax_2d
 
 

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 
 from liftjax import losses
-from liftjax.data import targets
-from liftjax.ops.heatmap_loss import gaussian_loss_per_joint, soft_argmax_and_heatmap_loss
+from liftjax.losses import detection as targets
+from liftjax.losses.detection import (
+    gaussian_heatmap_loss_per_joint,
+    soft_argmax_and_heatmap_loss,
+)
 
 SIGMA = 2.0
 
@@ -28,7 +31,7 @@ def problem(dtype=jnp.float32, shape=(3, 24, 18, 6), seed=0):
 def ours(heat, joints, visible):
     place = (joints, visible, heat.shape[1:3], 4, SIGMA)
     center, weight = targets.gaussian_centers(*place)
-    return gaussian_loss_per_joint(heat, center, weight, SIGMA)
+    return gaussian_heatmap_loss_per_joint(heat, center, weight, SIGMA)
 
 
 def twin(heat, joints, visible):
@@ -78,18 +81,18 @@ def test_by_hand():
     gaussian[(abs(columns - 3) > 3) | (abs(rows - 4) > 3)] = 0
     expected = 0.5 * np.square(gaussian).mean(), 0.18 * (np.square(gaussian).sum() - 1) / 81
     np.testing.assert_allclose(
-        gaussian_loss_per_joint(heat, center, weight, 1.0), [expected], rtol=1e-5
+        gaussian_heatmap_loss_per_joint(heat, center, weight, 1.0), [expected], rtol=1e-5
     )
 
 
 def test_nothing_flows_to_the_labels_centre():
     heat, _, _ = problem()
     center, weight = jnp.full((3, 6, 2), 8.0), jnp.ones((3, 6))
-    grad = jax.grad(lambda c: gaussian_loss_per_joint(heat, c, weight, SIGMA).sum())(center)
+    grad = jax.grad(lambda c: gaussian_heatmap_loss_per_joint(heat, c, weight, SIGMA).sum())(center)
     assert not np.asarray(grad).any()
 
 
-@pytest.mark.parametrize("loss", [gaussian_loss_per_joint, soft_argmax_and_heatmap_loss])
+@pytest.mark.parametrize("loss", [gaussian_heatmap_loss_per_joint, soft_argmax_and_heatmap_loss])
 def test_derivative_keeps_the_map_and_a_few_numbers_a_joint(loss):
     heat = problem(jnp.bfloat16)[0]
     center, weight = jnp.full((3, 6, 2), 8.0), jnp.ones((3, 6))
@@ -101,6 +104,10 @@ def test_derivative_keeps_the_map_and_a_few_numbers_a_joint(loss):
 
 def test_bad_shapes():
     with pytest.raises(ValueError, match="centres"):
-        gaussian_loss_per_joint(jnp.zeros((2, 4, 4, 3)), jnp.zeros((2, 4, 2)), jnp.ones((2, 3)), 1)
+        gaussian_heatmap_loss_per_joint(
+            jnp.zeros((2, 4, 4, 3)), jnp.zeros((2, 4, 2)), jnp.ones((2, 3)), 1
+        )
     with pytest.raises(ValueError, match=r"\(B, H, W, K\)"):
-        gaussian_loss_per_joint(jnp.zeros((4, 4, 3)), jnp.zeros((2, 3, 2)), jnp.ones((2, 3)), 1)
+        gaussian_heatmap_loss_per_joint(
+            jnp.zeros((4, 4, 3)), jnp.zeros((2, 3, 2)), jnp.ones((2, 3)), 1
+        )
