@@ -1,7 +1,7 @@
 """A traced function in the operations that jax2onnx knows and runtimes are fast at.
 
-Onnxruntime removes most transpositions afterwards (`onnx_file`); neither it nor onnxsim, onnxslim
-or onnxscript can do what is left here:
+Onnxruntime removes most transpositions afterwards (`onnx_file`). Neither it nor onnxsim, onnxslim
+or onnxscript can do what is left here, and jax2onnx's layout options move inputs and outputs alone:
 
 - jax2onnx knows no choice by platform and no `stack`, and pools over all four axes of a map.
 - It puts two transpositions around each convolution and takes minutes over hundreds of them. So a
