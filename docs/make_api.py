@@ -28,6 +28,9 @@ SECTIONS = {
         "registry": ("create_detector", "create_lifter", "list_detectors", "list_lifters"),
         "inference.predictor": ("Predictor", "People"),
         "inference.pictures": ("read_picture",),
+        "training.detector_step": ("make_train_step", "GuidanceOptions"),
+        "training.update": ("TrainStep", "Update"),
+        "runtime.replicas": ("Replicas",),
         "ops.soft_argmax": ("soft_argmax_2d", "soft_argmax_1d"),
         "errors": ("LiftjaxError",),
     },
@@ -37,7 +40,7 @@ SECTIONS = {
     "liftjax.geometry": {"geometry": None},
     "liftjax.torch_weights": {"torch_weights": ("load", "dump", "shapes")},
     "liftjax.detectors.spec": {
-        "detectors.spec": ("DetectorSpec", "HeatmapOutput", "SimCCOutput", "peak_scores")
+        "detectors.spec": ("Detector", "DetectorSpec", "HeatmapOutput", "SimCCOutput", "Decoding")
     },
     "liftjax.detectors.hrnet": {"detectors.hrnet": ("HRNet",)},
     "liftjax.detectors.rtmpose": {"detectors.rtmpose": ("RTMPose",)},
@@ -49,7 +52,7 @@ SECTIONS = {
     "liftjax.nn.declaration": {"nn.declaration": ("Preset", "WeightFiles", "Source", "Found")},
     "liftjax.data.schema": {"data.schema": ("Record",)},
     "liftjax.data.records": {"data.records": ("PoseDataset",)},
-    "liftjax.runtime.checkpoints": {"training.checkpoints": ("load_model", "find_checkpoint")},
+    "liftjax.runtime.checkpoints": {"runtime.checkpoints": ("load_model", "find_checkpoint")},
     "liftjax.prediction": {"prediction": ("predict_2d", "lift", "lift_dataset")},
     "liftjax.evaluation": {"evaluation": ("evaluate", "report")},
 }

@@ -116,7 +116,7 @@ def evaluate(
     return report(labels, skeleton, kpts_px_NK2, poses), kpts_px_NK2, poses
 
 
-def run(config: ConfigDict, workdir: str, step: str = LAST) -> dict:
+def evaluate_run(config: ConfigDict, workdir: str, step: str = LAST) -> dict:
     """The command `evaluate`: evaluates a run's network on the recipe's evaluation split.
 
     Prints the tables and writes them to WORKDIR/evaluation.json.
@@ -135,9 +135,9 @@ def run(config: ConfigDict, workdir: str, step: str = LAST) -> dict:
     meta = read_meta(checkpoint)
     dataset = PoseDataset.open(config.data.dir, config.data.eval_split)
     dataset = dataset.where(subjects=config.data.eval_subjects or None)
-    evaluate_run = _run_lifter if meta["model"]["kind"] == "lifter" else _run_detector
+    evaluated = _run_lifter if meta["model"]["kind"] == "lifter" else _run_detector
     replicas = Replicas.create(config.replicate, config.num_devices)
-    rows, text = evaluate_run(config, checkpoint, dataset, replicas)
+    rows, text = evaluated(config, checkpoint, dataset, replicas)
     if step == BEST:
         text += f"\n\nStep {meta['step']}, chosen by {Scores(workdir).title}."
     if is_first():

@@ -233,7 +233,7 @@ def test_evaluate_takes_a_lifters_run(clips, tmp_path, capsys, strided):
     )  # fmt: skip
     train(recipe, tmp_path / "run")
     config = load_recipe(str(tmp_path / "run" / "config.json"), ["lifter.flip_test=True"])
-    rows = evaluation.run(config, str(tmp_path / "run"))
+    rows = evaluation.evaluate_run(config, str(tmp_path / "run"))
     said = capsys.readouterr().out
     for part in ("27 poses of S9", "2D input: a test's own", "9 frames a pose", "mirrored input"):
         assert part in said
@@ -255,7 +255,7 @@ def test_a_lifter_of_other_joints_is_refused(clips, tmp_path):
     train(load_recipe("lifter", settings), tmp_path / "run")
     config = load_recipe("lifter", [f"data.dir={clips.directory}"])
     with pytest.raises(LiftjaxError, match=r"is for panoptic, .* has human36m poses"):
-        evaluation.run(config, str(tmp_path / "run"))
+        evaluation.evaluate_run(config, str(tmp_path / "run"))
 
 
 def test_tables_stay_printed_where_their_file_cannot_be_written(clips, tmp_path, capsys):

@@ -58,7 +58,7 @@ def add_evaluate(commands) -> None:
     def run(args) -> None:
         from liftjax import evaluation
 
-        evaluation.run(recipe_of_run(args), args.workdir, args.step)
+        evaluation.evaluate_run(recipe_of_run(args), args.workdir, args.step)
 
     text = (
         "Measure the errors of a trained detector (MPJPE through lifters, PCK@0.2, PDJ@0.2) or "

@@ -184,7 +184,7 @@ def test_a_detector_is_measured_in_2d_and_through_the_lifters(people, toy, tmp_p
     config = detector_recipe(people, f"lifters.one={lifter}")
     train(config, tmp_path / "run")
     (row,) = rows(tmp_path / "run")
-    report = evaluation.run(config, str(tmp_path / "run"))["toy"]
+    report = evaluation.evaluate_run(config, str(tmp_path / "run"))["toy"]
     assert float(row["eval_pck"]) == pytest.approx(report["pck"])
     assert float(row["eval_mpjpe_one"]) == pytest.approx(
         report["lifters"]["one"]["mpjpe"], rel=1e-5
@@ -224,7 +224,7 @@ def test_data_without_3d_poses_are_measured_in_2d(people, toy, tmp_path, capsys)
     config = detector_recipe(people, flat, f"lifters.one={lifter}", "loss.guidance=none")
     train(config, tmp_path / "run")
     assert list(Scores(tmp_path / "run").steps) == [2]
-    rows = evaluation.run(config, str(tmp_path / "run"))
+    rows = evaluation.evaluate_run(config, str(tmp_path / "run"))
     assert rows["toy"]["lifters"] == {}
     assert "flat: split train has no 3D poses: 2D measures only." in capsys.readouterr().out
 
