@@ -39,13 +39,15 @@ def add_train(commands) -> None:
 
     text = (
         "Train a lifter or a detector, as a recipe describes. The same command resumes a run that "
-        "was interrupted. --config.KEY=VALUE changes a setting of the recipe."
+        "was interrupted. --config.KEY=VALUE changes a setting of the recipe; "
+        "configs/common.py lists them all."
     )
-    example = "python -m liftjax train --config multi_model --workdir runs/multi --config.seed=1"
+    example = "python -m liftjax train --config ft2d --workdir runs/ft2d --config.seed=1"
     parser = command(commands, "train", run, text, example)
     # fmt: off
     parser.add_argument("--config", required=True, metavar="RECIPE",
-        help="name of a recipe, or a Python file")
+        help="ft2d, single_model, multi_model, lifter, coco_h36m, distill_student, distill_head, "
+             "or a Python file")
     parser.add_argument("--workdir", required=True, metavar="RUN",
         help="directory for checkpoints and logs, the same for all hosts")
     parser.add_argument("--accept-changes", action="store_true",
@@ -62,7 +64,8 @@ def add_evaluate(commands) -> None:
 
     text = (
         "Measure the errors of a trained detector (MPJPE through lifters, PCK@0.2, PDJ@0.2) or "
-        "lifter, for each action. --config.KEY=VALUE changes a setting of the recipe."
+        "lifter, for each action. --config.KEY=VALUE changes a setting of the recipe; "
+        "configs/common.py lists them all."
     )
     example = "python -m liftjax evaluate --workdir runs/multi --config.data.eval_split=test"
     parser = command(commands, "evaluate", run, text, example)

@@ -100,6 +100,8 @@ class Lifter(nnx.Module):
     shall be dropped; features are (B, T, ...).
     """
 
+    causal: bool = False  # whether a window's pose is that of its last frame, not its middle one
+
     def __init__(self, spec: LifterSpec):
         self.spec = spec
 

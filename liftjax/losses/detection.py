@@ -166,7 +166,8 @@ def soft_argmax_and_heatmap_loss(
 ) -> tuple[jax.Array, jax.Array]:
     """`soft_argmax_2d` (B, K, 2) and `gaussian_heatmap_loss_per_joint` (B, K) of the same maps.
 
-    One loop over the map computes all sums, and another one the gradient of both.
+    One loop over the map computes all sums, and another one the gradient of both. Training calls
+    the two functions, which XLA joins; `benchmark` measures this one.
     """
     beta = check(heat_BHWK, beta, normalizer)
     target = _target(heat_BHWK, center_BK2, weight_BK, sigma)

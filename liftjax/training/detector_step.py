@@ -92,9 +92,9 @@ def make_train_step(
 
     Returns:
       The step. Its state is {"params", "others", "opt", "guidance"}; `frozen` is (params, others)
-      of each lifter; `hyper` holds "weights" (see `losses.LossWeights`; the paper's for the
-      detector's kind), "beta" (100), "balance", "learning_rate" (1e-4), "seed" and "step". For
-      batches see `liftjax.data.pipeline`.
+      of each lifter; `hyper` holds "weights" (`losses.DEFAULT_WEIGHTS` of the detector's
+      kind), "beta" (100), "balance" (used only if `options.balanced`), "learning_rate" (1e-4),
+      "seed" and "step". For batches see `liftjax.data.pipeline`.
     """
     pure, params, others = PureModule.split(detector)
     split = [PureModule.split(lifter) for lifter in lifters]

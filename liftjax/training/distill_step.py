@@ -32,7 +32,7 @@ from liftjax.training.update import Backward, TrainStep, Update, make_update_ste
 _HEAD = "head."  # what the paths of the head's variables begin with
 _HYPER = {
     "label_weight": 1.0,
-    "feature_weight": 5e-5,
+    "feature_weight": 7e-5,
     "logit_weight": 0.1,
     "learning_rate": 1e-4,
     "seed": 0,

@@ -10,6 +10,7 @@ from liftjax import hosts
 from liftjax.detectors.spec import DETECTOR_PRECISIONS
 from liftjax.errors import LiftjaxError, check_name, needs
 from liftjax.lifters.spec import LIFTER_PRECISIONS
+from liftjax.ops.soft_argmax import NORMALIZERS
 from liftjax.runtime import inputs
 from liftjax.runtime.replicas import WAYS
 from liftjax.training.detector_task import make_detector_task
@@ -81,6 +82,7 @@ def check_recipe(config: ConfigDict) -> None:
     choices |= {"replicate": WAYS}
     for key, known in choices.items():
         check_name(f"config.{key}", config[key], known)
+    check_name("config.loss.normalizer", config.loss.normalizer, NORMALIZERS)
     precision = config.loss.lifter_precision
     if precision is not None:
         check_name("config.loss.lifter_precision", precision, LIFTER_PRECISIONS)
