@@ -146,7 +146,7 @@ def test_requirements_are_the_core_and_all_extras(wheel):
 def test_an_installed_liftjax_runs_without_its_sources(installed, tmp_path):
     where = run_installed(installed, tmp_path, "-c", "import liftjax; print(liftjax.__file__)")
     assert Path(where.strip()).is_relative_to(installed)
-    assert "multi-model guidance" in run_installed(installed, tmp_path, "-m", "liftjax", "--help")
+    assert "frozen 3D lifters" in run_installed(installed, tmp_path, "-m", "liftjax", "--help")
     assert "synthetic" in run_installed(installed, tmp_path, "-m", "data_prep", "--help")
     assert "hrnet_w32" in run_installed(
         installed, tmp_path, installed / "bin" / "liftjax", "models"

@@ -105,7 +105,7 @@ def test_a_recording_starts_from_the_synthetic_detector_and_lifters(workdir, mon
         write_dataset(out, "toy", made, {})
 
     monkeypatch.setattr("data_prep.multicam.build.build_demo_recording", toy_recording)
-    monkeypatch.setattr(demo.training, "run", train_for_no_steps)
+    monkeypatch.setattr(demo.training, "train", train_for_no_steps)
     assert run_demo(workdir, "--data", "multicam", "--steps", "4") == 0
     table = json.loads((workdir / "table.json").read_text())
     assert table == json.loads((workdir / "multicam" / "table.json").read_text())

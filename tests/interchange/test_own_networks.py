@@ -11,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 from liftjax import create_detector, create_lifter, registry, torch_weights
 from liftjax.counting import network_size
 from liftjax.errors import LiftjaxError
-from liftjax.interchange.exporting import run as export
+from liftjax.interchange.exporting import export_network as export
 from liftjax.interchange.importing import import_weights
 from liftjax.lifters.published import published_lifter
 from liftjax.nn.declaration import Preset, count_layers

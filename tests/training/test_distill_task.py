@@ -160,7 +160,7 @@ def test_the_second_stage_trains_a_fresh_head_alone(people, student, tmp_path):
     [
         (["distill.stage=hed"], "did you mean 'head'"),
         (["distill.teacher="], "needs a teacher; give --config.distill.teacher"),
-        (["loss.guidance=single"], "not guided by lifters"),
+        (["loss.guidance=single"], "cannot be guided by lifters"),
         (["distill.logit_weight=-1"], "distill.logit_weight is -1.0; 0 switches it off"),
         (["distill.stage=head"], "give --config.detector.checkpoint"),
         (["distill.stage=head", "detector.checkpoint=x"], "takes no teacher"),
@@ -175,7 +175,7 @@ def test_contradictions_are_named(people, overrides, said):
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        ({"skeleton": "coco"}, "finds coco, the data has human36m"),
+        ({"skeleton": "coco"}, "finds coco, the data have human36m"),
         ({"skeleton": None, "num_joints": 17}, "finds 17 joints without a name"),
         ({"image_size": (64, 32)}, "takes crops of 64x32, the student of 64x64"),
         ({"name": "toy_heatmaps"}, "toy_heatmaps .* gives heatmaps"),

@@ -97,5 +97,5 @@ def test_only_one_process_writes(tmp_path):
 
 def test_a_log_that_somebody_has_saved_otherwise_is_named(tmp_path):
     (tmp_path / "metrics.csv").write_text("step;loss\n2;0.5\n")
-    with pytest.raises(LiftjaxError, match=r"metrics.csv is not as it was written .*; move it"):
+    with pytest.raises(LiftjaxError, match=r"metrics.csv was changed .*; move it"):
         Log(epath.Path(tmp_path), start=2).__enter__()

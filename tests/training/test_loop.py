@@ -235,7 +235,7 @@ def test_a_damaged_checkpoint_is_named(poses, tmp_path):
         ("detector.image_size=64", "give height and width"),
         ("accumulate=0", "config.accumulate is 0; it must be at least 1"),
         ("keep_every=-1", "config.keep_every is -1; 0 switches it off"),
-        ("ema=1.0", "config.ema is 1.0; it lies between 0"),
+        ("ema=1.0", "config.ema is 1.0; it must be at least 0"),
         ("nonfinite=skp", "did you mean 'skip'"),
         ("loss.lifter_precision=hihgest", "did you mean 'highest'"),
         ("keep_best=True", "keep_best needs config.evaluate_every"),

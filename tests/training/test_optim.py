@@ -260,7 +260,7 @@ def test_the_recipes_settings_make_sense(name):
         ({"weight_decay": -0.1}, "weight_decay is -0.1; it must be 0 or above"),
         (
             {"weight_decay": 0.1},
-            "weight_decay is 0.1, which adam has not; set optim.name=adamw, or",
+            "weight_decay is 0.1, but adam has no such option; set optim.name=adamw, or",
         ),
         ({"clip_norm": -1.0}, "clip_norm is -1.0; it must be 0 or above"),
         ({"eps": 0.0}, "eps is 0.0; it must be above 0"),

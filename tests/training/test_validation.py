@@ -77,7 +77,7 @@ def test_without_keep_best_the_newest_alone_stays(people, tmp_path):
 
 def test_choosing_by_test_data_must_be_asked_for_and_is_said(people, tmp_path, capsys):
     test = "keep_best=True", "data.eval_split=test"
-    with pytest.raises(LiftjaxError, match=r"choose by the split 'test'; .* or select_on_test"):
+    with pytest.raises(LiftjaxError, match=r"select by the split 'test'; .* or set select_on_test"):
         train(lifter_recipe(people, *test), tmp_path)
     assert not (tmp_path / "checkpoints").exists()
     train(lifter_recipe(people, *test, "select_on_test=True"), tmp_path)

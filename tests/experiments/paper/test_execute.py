@@ -128,7 +128,7 @@ def test_a_failure_leaves_what_is_finished_and_the_next_start_goes_on(
         toy_runs.train(config, place)
 
     with monkeypatch.context() as broken:
-        broken.setattr(module.training, "run", fails)
+        broken.setattr(module.training, "train", fails)
         with pytest.raises(OSError, match="no space left"):
             execute_runs(runs, workdir, {})
     done = [run for run in runs if workdir.is_done(run)]

@@ -101,7 +101,7 @@ def predict_2d(detector, dataset, **settings):
     """Joints some pixels away from the labels."""
     pause()
     note("measure", detector.number)
-    rng = np.random.default_rng([detector.number, int(settings["beta"])])
+    rng = np.random.default_rng([detector.number, int(settings["decoding"].beta)])
     true_px_NK2 = dataset.labels["joints_px"]
     return true_px_NK2 + rng.normal(0, rng.uniform(1, 9), true_px_NK2.shape)
 
