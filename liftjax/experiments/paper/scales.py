@@ -68,7 +68,7 @@ class TablesScale:
         return self.steps or max(1, round(self.epochs * samples / self.batch_size))
 
 
-# SimCC from scratch needs another optimizer than heatmaps, see the README.
+# SimCC from scratch needs another optimizer than heatmaps, see docs/training.md.
 _SIMCC_START = {
     "optim.name": "adamw",
     "optim.learning_rate": 4e-3,
