@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from liftjax import geometry
+from liftjax.errors import LiftjaxError
 
 STORED_ASPECT = 3 / 4  # width over height, as detectors' crops
 STORED_SCALE = 1.25 * 1.25  # a detector's usual context around the box, and a margin
@@ -69,8 +70,10 @@ def sizes_differ(found: Sequence[int], expected: Sequence[int], labels: str) -> 
 
 
 def encode_jpeg(picture: np.ndarray) -> bytes:
-    """Of (H, W, 3) uint8 BGR."""
-    _, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    """The JPEG file of a picture (H, W, 3), uint8 BGR."""
+    done, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    if not done:
+        raise LiftjaxError(f"OpenCV could not encode a picture of {picture.shape[1::-1]} pixels.")
     return data.tobytes()
 
 

@@ -120,7 +120,7 @@ def _from_environment() -> Place | None:
         return Place(process, count, address, address or where, devices)
     count = _number("SLURM_STEP_NUM_TASKS") or 1
     if count > 1 and "SLURM_STEP_NODELIST" in env:
-        devices = _local_devices(count / (_number("SLURM_STEP_NUM_NODES") or count))
+        devices = _local_devices(_slurm_tasks_here())
         process, where = _number("SLURM_PROCID"), f"the first node of {env['SLURM_STEP_NODELIST']}"
         return Place(process, count, address, address or where, devices)
     if _has_tpu():
@@ -144,7 +144,17 @@ def _number(name: str) -> int | None:
     raise LiftjaxError(f"{name} is {text!r} in the environment; it must be a number.")
 
 
-def _local_devices(processes_here: float) -> list | None:
+def _slurm_tasks_here() -> int:
+    """Tasks of the step on this node, from a list such as 2(x3),1."""
+    counts = []
+    for part in os.environ.get("SLURM_STEP_TASKS_PER_NODE", "1").split(","):
+        tasks, _, nodes = part.rstrip(")").partition("(x")
+        counts += [int(tasks)] * int(nodes or 1)
+    node = int(os.environ.get("SLURM_NODEID", 0))
+    return counts[min(node, len(counts) - 1)]
+
+
+def _local_devices(processes_here: int) -> list | None:
     """See `Place`: whether this process must share the devices of its host."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     bound = len(visible) == 1 and visible[0]  # the scheduler has given it one already

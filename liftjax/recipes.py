@@ -137,15 +137,15 @@ def _from_file(path: epath.Path) -> ConfigDict:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
+        if not hasattr(module, "get_config"):
+            raise LiftjaxError(f"{path} has no get_config(); a recipe defines one.")
+        return module.get_config()
     except ImportError as error:
         if (error.name or "").partition(".")[0] != "configs":
             raise
         raise LiftjaxError(
             f"{path}: {first_line(error)}; liftjax's recipes are `liftjax.configs`."
         ) from None
-    if not hasattr(module, "get_config"):
-        raise LiftjaxError(f"{path} has no get_config(); a recipe defines one.")
-    return module.get_config()
 
 
 def _check_stored(stored, default: ConfigDict | None = None, prefix: str = "") -> None:

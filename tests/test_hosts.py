@@ -14,7 +14,8 @@ SLURM = {
     "SLURM_JOB_ID": "7",
     "SLURM_STEP_NODELIST": "node[03-06]",
     "SLURM_STEP_NUM_TASKS": "4",
-    "SLURM_STEP_NUM_NODES": "4",
+    "SLURM_STEP_TASKS_PER_NODE": "1(x4)",
+    "SLURM_NODEID": "2",
     "SLURM_PROCID": "2",
 }
 OPEN_MPI = {
@@ -88,12 +89,16 @@ def test_a_coordinator_may_be_named_to_a_scheduler(started):
 @pytest.mark.parametrize(
     ("variables", "one_each"),
     [
-        (SLURM | {"SLURM_STEP_NUM_NODES": "2"}, True),
-        (SLURM | {"SLURM_STEP_NUM_NODES": "2", "JAX_LOCAL_DEVICE_IDS": "0,1"}, True),  # JAX reads
+        (SLURM | {"SLURM_STEP_TASKS_PER_NODE": "2(x2)"}, True),
+        (
+            SLURM | {"SLURM_STEP_TASKS_PER_NODE": "2(x2)", "JAX_LOCAL_DEVICE_IDS": "0,1"},
+            True,
+        ),  # JAX reads
+        (SLURM | {"SLURM_STEP_TASKS_PER_NODE": "2,1(x3)"}, False),  # this is node 2 of 0 to 3
         (OPEN_MPI | {"OMPI_COMM_WORLD_LOCAL_SIZE": "4"}, True),
         # Bound by the scheduler, a process sees one device and calls it 0.
-        (SLURM | {"SLURM_STEP_NUM_NODES": "2", "CUDA_VISIBLE_DEVICES": "0"}, False),
-        (SLURM | {"SLURM_STEP_NUM_NODES": "2", "CUDA_VISIBLE_DEVICES": "0,1"}, True),
+        (SLURM | {"SLURM_STEP_TASKS_PER_NODE": "2(x2)", "CUDA_VISIBLE_DEVICES": "0"}, False),
+        (SLURM | {"SLURM_STEP_TASKS_PER_NODE": "2(x2)", "CUDA_VISIBLE_DEVICES": "0,1"}, True),
     ],
 )
 def test_several_processes_on_a_host_take_a_device_each(started, variables, one_each):

@@ -57,6 +57,14 @@ def gmacs(module, *input_shape) -> float:
     return multiply_adds(lambda state, x: nnx.merge(structure, state)(x), state, x) / 1e9
 
 
+@pytest.mark.parametrize(
+    ("name", "exactly"),
+    [("hrnet_w32", 28_536_113), ("rtmpose_m", 13_587_611), ("dwpose_l", 33_480_871)],
+)
+def test_parameters_to_the_last_one(name, exactly):
+    assert network_size(name).parameters == exactly
+
+
 @pytest.mark.parametrize("name", one_in(8, DETECTORS))
 def test_detectors_are_counted(name):
     preset, module, size = DETECTORS[name], abstract_detector(name), network_size(name)

@@ -19,13 +19,13 @@ import jax
 from flax import nnx
 
 from liftjax.benchmark import machine, maps, peaks, stages
-from liftjax.benchmark.problem import all_lifters, random_batch
+from liftjax.benchmark.problem import LIFTERS, all_lifters, random_batch
 from liftjax.benchmark.results import report, write_results
 from liftjax.benchmark.step_tables import format_results
 from liftjax.benchmark.timing import Comparison
 from liftjax.detectors.spec import DETECTOR_PRECISIONS
 from liftjax.errors import LiftjaxError, check_name
-from liftjax.registry import create_detector, get_preset, list_lifters
+from liftjax.registry import create_detector, get_preset
 from liftjax.runtime.run_directory import source_revision, versions
 
 _FIRST_LOOK = 2  # turns before PyTorch has compiled
@@ -77,9 +77,8 @@ class StepOptions:
             )
         if min(*options.lifters, *options.map_batch_sizes) < 0:
             raise LiftjaxError("--lifters and --map-batch-size are at least 0.")
-        there = len(list_lifters())
-        if max(options.lifters) > there:
-            raise LiftjaxError(f"--lifters {max(options.lifters)}: there are {there}.")
+        if max(options.lifters) > len(LIFTERS):
+            raise LiftjaxError(f"--lifters {max(options.lifters)}: there are {len(LIFTERS)}.")
         peers = tuple(way for way in options.peers if way != "none")
         if peers and not stages.torch_installed():
             raise LiftjaxError("--peer needs PyTorch: pip install torch, or give --peer none.")

@@ -21,7 +21,7 @@ from liftjax.ops.quarter_pixel import quarter_pixel_shift
 from liftjax.ops.soft_argmax import soft_argmax_1d, soft_argmax_2d
 from liftjax.skeletons import get_skeleton
 
-_LARGEST_BETA = 1e9  # float32 overflows beyond
+LARGEST_BETA = 1e9  # float32 overflows beyond
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 DETECTOR_PRECISIONS = ("float32", "bfloat16")  # of the activations
@@ -235,10 +235,10 @@ class Decoding:
         """
         loss = recipe.get("loss", {})
         beta = float(loss.get("beta", cls.beta) if beta is None else beta)
-        if not 0 < beta <= _LARGEST_BETA:
+        if not 0 < beta <= LARGEST_BETA:
             raise LiftjaxError(
                 f"A beta of {beta:g} is out of range; take a number above 0 and up to "
-                f"{_LARGEST_BETA:g}, such as {cls.beta:g}."
+                f"{LARGEST_BETA:g}, such as {cls.beta:g}."
             )
         return cls(
             beta=beta,

@@ -144,13 +144,15 @@ class CameraSource:
         from liftjax.inference.video_file import video_writer
 
         bar = tqdm(desc=f"recording {self.given}, Ctrl-C ends it", unit=" frames")
+        recorded = False
         with video_writer(self.path, size, fps) as append, bar:
             # Ctrl-C ends the loop alone, so that the file is closed as a whole one.
             with contextlib.suppress(KeyboardInterrupt):
                 while (read := capture.read())[0]:
                     append(cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB))
+                    recorded = True
                     bar.update()
-            if not bar.n:
+            if not recorded:
                 raise self._nothing()
 
     def _nothing(self) -> LiftjaxError:

@@ -1,6 +1,7 @@
 """`import-weights`: a PyTorch checkpoint as a run directory that recipes start from."""
 
 import ast
+import contextlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -124,7 +125,10 @@ def _described_by_header(checkpoint: str, file: WeightFile, header: dict) -> Fou
             f"{checkpoint} was exported from a network that is not known here. {error} "
             "LIFTJAX_IMPORT=MODULE adds a network of your own."
         )
-    cls = find_preset(name)[1].cls
+    preset, measured = find_preset(name)[1], {}
+    if preset.weight_files:
+        with contextlib.suppress(KeyError):  # an array is missing, which is reported later
+            measured = preset.weight_files.sizes({k: v.shape for k, v in file.tree.items()})
     return Found(
         family="liftjax",
         state=dict(file.tree),
@@ -132,8 +136,8 @@ def _described_by_header(checkpoint: str, file: WeightFile, header: dict) -> Fou
         skeleton=skeleton,
         why="the file's header",
         image_size=header.get("image_size"),
-        sizes={key: value for key, value in header.items() if key not in _NOT_SIZES},
-        presets={k: v for k, v in (DETECTORS | LIFTERS).items() if v.cls is cls},
+        sizes=measured | {key: value for key, value in header.items() if key not in _NOT_SIZES},
+        presets={k: v for k, v in (DETECTORS | LIFTERS).items() if v.cls is preset.cls},
     )
 
 

@@ -182,13 +182,18 @@ def synchronize(module: nnx.Module, axis_name: str | None) -> None:
 
 
 def unsynchronized(module: nnx.Module) -> frozenset[str]:
-    """Dotted paths of the running statistics of batch norms that only see their own replica."""
-    return frozenset(
+    """Dotted paths of the running statistics that a replica computes from its own rows alone.
+
+    These are all statistics except those of synchronised batch norms.
+    """
+    shared = {
         ".".join(map(str, (*path, name)))
         for path, part in nnx.iter_modules(module)
-        if isinstance(part, BatchNorm) and part.axis_name is None
+        if isinstance(part, BatchNorm) and part.axis_name is not None
         for name in ("mean", "var")
-    )
+    }
+    statistics = nnx.to_flat_state(nnx.state(module, nnx.BatchStat))
+    return frozenset(".".join(map(str, path)) for path, _ in statistics) - shared
 
 
 class LayerNorm(nnx.LayerNorm):

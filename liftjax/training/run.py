@@ -7,7 +7,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from liftjax import hosts
-from liftjax.detectors.spec import DETECTOR_PRECISIONS
+from liftjax.detectors.spec import DETECTOR_PRECISIONS, LARGEST_BETA
 from liftjax.errors import LiftjaxError, check_name, needs
 from liftjax.lifters.spec import LIFTER_PRECISIONS
 from liftjax.ops.soft_argmax import NORMALIZERS
@@ -68,8 +68,11 @@ def check_recipe(config: ConfigDict) -> None:
             raise LiftjaxError(f"config.{key} is {value}; it must be at least 1.")
     if not 0 <= config.seed < 2**31:
         raise LiftjaxError(f"config.seed is {config.seed}; it is from 0 to 2147483647.")
-    if not config.loss.beta > 0:
-        raise LiftjaxError(f"config.loss.beta is {config.loss.beta}; it must be above 0.")
+    if not 0 < config.loss.beta <= LARGEST_BETA:
+        raise LiftjaxError(
+            f"config.loss.beta is {config.loss.beta}; it must be above 0 and at most "
+            f"{LARGEST_BETA:g}."
+        )
     check_optim(config.optim, config.steps)
     off = {"loss.balance": config.loss.balance, "keep_every": config.keep_every}
     off |= {"evaluate_every": config.evaluate_every, "num_devices": config.num_devices}

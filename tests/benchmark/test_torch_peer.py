@@ -101,7 +101,7 @@ def abstract(kind, name, **sizes):
 TWINS = [
     name
     for name, preset in (registry.DETECTORS | registry.LIFTERS).items()
-    if preset.cls.__name__ in torch_peer._TWINS
+    if preset.cls.__module__.startswith("liftjax.")
 ]
 
 

@@ -75,7 +75,7 @@ def test_different_recipes_are_refused_by_all(tmp_path):
 def test_a_scheduler_needs_no_flags(tmp_path):
     """As srun starts them: process by process another SLURM_PROCID."""
     job = {"SLURM_JOB_ID": free_address().rpartition(":")[2], "SLURM_STEP_NODELIST": "localhost"}
-    job |= {"SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NUM_NODES": "1", "SLURM_NTASKS": "2"}
+    job |= {"SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_TASKS_PER_NODE": "2", "SLURM_NTASKS": "2"}
     tasks = [job | {"SLURM_PROCID": str(i), "SLURM_LOCALID": str(i)} for i in range(2)]
     with Processes([[*PROGRAM, "steps"]] * 2, tmp_path, *tasks) as processes:
         assert processes.wait() == [0, 0], processes.said(0)

@@ -69,7 +69,7 @@ def test_batches_have_the_shares_of_the_recipe(directories):
 
 
 def test_augmentation_that_makes_no_sense_is_named(directories):
-    with pytest.raises(LiftjaxError, match=r"data.augment.flip is 3.0; choose a number from 0 to 1"):
+    with pytest.raises(LiftjaxError, match=r"augment.flip is 3.0; choose a number from 0 to 1"):
         make_detector_task(recipe(directories, "data.augment.flip=3"))
     with pytest.raises(LiftjaxError, match=r"Unknown config key 'data\.augment\.turn'"):
         recipe(directories, "data.augment.turn=3")
