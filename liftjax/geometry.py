@@ -11,8 +11,8 @@ Legend: 2D coordinates are (x, y) in pixels, x right, y down; an integer is the 
 
 import numpy as np
 
-from liftjax.arrays import namespace
 from liftjax.errors import unknown_name
+from liftjax.ops.numerics import namespace
 
 # Distortion models, by the weight of the tangential term p1 y + p2 x. OpenCV and most others use
 # Brown's model, with the factor 2, which Human3.6M's own camera model lacks.

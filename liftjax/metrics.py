@@ -9,8 +9,8 @@ Legend: K joints; leading axes (...) are poses.
 
 import numpy as np
 
-from liftjax.arrays import matmul, namespace
 from liftjax.errors import LiftjaxError
+from liftjax.ops.numerics import matmul, namespace
 from liftjax.skeletons import get_skeleton
 
 

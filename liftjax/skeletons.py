@@ -27,8 +27,8 @@ import functools
 
 import numpy as np
 
-from liftjax.arrays import matmul, namespace
 from liftjax.errors import LiftjaxError, unknown_name
+from liftjax.ops.numerics import matmul, namespace
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,6 +7,7 @@ from liftjax import geometry
 from liftjax.registry import create_lifter
 
 LIFTERS = ("simple_baseline", "videopose3d", "iganet", "mixste")  # the paper's
+PEERS = ("released", "tuned")  # the PyTorch trainers
 
 
 def all_lifters() -> list[nnx.Module]:

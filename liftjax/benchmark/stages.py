@@ -23,7 +23,6 @@ from liftjax.runtime.state import PureModule
 from liftjax.training.detector_step import GuidanceOptions, make_train_step
 
 LIFTJAX = "liftjax"
-PEERS = ("released", "tuned")  # the PyTorch trainers
 DECODE, COPY, FORWARD = "decode JPEG and crop (host, one core)", "host to device", "forward"
 
 

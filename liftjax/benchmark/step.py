@@ -19,7 +19,7 @@ import jax
 from flax import nnx
 
 from liftjax.benchmark import machine, maps, peaks, stages
-from liftjax.benchmark.problem import LIFTERS, all_lifters, random_batch
+from liftjax.benchmark.problem import LIFTERS, PEERS, all_lifters, random_batch
 from liftjax.benchmark.results import report, write_results
 from liftjax.benchmark.step_tables import format_results
 from liftjax.benchmark.timing import Comparison
@@ -70,7 +70,7 @@ class StepOptions:
         for name in options.precisions:
             check_name("--precision", name, DETECTOR_PRECISIONS)
         for name in options.peers:
-            check_name("--peer", name, (*stages.PEERS, "none"))
+            check_name("--peer", name, (*PEERS, "none"))
         if min(*options.batch_sizes, options.repeats, options.calls) < 1:
             raise LiftjaxError(
                 "--batch-size, --repeats and --calls are whole numbers of at least 1."

@@ -5,6 +5,7 @@ in camera axes with the root joint at the origin, `x` and `raw` the network's ow
 """
 
 import dataclasses
+import functools
 from typing import Literal, get_args
 
 import jax
@@ -13,7 +14,7 @@ from flax import nnx
 
 from liftjax import geometry
 from liftjax.errors import LiftjaxError
-from liftjax.ops.reductions import at_least_float32
+from liftjax.ops.numerics import at_least_float32
 from liftjax.skeletons import check_joints, get_skeleton
 
 Precision = Literal["highest", "high", "default", "bfloat16"]
@@ -58,7 +59,7 @@ class LifterSpec:
         if self.frames == "strided":
             self._check_multiple(self.num_frames)
 
-    @property
+    @functools.cached_property
     def num_joints(self) -> int:
         return get_skeleton(self.skeleton).num_joints
 
@@ -69,7 +70,8 @@ class LifterSpec:
                 f"A lifter takes (clips, frames, joints, 2), not {tuple(x_BTK2.shape)}; "
                 "a single frame needs a frame axis of length 1."
             )
-        check_joints(x_BTK2, self.skeleton, what="2D pose")
+        if x_BTK2.shape[2] != self.num_joints:
+            check_joints(x_BTK2, self.skeleton, what="2D pose")
         frames = x_BTK2.shape[1]
         if self.frames == "exact" and frames != self.num_frames:
             raise LiftjaxError(

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 
 from liftjax.ops import map_statistics as maps
 from liftjax.ops.map_statistics import Target
-from liftjax.ops.reductions import at_least_float32, check_same, sample_mean
+from liftjax.ops.numerics import at_least_float32, check_same, sample_mean
 from liftjax.ops.soft_argmax import (
     DEFAULT,
     STATISTICS,

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from liftjax.losses.detection import softmax_divergence
-from liftjax.ops.reductions import at_least_float32, check_same, sample_mean, weighted_mean
+from liftjax.ops.numerics import at_least_float32, check_same, sample_mean, weighted_mean
 
 
 def feature_loss(

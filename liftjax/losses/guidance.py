@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from liftjax.ops.reductions import at_least_float32, check_same, mean_square, product, sample_mean
+from liftjax.ops.numerics import at_least_float32, check_same, mean_square, product, sample_mean
 
 
 class LossWeights(NamedTuple):

@@ -6,7 +6,7 @@ from flax import nnx
 
 from liftjax.errors import LiftjaxError
 from liftjax.nn.layers import Dropout, Linear
-from liftjax.ops.reductions import at_least_float32
+from liftjax.ops.numerics import at_least_float32
 
 
 class Attention(nnx.Module):

@@ -15,7 +15,7 @@ from liftjax.nn.initial import Initializer
 from liftjax.ops.batch_norm import batch_norm
 from liftjax.ops.conv import conv, wide_product
 from liftjax.ops.depthwise import depthwise_conv
-from liftjax.ops.reductions import at_least_float32
+from liftjax.ops.numerics import at_least_float32
 
 _HE_TRUNCATED, _ZEROS = initial.he_truncated(), initial.constant(0.0)
 

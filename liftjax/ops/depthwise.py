@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from liftjax.ops.conv import pad_once
-from liftjax.ops.reductions import at_least_float32
+from liftjax.ops.numerics import at_least_float32
 
 # XLA:CPU works an operand out anew inside a fused loop, unless the loop uses it more than 15 times.
 # Sums over 16 rows therefore read a block that lies in memory and fits the cache; with 12 rows

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from liftjax.ops.reductions import at_least_float32
+from liftjax.ops.numerics import at_least_float32
 
 
 class Statistics(NamedTuple):

@@ -26,7 +26,7 @@ import jax.numpy as jnp
 from liftjax.errors import unknown_name
 from liftjax.ops import map_statistics as maps
 from liftjax.ops.map_statistics import Statistics, Target
-from liftjax.ops.reductions import at_least_float32
+from liftjax.ops.numerics import at_least_float32
 
 NORMALIZERS = ("softmax", "relu")
 DEFAULT = "xla"  # until another implementation is measured to be faster

@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 from liftjax import cli
-from liftjax.benchmark import machine, maps, stages, step, step_tables
+from liftjax.benchmark import machine, maps, problem, stages, step, step_tables
 from liftjax.benchmark.problem import random_batch
 from liftjax.benchmark.timing import LATE, Candidate, Comparison, time_in_turn
 from liftjax.detectors.spec import DETECTOR_PRECISIONS
@@ -132,7 +132,7 @@ def test_the_released_trainer_is_float32_whatever_ours_is(trainers):
     module = create_detector("toy", skeleton="human36m", rngs=nnx.Rngs(0))
     batch = random_batch(module.spec, 2)
     cell = stages.Cell(module, [], [0], batch, "bfloat16")
-    for way in stages.PEERS:
+    for way in problem.PEERS:
         for candidate in stages.peer_candidates(way, cell):
             _, facts = candidate.prepare()
             assert facts["precision"] == trainers[-1][2]

@@ -7,8 +7,7 @@ import pytest
 from flax import nnx
 
 from liftjax import geometry, torch_weights
-from liftjax.benchmark.problem import random_batch
-from liftjax.benchmark.stages import PEERS
+from liftjax.benchmark.problem import PEERS, random_batch
 from liftjax.detectors.spec import HeatmapOutput, SimCCOutput
 from liftjax.errors import LiftjaxError
 from liftjax.losses import LossWeights

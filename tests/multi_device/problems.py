@@ -11,7 +11,7 @@ from flax import nnx
 from liftjax import geometry
 from liftjax.detectors.spec import HeatmapOutput
 from liftjax.nn.layers import synchronize
-from liftjax.ops.reductions import at_least_float32
+from liftjax.ops.numerics import at_least_float32
 from liftjax.registry import create_detector, create_lifter
 from liftjax.runtime.replicas import AXIS, Replicas
 from liftjax.training.detector_step import GuidanceOptions, make_train_step

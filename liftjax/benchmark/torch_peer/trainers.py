@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from flax import nnx
 
-from liftjax.benchmark.stages import PEERS
+from liftjax.benchmark.problem import PEERS
 from liftjax.benchmark.torch_peer.released import Released
 from liftjax.benchmark.torch_peer.trainer import Trainer
 from liftjax.benchmark.torch_peer.tuned import Tuned

@@ -1,7 +1,23 @@
-"""Float32 or wider, checked shapes, and means under weights: what losses and layers share."""
+"""What losses, layers and geometry share: precision, checked shapes, means under weights."""
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+
+def namespace(*arrays):
+    """jax.numpy if one of the arrays is JAX's, else numpy."""
+    return jnp if any(isinstance(array, jax.Array) for array in arrays) else np
+
+
+def matmul(a, b):
+    """a @ b, of NumPy or JAX arrays, in the precision of the operands.
+
+    By default accelerators round the operands to ten bits or less.
+    """
+    if namespace(a, b) is np:
+        return a @ b
+    return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
 
 
 def at_least_float32(array) -> jax.Array:
