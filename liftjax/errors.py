@@ -14,7 +14,7 @@ class LiftjaxError(ValueError):
 
 
 class Preempted(Exception):
-    """Training has been told to end and has saved its state; the same command goes on from there.
+    """Training has been told to end and has saved its state; the same command continues from there.
 
     Attributes:
       status: exit status of the command line: EX_TEMPFAIL, or 130 after Ctrl-C.

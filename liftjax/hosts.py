@@ -25,7 +25,7 @@ GRACEFUL = (0, Preempted.EX_TEMPFAIL)  # exit statuses that all processes reach 
 
 AFTER_A_FAILURE = (
     "error: one of several processes has failed; if the cause is not above, look at what the "
-    "others printed. The same command on all hosts goes on from the last checkpoint."
+    "others printed. The same command on all hosts continues from the last checkpoint."
 )
 
 _AN_HOUR = 3600

@@ -67,7 +67,7 @@ def joint_set_named(meta: Mapping, given: str | None, where) -> tuple[str | None
     if len(said) > 1 or None in said:
         raise LiftjaxError(
             f"{where}: {what} are not a joint set that is known here; say with "
-            "--detections-skeleton NAME which of ours they equal, joint by joint, or use a "
+            "--detections-skeleton NAME which known set they equal joint by joint, or use a "
             "detector of another set."
         )
     return said.pop(), ""

@@ -89,7 +89,7 @@ def liftjax_candidates(cell: Cell) -> list[Candidate]:
 
 
 class Training:
-    """Steps as a training loop takes them: each gives away the state and goes on from the new."""
+    """Steps as in a training loop: each donates its state and continues from the new one."""
 
     def __init__(self, step: Callable, state: dict, rest: tuple):
         self.step, self.state, self.rest = step, state, rest

@@ -94,7 +94,7 @@ def _run(args: argparse.Namespace) -> int:
         print(told, file=sys.stderr)
         return told.status
     except KeyboardInterrupt:
-        more = "; training goes on from its last checkpoint when run again"
+        more = "; training continues from its last checkpoint when run again"
         print(f"\nStopped{more if args.command in TRAINING else ''}.", file=sys.stderr)
         return 130
     except Exception:

@@ -38,8 +38,8 @@ def add_import(commands) -> None:
         )
 
     text = (
-        "Make a run directory from a PyTorch checkpoint of ours or of others. No code in the file "
-        "is executed."
+        "Make a run directory from a checkpoint of liftjax or of another PyTorch program. No code "
+        "in the file is executed."
     )
     example = "python -m liftjax import-weights dw-ll_ucoco_384.pth --out runs/dwpose"
     parser = command(commands, "import-weights", run, text, f"{example} --skeleton human36m")

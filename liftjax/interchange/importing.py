@@ -173,7 +173,7 @@ def _recipe(metadata: dict[str, str]) -> dict[str, Any]:
 
 
 def _header(metadata: dict[str, str], key: str) -> dict[str, Any]:
-    """What an export of ours has written there; {} in a file of others."""
+    """What `export` has written there; {} in other files."""
     if "liftjax" not in metadata:
         return {}
     try:

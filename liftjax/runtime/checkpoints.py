@@ -147,7 +147,7 @@ class Checkpoints:
         except (ValueError, KeyError, OSError) as error:
             raise LiftjaxError(
                 f"{self.directory / str(step)} is damaged or incomplete ({first_line(error)}); "
-                "move it away to go on from an earlier checkpoint."
+                "move it away to continue from an earlier checkpoint."
             ) from error
 
     def _empty_trash(self) -> None:

@@ -58,10 +58,10 @@ def read_json(path: epath.Path) -> dict:
         document = json.loads(path.read_text()) if path.exists() else {}
     except (ValueError, RecursionError) as error:
         raise LiftjaxError(
-            f"{path} is damaged ({first_line(error)}); move it away to go on."
+            f"{path} is damaged ({first_line(error)}); move it away to continue."
         ) from None
     if not isinstance(document, dict):
-        raise LiftjaxError(f"{path} is damaged (no object); move it away to go on.")
+        raise LiftjaxError(f"{path} is damaged (no object); move it away to continue.")
     return document
 
 

@@ -5,7 +5,7 @@
     WORKDIR/locks             files that processes lock while they work at something
 
 A run has one directory whatever table asks for it. Killed at any moment, the same command goes on:
-finished runs are left alone, the one in hand goes on from its last checkpoint.
+finished runs are left alone, the current one continues from its last checkpoint.
 """
 
 import contextlib
