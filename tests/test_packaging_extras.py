@@ -17,7 +17,6 @@ import pytest
 from data_prep.__main__ import COMMANDS
 from liftjax import cli
 from tests.documents import ROOT, TINY, TINY_DETECTOR, TINY_TRAINING
-from tests.slow import slow
 from tests.test_packaging import copy_sources
 
 # What the extras bring, and PyTorch.
@@ -136,7 +135,8 @@ def check_refusals(folder: Path, **where) -> None:
         assert said.count("error: ") == 1
 
 
-@pytest.mark.parametrize("work", [LIFTER, slow(DETECTOR)], ids=["lifter", "detector"])
+@pytest.mark.slow
+@pytest.mark.parametrize("work", [LIFTER, DETECTOR], ids=["lifter", "detector"])
 def test_the_core_trains_evaluates_imports_and_exports(folder, work):
     check_work(folder, work, missing=MODULES)
 
