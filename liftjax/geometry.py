@@ -11,7 +11,7 @@ Legend: 2D coordinates are (x, y) in pixels, x right, y down; an integer is the 
 
 import numpy as np
 
-from liftjax.errors import unknown_name
+from liftjax.errors import check_name
 from liftjax.ops.numerics import namespace
 
 # Distortion models, by the weight of the tangential term p1 y + p2 x. OpenCV and most others use
@@ -129,8 +129,7 @@ def pixel_rays(px, K, distortion, model="opencv"):
 
 
 def _tangential_factor(model):
-    if model not in DISTORTION_MODELS:
-        raise unknown_name("distortion model", model, DISTORTION_MODELS)
+    check_name("distortion model", model, DISTORTION_MODELS)
     return DISTORTION_MODELS[model]
 
 

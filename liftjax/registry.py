@@ -14,7 +14,7 @@ import os
 from flax import nnx
 
 from liftjax.detectors import hrnet, rtmpose
-from liftjax.errors import LiftjaxError, unknown_name
+from liftjax.errors import LiftjaxError, check_name, unknown_name
 from liftjax.lifters import iganet, mixste, simple_baseline, videopose3d
 from liftjax.nn.declaration import Preset
 from liftjax.skeletons import get_skeleton
@@ -124,8 +124,7 @@ def create_network(name: str, **keywords) -> nnx.Module:
 def _create(name: str, preset: Preset, overrides: dict, **common) -> nnx.Module:
     known = inspect.signature(preset.cls.__init__).parameters
     for keyword in overrides:
-        if keyword not in known:
-            raise unknown_name(f"keyword of {name}", keyword, known)
+        check_name(f"keyword of {name}", keyword, known)
     try:
         return preset.cls(**common, **(preset.keywords | overrides))
     except (TypeError, ValueError, ArithmeticError, AttributeError) as error:

@@ -27,7 +27,7 @@ import functools
 
 import numpy as np
 
-from liftjax.errors import LiftjaxError, unknown_name
+from liftjax.errors import LiftjaxError, check_name, unknown_name
 from liftjax.ops.numerics import matmul, namespace
 
 
@@ -239,8 +239,7 @@ def get_skeleton(name: str) -> Skeleton:
     Raises:
       LiftjaxError: there is none; the message names the nearest.
     """
-    if name not in SKELETONS:
-        raise unknown_name("skeleton", name, SKELETONS)
+    check_name("skeleton", name, SKELETONS)
     return SKELETONS[name]
 
 

@@ -18,7 +18,7 @@ from data_prep.synthetic.motions import ACTIONS, Chair, sample_motion, sample_po
 from data_prep.synthetic.subjects import SUBJECTS, TEST_SUBJECTS, TRAIN_SUBJECTS, Subject
 from liftjax import geometry
 from liftjax.data.schema import Record
-from liftjax.errors import unknown_name
+from liftjax.errors import check_name
 from liftjax.skeletons import HUMAN36M
 
 SPLITS = {"train": TRAIN_SUBJECTS, "test": TEST_SUBJECTS, "poses": TRAIN_SUBJECTS}
@@ -63,8 +63,7 @@ def generator(seed: int, *names: str | int) -> np.random.Generator:
 
 def moment(split: str, index: int, clip_frames: int = 1) -> Moment:
     """What record `index` of a split shows."""
-    if split not in SPLITS:
-        raise unknown_name("split", split, SPLITS)
+    check_name("split", split, SPLITS)
     subjects, cameras = SPLITS[split], list(CAMERAS.values())
     clip, frame = divmod(index, clip_frames)
     turn, camera = divmod(clip, len(cameras))

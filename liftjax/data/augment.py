@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from liftjax import geometry
-from liftjax.errors import LiftjaxError, unknown_name
+from liftjax.errors import LiftjaxError, check_name
 
 _STREAM = 2**31  # keeps these random numbers apart from those of the order of samples
 _LUMA = np.array([0.299, 0.587, 0.114])
@@ -57,8 +57,7 @@ class Augment:
             return amounts
         known = [field.name for field in dataclasses.fields(cls)]
         for key in amounts or {}:
-            if key not in known:
-                raise unknown_name("config.data.augment", key, known)
+            check_name("config.data.augment", key, known)
         return cls(**(amounts or {}))
 
     def __bool__(self) -> bool:

@@ -29,7 +29,7 @@ from liftjax.data.schema import (
     known_joints,
     record_name,
 )
-from liftjax.errors import LiftjaxError, first_line, unknown_name
+from liftjax.errors import LiftjaxError, check_name, first_line, unknown_name
 from liftjax.skeletons import Skeleton, get_skeleton
 
 _CHUNK = 256
@@ -126,8 +126,7 @@ class PoseDataset:
                 continue
             known = np.unique(self.labels[field]).tolist()
             for name in names:
-                if name not in known:
-                    raise unknown_name(f"{field} in {self.directory}", name, known)
+                check_name(f"{field} in {self.directory}", name, known)
             keep &= np.isin(self.labels[field], list(names))
         if not keep.any():
             raise LiftjaxError(

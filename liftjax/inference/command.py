@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 import liftjax
 from liftjax.data.prefetch import Prefetch
-from liftjax.errors import LiftjaxError, unknown_name
+from liftjax.errors import LiftjaxError, check_name
 from liftjax.inference import boxes, placing, sources, yolox
 from liftjax.inference.detection import BatchDetector
 from liftjax.inference.files import picture_stems
@@ -158,8 +158,7 @@ def predict_to_files(
 def _writers(names: Sequence[str] | None, lifted: bool) -> dict[str, Writer]:
     """The outputs that were asked for; all by default."""
     for name in names or ():
-        if name not in OUTPUTS:
-            raise unknown_name("output", name, OUTPUTS)
+        check_name("output", name, OUTPUTS)
     if names and "bvh" in names and not lifted:
         raise LiftjaxError("BVH files hold poses in 3D; give --lifter too.")
     return {name: OUTPUTS[name] for name in names or OUTPUTS}

@@ -11,7 +11,7 @@ from pathlib import Path
 from flax import nnx
 
 from liftjax.detectors.spec import Decoding
-from liftjax.errors import LiftjaxError, unknown_name
+from liftjax.errors import LiftjaxError, check_name, unknown_name
 from liftjax.interchange import programs, sidecar, stablehlo, weight_files
 from liftjax.interchange.blank import blank_model
 from liftjax.interchange.importing import parse_overrides
@@ -70,8 +70,7 @@ def export_network(
       LiftjaxError: `out` exists; model, checkpoint or options contradict each other; the file does
         not give what the network gives, and has been deleted.
     """
-    if format not in FORMATS:
-        raise unknown_name("format", format, FORMATS)
+    check_name("format", format, FORMATS)
     options = options or ProgramOptions()
     _check_options(format, options)
     build = blank_model if format in _WEIGHT_FORMATS else _clip_form

@@ -23,7 +23,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from liftjax.errors import unknown_name
+from liftjax.errors import check_name
 from liftjax.ops import map_statistics as maps
 from liftjax.ops.map_statistics import Statistics, Target
 from liftjax.ops.numerics import at_least_float32
@@ -132,8 +132,7 @@ def _soft_argmax_1d(expected, logits, beta, normalizer):
 
 def check(values: jax.Array, beta: jax.Array | float, normalizer: str) -> jax.Array:
     """beta in the type of the computation; raises if the arguments are wrong."""
-    if normalizer not in NORMALIZERS:
-        raise unknown_name("normalizer", normalizer, NORMALIZERS)
+    check_name("normalizer", normalizer, NORMALIZERS)
     if not jnp.issubdtype(values.dtype, jnp.floating):
         raise TypeError(f"Soft-argmax needs a floating array, not {values.dtype}.")
     return jnp.asarray(beta, jnp.promote_types(values.dtype, jnp.float32))
@@ -180,8 +179,7 @@ def expectation(
 
 
 def _forward(values, beta, target, axes, normalizer, implementation):
-    if implementation not in STATISTICS:
-        raise unknown_name("implementation of soft-argmax", implementation, STATISTICS)
+    check_name("implementation of soft-argmax", implementation, STATISTICS)
     found = STATISTICS[implementation](values, beta, axes, normalizer, target)
     means, inverse = maps.means(found, values, axes)
     return (means, found.squares), (values, beta, target, found.top, inverse, means)

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from liftjax.errors import LiftjaxError, unknown_name
+from liftjax.errors import LiftjaxError, check_name
 
 AXIS = "data"
 WAYS = ("shard_map", "pmap")
@@ -44,8 +44,7 @@ class Replicas:
         Raises:
           LiftjaxError: an unknown `how`, or devices that are not there.
         """
-        if how not in WAYS:
-            raise unknown_name("config.replicate", how, WAYS)
+        check_name("config.replicate", how, WAYS)
         # Sorted so that the rows of one process are neighbours in the global batch.
         devices = sorted(jax.devices(), key=lambda d: (d.process_index, d.id))
         if num_devices:

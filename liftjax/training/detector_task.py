@@ -9,7 +9,7 @@ from liftjax import losses, registry
 from liftjax.data.augment import Augment
 from liftjax.data.pipeline import train_batches, train_samples
 from liftjax.data.records import PoseDataset
-from liftjax.errors import LiftjaxError, unknown_name
+from liftjax.errors import LiftjaxError, check_name
 from liftjax.runtime.checkpoints import build_model, load_lifters, load_same_model
 from liftjax.runtime.replicas import Replicas
 from liftjax.training.detector_step import GuidanceOptions, make_train_step
@@ -122,8 +122,7 @@ def starting_detector(config: ConfigDict, dataset: PoseDataset) -> tuple[nnx.Mod
 def _lifters(config: ConfigDict, skeleton: str) -> dict[str, nnx.Module]:
     """The recipe's frozen lifters by name; raises if their number does not fit the guidance."""
     wanted = {"none": (0, 0), "single": (1, 1), "multi": (2, None)}
-    if config.loss.guidance not in wanted:
-        raise unknown_name("loss.guidance", config.loss.guidance, wanted)
+    check_name("loss.guidance", config.loss.guidance, wanted)
     least, most = wanted[config.loss.guidance]
     paths = config.lifters.to_dict()
     if most == 0:

@@ -97,7 +97,7 @@ def make_head_step(
     """The step of stage two.
 
     Args:
-      student: the SimCC detector whose head is replaced, and teaches the new one.
+      student: the SimCC detector; its head teaches, and is replaced by the new one in place.
       new_head: a head like its own, with the weights to start from.
       update: how gradients become a new state.
       dtype: of the networks' activations.
@@ -165,5 +165,5 @@ def _train_step(backward: Backward, update: Update, state: dict, frozen: tuple) 
 
     state = state | {"opt": update.optimizer.init(trained_arrays(state))}
     return TrainStep(
-        make_update_step(backward, update, trained_arrays, replaced), state, frozen, _HYPER
+        make_update_step(backward, update, trained_arrays, replaced), state, frozen, dict(_HYPER)
     )

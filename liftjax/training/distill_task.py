@@ -4,7 +4,7 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from liftjax.detectors.spec import Detector, DetectorSpec
-from liftjax.errors import LiftjaxError, unknown_name
+from liftjax.errors import LiftjaxError, check_name
 from liftjax.runtime.checkpoints import build_model, load_model
 from liftjax.training.detector_task import (
     detector_spec,
@@ -26,8 +26,7 @@ def make_distill_task(config: ConfigDict) -> Task:
       LiftjaxError: settings contradict each other, or the teacher does not fit the student.
     """
     stages = {"student": _student_stage, "head": _head_stage}
-    if config.distill.stage not in stages:
-        raise unknown_name("config.distill.stage", config.distill.stage, stages)
+    check_name("config.distill.stage", config.distill.stage, stages)
     _check(config)
     dataset = pictures(config)
     student, model = starting_detector(config, dataset)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from liftjax.errors import unknown_name
+from liftjax.errors import check_name
 from liftjax.lifters.mirror import mirror_2d, mirror_3d
 from liftjax.lifters.spec import Lifter
 from liftjax.metrics import mpjpe
@@ -43,8 +43,7 @@ def make_lifter_step(
       LiftjaxError: `loss` is unknown.
     """
     losses = {"mpjpe": _distance, "mse": _square}
-    if loss not in losses:
-        raise unknown_name("lifter.loss", loss, losses)
+    check_name("lifter.loss", loss, losses)
     pure, params, others = PureModule.split(lifter)
     update = update._replace(averaged=unsynchronized(lifter))
 

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
-from liftjax.errors import LiftjaxError, unknown_name
+from liftjax.errors import LiftjaxError, check_name
 from liftjax.training.update import global_norm
 
 Schedule = Callable[[int], float]
@@ -29,8 +29,7 @@ def make_optimizer(optim: ConfigDict) -> optax.GradientTransformation:
     The learning rate is an argument of the compiled step, so that one compilation serves every
     schedule. The optimizer takes gradients of the whole batch.
     """
-    if optim.name not in _DIRECTIONS:
-        raise unknown_name("optim.name", optim.name, _DIRECTIONS)
+    check_name("optim.name", optim.name, _DIRECTIONS)
     clip = clip_gradients(optim.clip_norm) if optim.clip_norm else optax.identity()
     parts = [clip, _DIRECTIONS[optim.name](optim)]
     if optim.rates:
@@ -46,8 +45,7 @@ def make_schedule(optim: ConfigDict, steps: int) -> Schedule:
     the run. From the fraction `boost_at` of the run on, the rate is multiplied by `boost`; there is
     no boost if `boost_at` is 0.
     """
-    if optim.schedule not in _SHAPES:
-        raise unknown_name("optim.schedule", optim.schedule, _SHAPES)
+    check_name("optim.schedule", optim.schedule, _SHAPES)
     shape = _SHAPES[optim.schedule](optim, steps)
     boosted_from = round(steps * optim.boost_at) if optim.boost_at else math.inf
 
@@ -61,10 +59,8 @@ def make_schedule(optim: ConfigDict, steps: int) -> Schedule:
 
 def check_optim(optim: ConfigDict, steps: int) -> None:
     """Raises a LiftjaxError that names the first value of the section that makes no sense."""
-    if optim.name not in _DIRECTIONS:
-        raise unknown_name("optim.name", optim.name, _DIRECTIONS)
-    if optim.schedule not in _SHAPES:
-        raise unknown_name("optim.schedule", optim.schedule, _SHAPES)
+    check_name("optim.name", optim.name, _DIRECTIONS)
+    check_name("optim.schedule", optim.schedule, _SHAPES)
     for key in ("learning_rate", "weight_decay", "clip_norm", "warmup_steps"):
         if not 0 <= optim[key] < math.inf:
             raise LiftjaxError(f"config.optim.{key} is {optim[key]}; it must be 0 or above.")
@@ -123,8 +119,7 @@ def scale_by_part(rates: dict[str, float]) -> optax.GradientTransformation:
     def init(params):
         known = {_part(path) for path, _ in jax.tree.leaves_with_path(params)}
         for name in rates:
-            if name not in known:
-                raise unknown_name("part of the network in config.optim.rates", name, known)
+            check_name("part of the network in config.optim.rates", name, known)
         return optax.EmptyState()
 
     def update(updates, state, params=None):

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import jax
 from etils import epath
 
-from liftjax.errors import LiftjaxError, unknown_name
+from liftjax.errors import LiftjaxError, check_name, unknown_name
 from liftjax.experiments.paper import sources
 from liftjax.experiments.paper.definitions import PAPER_TABLES, TABLES
 from liftjax.experiments.paper.execute import Workdir, execute_runs
@@ -106,8 +106,7 @@ def _given_run(text: str, scale: TablesScale) -> tuple[str, str]:
     presets |= {name: ("lifter", name) for name in scale.lifters}
     presets |= {f"{name}_{VIDEO_FRAMES}": ("lifter", name) for name in scale.video_lifters}
     name, _, directory = text.partition("=")
-    if name not in presets:
-        raise unknown_name("--given", name, presets)
+    check_name("--given", name, presets)
     if not directory:
         raise LiftjaxError(f"--given {name} lacks its run directory; write {name}=DIRECTORY.")
     model = read_meta(directory)["model"]

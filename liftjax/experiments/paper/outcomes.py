@@ -14,7 +14,7 @@ import numpy as np
 
 from liftjax import metrics
 from liftjax.data.schema import known_joints
-from liftjax.errors import LiftjaxError, unknown_name
+from liftjax.errors import LiftjaxError, check_name
 from liftjax.writing import whole_file
 
 Outcomes = Mapping[str, "Outcome"]  # by run id
@@ -67,8 +67,7 @@ class Outcome:
 
     def pose_m(self, lifter: str) -> np.ndarray:
         """(N, K, 3) poses that `lifter` makes of the keypoints."""
-        if lifter not in self.poses_m:
-            raise unknown_name("lifter", lifter, self.poses_m)
+        check_name("lifter", lifter, self.poses_m)
         return self.poses_m[lifter]
 
     def joint_error_mm(self, lifter: str) -> np.ndarray:

@@ -7,7 +7,7 @@ from etils import epath
 
 from liftjax.data import windows
 from liftjax.data.records import PoseDataset, read_metadata, split_names
-from liftjax.errors import LiftjaxError, unknown_name
+from liftjax.errors import LiftjaxError, check_name
 from liftjax.experiments.paper.published import ACTION_HEADS
 from liftjax.experiments.paper.runs import Source, digest
 from liftjax.experiments.paper.scales import VIDEO_FRAMES, TablesScale
@@ -25,8 +25,7 @@ def find(text: str, scale: TablesScale) -> Source:
       LiftjaxError: an unknown name, or no data set in the directory.
     """
     name, _, directory = text.partition("=")
-    if name not in NAMES:
-        raise unknown_name("data set", name, NAMES)
+    check_name("data set", name, NAMES)
     if name == "multicam" and not directory:
         return Source(name, samples=_RECORDING_SAMPLES)
     if name == "synthetic" and not directory:

@@ -11,7 +11,7 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-from liftjax.errors import unknown_name
+from liftjax.errors import check_name
 from liftjax.experiments.paper import runs
 from liftjax.experiments.paper.runs import Lifters, Run, Source
 from liftjax.experiments.paper.scales import VIDEO_FRAMES, TablesScale
@@ -142,8 +142,7 @@ class Study:
         return tuple((name, self.lifter(name)) for name in self.lifters)
 
     def _known(self, lifter: str) -> str:
-        if lifter not in self.scale.lifters:
-            raise unknown_name("lifter", lifter, self.scale.lifters)
+        check_name("lifter", lifter, self.scale.lifters)
         return lifter
 
     @property
