@@ -14,8 +14,7 @@ from flax import nnx
 from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
 
 from liftjax.benchmark.problem import random_batch
-from liftjax.nn.blocks import rematerialise
-from liftjax.nn.layers import synchronize
+from liftjax.nn.layers import rematerialise, synchronize
 from liftjax.ops import soft_argmax
 from liftjax.registry import create_detector
 from liftjax.runtime.replicas import AXIS, Replicas

@@ -18,8 +18,7 @@ from liftjax.benchmark.programs import program_bytes
 from liftjax.benchmark.results import report
 from liftjax.detectors.spec import DETECTOR_PRECISIONS
 from liftjax.errors import LiftjaxError, check_name, first_line
-from liftjax.nn.blocks import rematerialise
-from liftjax.nn.layers import synchronize
+from liftjax.nn.layers import rematerialise, synchronize
 from liftjax.nn.operations import collectives, multiply_adds
 from liftjax.registry import create_detector
 from liftjax.runtime.replicas import AXIS, Replicas

@@ -17,9 +17,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from liftjax.nn.blocks import run_blocks, run_stage
 from liftjax.nn.initial import fan_in_uniform
-from liftjax.nn.layers import BatchNorm, Conv
+from liftjax.nn.layers import BatchNorm, Conv, run_blocks, run_stage
 
 STRIDE = 32  # image pixels per pixel of the feature
 
@@ -163,7 +162,7 @@ class CSPNeXt(nnx.Module):
             )
             setattr(self, f"stage{i + 1}", nnx.List(layers))
         self.channels = channels
-        self.remat = False  # see `nn.blocks.rematerialise`
+        self.remat = False  # see `nn.layers.rematerialise`
 
     def __call__(self, images_BHWC: jax.Array, train: bool = False) -> jax.Array:
         """Feature (B, H / 32, W / 32, channels) of normalised images."""

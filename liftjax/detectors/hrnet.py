@@ -23,10 +23,9 @@ from flax import nnx
 
 from liftjax.detectors import published
 from liftjax.detectors.spec import Detector, DetectorSpec, HeatmapOutput, checked_image_size
-from liftjax.nn.blocks import run_blocks, run_stage
 from liftjax.nn.declaration import Found, Preset, Source, State, WeightFiles, count_layers
 from liftjax.nn.initial import normal
-from liftjax.nn.layers import BatchNorm, Conv
+from liftjax.nn.layers import BatchNorm, Conv, run_blocks, run_stage
 
 STRIDE = 4  # image pixels per heatmap pixel
 _COARSEST = 32  # image pixels per pixel of the fourth branch
@@ -186,7 +185,7 @@ class HRNet(Detector):
             sigma=3 * height / 384 if sigma is None else sigma,
         )
         self.scan_blocks = scan_blocks
-        self.remat = False  # see `nn.blocks.rematerialise`
+        self.remat = False  # see `nn.layers.rematerialise`
 
         self.conv1 = _conv_layer(3, stem_width, 3, 2, rngs=rngs)
         self.bn1 = BatchNorm(stem_width)

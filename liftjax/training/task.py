@@ -9,8 +9,7 @@ import numpy as np
 from flax import nnx
 from ml_collections import ConfigDict
 
-from liftjax.nn.blocks import rematerialise
-from liftjax.nn.layers import synchronize
+from liftjax.nn.layers import rematerialise, synchronize
 from liftjax.runtime.replicas import AXIS, Replicas
 from liftjax.runtime.state import Arrays
 from liftjax.training.optim import make_optimizer, make_schedule

@@ -9,8 +9,7 @@ import pytest
 from flax import nnx
 
 from liftjax.interchange.plain import inlined
-from liftjax.nn.blocks import run_blocks
-from liftjax.nn.layers import BatchNorm, Conv
+from liftjax.nn.layers import BatchNorm, Conv, run_blocks
 from liftjax.ops.conv import conv
 from liftjax.ops.soft_argmax import soft_argmax_1d, soft_argmax_2d
 

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from liftjax.nn.blocks import rematerialise
-from liftjax.nn.layers import synchronize
+from liftjax.nn.layers import rematerialise, synchronize
 from liftjax.nn.operations import collectives
 from liftjax.registry import create_detector
 from liftjax.runtime.state import PureModule
