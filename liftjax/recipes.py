@@ -12,7 +12,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from liftjax import configs
-from liftjax.errors import LiftjaxError, first_line, unknown_name
+from liftjax.errors import LiftjaxError, check_name, first_line
 
 # Sections that take any name: networks, and the keywords or parts of a network.
 OPEN_SECTIONS = ("lifters", "lifter.overrides", "detector.overrides", "optim.rates")
@@ -121,8 +121,7 @@ def _read(name_or_path: str) -> ConfigDict:
         return complete(stored)
     if path.suffix == ".py":
         return _from_file(path)
-    if name_or_path not in recipe_names():
-        raise unknown_name("recipe", name_or_path, recipe_names())
+    check_name("recipe", name_or_path, recipe_names())
     return _shipped(name_or_path).get_config()
 
 

@@ -9,8 +9,8 @@ import functools
 import numpy as np
 
 from data_prep.cameras import CalibratedCamera
-from data_prep.human36m.names import SUBJECTS, parse_sequence
-from liftjax.errors import unknown_name
+from data_prep.human36m.names import parse_sequence
+from liftjax.errors import check_name
 
 # The data set's own numbers are float32; these digits give every bit of them.
 # Focal lengths x, y; centre x, y; k1, k2, k3; the two tangential numbers as published, where the
@@ -72,10 +72,8 @@ _PLACES = {
 @functools.cache
 def published_camera(subject: str, name: str) -> CalibratedCamera:
     """The camera `name`, such as "54138969", in the sessions of `subject`, such as "S1"."""
-    if subject not in _PLACES:
-        raise unknown_name("Human3.6M subject", subject, SUBJECTS)
-    if name not in _LENSES:
-        raise unknown_name("Human3.6M camera", name, CAMERAS)
+    check_name("Human3.6M subject", subject, _PLACES)
+    check_name("Human3.6M camera", name, _LENSES)
     fx, fy, cx, cy, k1, k2, k3, p2, p1 = _numbers(_LENSES[name])
     place = _numbers(_PLACES[subject]).reshape(4, 7)[CAMERAS.index(name)]
     R = _rotation(place[:4]).T

@@ -13,7 +13,7 @@ from data_prep.synthetic.actions import ACTION_FUNCTIONS
 from data_prep.synthetic.kinematics import solve
 from data_prep.synthetic.subjects import Subject
 from data_prep.synthetic.variation import Actor
-from liftjax.errors import LiftjaxError, unknown_name
+from liftjax.errors import LiftjaxError, check_name
 
 ACTIONS = tuple(ACTION_FUNCTIONS)
 _SPAN_S = 20.0  # single poses are drawn from motions this long
@@ -51,8 +51,7 @@ class SampledPoses(NamedTuple):
 
 def _act(subject: Subject, action: str, rng, times: np.ndarray, floor_half_size: float):
     """Points (M, F, P, 3) and chairs of M motions at times (M, F)."""
-    if action not in ACTION_FUNCTIONS:
-        raise unknown_name("action", action, ACTIONS)
+    check_name("action", action, ACTION_FUNCTIONS)
     if not floor_half_size > 0.5:
         raise LiftjaxError(
             f"floor_half_size is {floor_half_size}; a person needs a room of more than 0.5 m "

@@ -1,4 +1,4 @@
-"""Stages that are computed again to go back: the same numbers in less memory."""
+"""Stages that the backward pass computes again: the same numbers in less memory."""
 
 import jax
 import jax.numpy as jnp
