@@ -33,7 +33,7 @@ def compile_program(function: Any, *arguments: Any, again: bool = False) -> tupl
             "trace_s": lowered_at - begun,
             "cold_s": time.perf_counter() - lowered_at,
             "program_bytes": program_bytes(compiled),
-            "flops": 2 * count_multiply_adds(traced.jaxpr.jaxpr, platform="tpu"),
+            "flops": 2 * count_multiply_adds(traced.jaxpr.jaxpr),
         }
         if again:
             jax.clear_caches()

@@ -1,6 +1,7 @@
 """The command benchmark."""
 
 import argparse
+import os
 from collections.abc import Sequence
 
 from liftjax import xla_flags
@@ -22,10 +23,14 @@ def add_benchmark(commands) -> None:
             more = {"data": args.data, "samples": args.samples, "steps": args.steps}
             time_data(detector, batch_size, args.repeats, args.out, **more)
         else:
+            if args.topology:  # nothing runs, and JAX looks for no device
+                os.environ["JAX_PLATFORMS"] = "cpu"
             from liftjax.benchmark.cost import count_cost
 
-            more = {"precision": precision, "remat": args.remat, "topology": args.topology}
-            count_cost(detector, batch_size, args.out, **more, step_seconds=args.step_seconds)
+            names = ("remat", "topology", "step_seconds", "compare")
+            more = {name: getattr(args, name) for name in names}
+            more["lifters"] = _only("--lifters", args.lifters, 4)
+            count_cost(detector, batch_size, args.out, precision=precision, **more)
 
     text = (
         "Measure how fast liftjax is on this machine, or what it needs. `step` times the stages of "
@@ -54,8 +59,9 @@ def add_benchmark(commands) -> None:
     step.add_argument("--peer", nargs="+", dest="peers", metavar="NAME",
         help="PyTorch trainers to compare with: tuned, released or none; default: tuned if "
              "PyTorch is installed")
-    step.add_argument("--lifters", nargs="+", type=int, default=(0, 1, 4), metavar="N",
-        help="time a training step through so many lifters each; 0 is FT-2D; default: 0 1 4")
+    step.add_argument("--lifters", nargs="+", type=int, metavar="N",
+        help="training steps through so many lifters each; 0 is FT-2D; cost takes one number; "
+             "default: 0 1 4, for cost 4")
     step.add_argument("--map-batch-size", nargs="+", type=int, dest="map_batch_sizes", metavar="N",
         help="time soft-argmax alone on batches of so many maps; 0 leaves it out; default: 64 on "
              "a CPU, 64 and 1024 elsewhere")
@@ -76,7 +82,11 @@ def add_benchmark(commands) -> None:
     cost = parser.add_argument_group("options of cost")
     cost.add_argument("--remat", action="store_true", help="count the step with rematerialisation")
     cost.add_argument("--topology", metavar="NAME",
-        help="compile for TPUs that are not there, such as v5e:2x4; needs the package libtpu")
+        help="compile for devices that are not there, and predict the time of a step: v5e:2x4, "
+             "v5p:2x2x1 or v6e:2x2 (needs the package libtpu), h100 or h200 (needs "
+             "jax-cuda13-plugin, jax-cuda13-pjrt, nvidia-cuda-nvcc and nvidia-nvvm)")
+    cost.add_argument("--compare", metavar="FILE",
+        help="print the results of this file, written by --out, beside the new ones")
     cost.add_argument("--step-seconds", type=float, metavar="S",
         help="time of a step, to tell how many pictures a second the hosts must read")
     # fmt: on
@@ -90,6 +100,7 @@ def _time_steps(args: argparse.Namespace) -> None:
     from liftjax.benchmark.step import StepOptions, time_steps
 
     args.image_size = args.image_size and tuple(args.image_size)
+    args.lifters = args.lifters or StepOptions.lifters
     names = [field.name for field in dataclasses.fields(StepOptions)]
     time_steps(StepOptions(**{name: getattr(args, name) for name in names}), args.out)
 

@@ -6,22 +6,22 @@ from collections.abc import Callable, Iterator
 import jax
 
 
-def multiply_adds(function: Callable, *args, platform: str | None = None) -> int:
+def multiply_adds(function: Callable, *args) -> int:
     """Multiply-adds in the convolutions and matrix products of ``function(*args)``.
 
     Papers print this number as the FLOPs of a network. Nothing is computed; `args` may be shapes
-    (`jax.ShapeDtypeStruct`). Of branches by platform, that of `platform` counts; of other branches,
-    the one with most arithmetic.
+    (`jax.ShapeDtypeStruct`). Of branches by platform, the default counts: some platforms multiply
+    with zeros because it is faster. Of other branches, the one with most arithmetic counts.
     """
-    return count_multiply_adds(jax.make_jaxpr(function)(*args).jaxpr, platform)
+    return count_multiply_adds(jax.make_jaxpr(function)(*args).jaxpr)
 
 
-def count_multiply_adds(jaxpr, platform: str | None = None) -> int:
+def count_multiply_adds(jaxpr) -> int:
     """:func:`multiply_adds` of a function that has already been traced."""
-    return sum(_count_equation(equation, platform) for equation in jaxpr.eqns)
+    return sum(_count_equation(equation) for equation in jaxpr.eqns)
 
 
-def _count_equation(equation, platform) -> int:
+def _count_equation(equation) -> int:
     name, params = equation.primitive.name, equation.params
     if name == "dot_general":
         (contracted, _), _ = params["dimension_numbers"]
@@ -31,33 +31,34 @@ def _count_equation(equation, platform) -> int:
         kernel = equation.invars[1].aval
         outputs = kernel.shape[params["dimension_numbers"].rhs_spec[0]]
         return equation.outvars[0].aval.size * kernel.size // outputs
-    if platform and params.get("branches_platforms"):
-        named = zip(params["branches"], params["branches_platforms"], strict=True)
-        # The first that names the platform, or the last, which names none.
-        params = {"branches": next(b for b, names in named if names is None or platform in names)}
-    inner = [count_multiply_adds(jaxpr, platform) for jaxpr in _inner_jaxprs(params)]
+    platforms = params.get("branches_platforms") or ()
+    if None in platforms:
+        params = {"branches": [params["branches"][platforms.index(None)]]}
+    inner = [count_multiply_adds(jaxpr) for jaxpr in _inner_jaxprs(params)]
     if name == "scan":
         return params["length"] * sum(inner)
     return max(inner, default=0) if name == "cond" else sum(inner)
 
 
-def collectives(function: Callable, *args) -> Iterator[tuple[str, int, int]]:
-    """Every sum or gathering over a mapped axis: (primitive, bytes a device gives, times).
+def collectives(function: Callable, *args) -> Iterator[tuple[str, str, int, int]]:
+    """Every sum or gathering over a mapped axis: (primitive, scope, bytes a device gives, times).
 
-    Those in a loop count as often as the loop runs. Nothing is computed; `args` may be shapes.
+    The scope is where it stands, as in "jvp(detector)/stem" (`jax.named_scope`). Those in a loop
+    count as often as the loop runs. Nothing is computed; `args` may be shapes.
     """
-    yield from _collectives(jax.make_jaxpr(function)(*args).jaxpr, 1)
+    yield from _collectives(jax.make_jaxpr(function)(*args).jaxpr, "", 1)
 
 
-def _collectives(jaxpr, times: int) -> Iterator[tuple[str, int, int]]:
+def _collectives(jaxpr, outer: str, times: int) -> Iterator[tuple[str, str, int, int]]:
     for equation in jaxpr.eqns:
         name, params = equation.primitive.name, equation.params
+        scope = "/".join(filter(None, (outer, str(equation.source_info.name_stack))))
         if name in ("psum", "all_gather"):
             given = [v.aval for v in equation.invars]
-            yield name, sum(a.size * a.dtype.itemsize for a in given), times
+            yield name, scope, sum(a.size * a.dtype.itemsize for a in given), times
         length = params["length"] if name == "scan" else 1
         for inner in _inner_jaxprs(params):
-            yield from _collectives(inner, times * length)
+            yield from _collectives(inner, scope, times * length)
 
 
 def _inner_jaxprs(params: dict):

@@ -143,7 +143,8 @@ def _make_backward(
 
         def forward(params):
             module = detector.merge(params, state["others"])
-            return module(images_BHWC, train=True), detector.others(module)
+            with jax.named_scope("detector"):
+                return module(images_BHWC, train=True), detector.others(module)
 
         out, pull_back, others = jax.vjp(forward, state["params"], has_aux=True)
         if lifters:
@@ -174,7 +175,10 @@ def _guided(out, decode, spec, lifters, frozen, guidance, batch, hyper, options)
     """Gradient of the guided loss at the detector's output, new guidance state, metrics."""
 
     def lift(out):
-        kpts_crop_BK2 = decode(out, hyper["beta"], options.normalizer, options.quarter_pixel_shift)
+        with jax.named_scope("soft_argmax"):
+            kpts_crop_BK2 = decode(
+                out, hyper["beta"], options.normalizer, options.quarter_pixel_shift
+            )
         kpts_px_BK2 = geometry.apply_affine(batch["crop_to_image"], kpts_crop_BK2)
         precision = options.precision_of_lifters
         return lift_all(lifters, frozen, kpts_px_BK2, batch["image_size"], precision)
@@ -223,9 +227,10 @@ def _guided(out, decode, spec, lifters, frozen, guidance, batch, hyper, options)
 
 def loss_2d_per_joint(out, spec: DetectorSpec, batch: dict) -> jax.Array:
     """The loss (B, K) of a detector's output against the 2D labels of a batch."""
-    to_crop_B23 = geometry.invert_affine(batch["crop_to_image"])
-    joints_crop_BK2 = geometry.apply_affine(to_crop_B23, batch["joints_px"])
-    return out.loss_per_joint(spec, joints_crop_BK2, batch["joint_visible"])
+    with jax.named_scope("loss_2d"):
+        to_crop_B23 = geometry.invert_affine(batch["crop_to_image"])
+        joints_crop_BK2 = geometry.apply_affine(to_crop_B23, batch["joints_px"])
+        return out.loss_per_joint(spec, joints_crop_BK2, batch["joint_visible"])
 
 
 def lift_all(
@@ -236,11 +241,14 @@ def lift_all(
     precision: Precision = "highest",
 ) -> jax.Array:
     """The 3D poses (M, B, K, 3), in metres, that every lifter gives for single frames."""
-    poses = [
-        pure.merge(*arrays).lift(kpts_px_BK2[:, None], image_size_B2, precision=precision)[:, 0]
-        for pure, arrays in zip(lifters, frozen, strict=True)
-    ]
-    return jnp.stack(poses)
+
+    def lift(pure, arrays):
+        lifter = pure.merge(*arrays)
+        with jax.named_scope(type(lifter).__name__):
+            return lifter.lift(kpts_px_BK2[:, None], image_size_B2, precision=precision)[:, 0]
+
+    with jax.named_scope("lifters"):
+        return jnp.stack([lift(*pair) for pair in zip(lifters, frozen, strict=True)])
 
 
 def _lifter_weights(history_2M, num_lifters, hyper, options) -> jax.Array:

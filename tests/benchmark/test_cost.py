@@ -15,6 +15,7 @@ from liftjax.benchmark import cost
 from liftjax.cli import main
 from liftjax.nn.operations import collectives, multiply_adds
 from liftjax.registry import create_detector
+from liftjax.runtime.replicas import Replicas
 from tests.lifters.small import build
 from tests.training.toys import ToySimCC
 
@@ -25,16 +26,18 @@ WIDE = {"channels": 256}  # beside its weights, what the step does not read is n
 def test_collectives_are_counted_in_loops_and_branches():
     def replica(x):
         def body(total, _):
-            return total + jax.lax.psum(x[0], "data"), None
+            with jax.named_scope("inner"):
+                return total + jax.lax.psum(x[0], "data"), None
 
-        total, _ = jax.lax.scan(body, jnp.zeros(3), length=5)
+        with jax.named_scope("outer"):
+            total, _ = jax.lax.scan(body, jnp.zeros(3), length=5)
         return jax.lax.all_gather(total.astype(jnp.bfloat16), "data")
 
     mesh = Mesh(jax.devices()[:1], ("data",))
     specs = {"in_specs": PartitionSpec("data"), "out_specs": PartitionSpec()}
     mapped = jax.shard_map(replica, mesh=mesh, check_vma=False, **specs)
     found = list(collectives(mapped, jax.ShapeDtypeStruct((1, 3), jnp.float32)))
-    assert found == [("psum", 12, 5), ("all_gather", 6, 1)]
+    assert found == [("psum", "outer/inner", 12, 5), ("all_gather", "", 6, 1)]
 
 
 @pytest.fixture
@@ -55,11 +58,42 @@ def test_the_account_of_hrnet(small_lifters, tmp_path, capsys):
     check_account("hrnet_tiny", "bfloat16", 3, tmp_path / "cost.json", capsys)
 
 
+def test_a_program_for_another_machine_beside_an_earlier_one(
+    small_lifters, tmp_path, monkeypatch, capsys
+):
+    """The tables of a GPU's program; here it is one for this CPU."""
+    monkeypatch.setattr(cost.chips, "mesh", lambda *_: Replicas.create(num_devices=1).mesh)
+    monkeypatch.setattr(cost.chips, "compiler_options", lambda _: {})
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    toy = dataclasses.replace(registry.DETECTORS["rtmpose_tiny"], keywords=WIDE, cls=ToySimCC)
+    command = ["benchmark", "cost", "--detector", "toy", "--topology", "h200", "--lifters"]
+    before, after = (tmp_path / f"{name}.json" for name in ("before", "after"))
+    with mock.patch.dict(registry.DETECTORS, toy=toy):
+        assert main([*command, "0", "--batch-size", "2", "--out", str(before)]) == 0
+        more = ["1", "--batch-size", "4", "--compare", str(before), "--out", str(after)]
+        assert main([*command, *more]) == 0
+    shown = capsys.readouterr().out
+    assert "FT-2D step of toy" in shown
+    assert "Step through 1 lifters of toy" in shown
+    assert "| layer " in shown
+    assert "| operations " in shown
+    assert "lifters/SimpleBaseline" in shown
+    assert "Times are computed, not measured" in shown
+    programs = [json.loads(path.read_text())["program"] for path in (before, after)]
+    for program in programs:
+        for group in ("kinds", "layers"):
+            parts = program[group].values()
+            assert sum(part["launches"] for part in parts) == program["launches"]
+            assert sum(part["bytes"] for part in parts) == program["bytes"]
+            assert sum(part["seconds"] for part in parts) == pytest.approx(program["seconds"])
+    assert programs[1]["bytes"] > programs[0]["bytes"]
+
+
 def check_account(name, precision, passes, out, capsys):
     detector = create_detector(name, skeleton="human36m", rngs=nnx.Rngs(0))
     parameters = sum(array.size for array in jax.tree.leaves(nnx.state(detector, nnx.Param)))
     images = jnp.zeros((2, *detector.spec.image_size, 3))
-    forward = 2 * multiply_adds(detector, images, platform="tpu")
+    forward = 2 * multiply_adds(detector, images)
     arguments = ["--detector", name, "--batch-size", "2", "--precision", precision]
     arguments += ["--remat", "--step-seconds", "0.5", "--out", str(out)]
     assert main(["benchmark", "cost", *arguments]) == 0
@@ -84,6 +118,9 @@ def check_account(name, precision, passes, out, capsys):
     [
         (["--precision", "bfloat61"], "bfloat16"),
         (["--batch-size", "0"], "at least 1"),
+        (["--lifters", "5"], "there are 4"),
+        (["--lifters", "1", "4"], "--lifters takes one value"),
+        (["--topology", "b200"], "its chip is not known"),
         (["--topology", "v5e:2x4x8x16"], "--topology v5e:2x4x8x16 cannot be compiled for"),
     ],
 )
@@ -96,9 +133,9 @@ def test_wrong_input_is_one_line(arguments, message, capsys):
 
 def test_what_does_not_fit_is_said(monkeypatch):
     class Lowered:
-        def compile(self):
+        def compile(self, options):
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 28.76G exceeds 15.75G")
 
-    assert cost._memory(Lowered(), "tpu") == {
-        "too large": "RESOURCE_EXHAUSTED: 28.76G exceeds 15.75G"
+    assert cost._compiled(Lowered(), "tpu", None, 1) == {
+        "memory": {"too large": "RESOURCE_EXHAUSTED: 28.76G exceeds 15.75G"}
     }

@@ -145,7 +145,7 @@ def test_arithmetic_is_that_of_the_traced_program():
     found = stages.liftjax_candidates(stages.Cell(module, [], [0], batch, "float32"))
     _, facts = found[2].prepare()
     images = jnp.zeros((2, *SIZE, 3))
-    assert facts["flops"] == 2 * multiply_adds(module, images, platform="tpu")
+    assert facts["flops"] == 2 * multiply_adds(module, images)
 
 
 def test_steps_go_on_from_the_state_that_they_leave():
