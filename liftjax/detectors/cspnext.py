@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from liftjax.nn.initial import fan_in_uniform
-from liftjax.nn.layers import BatchNorm, Conv, run_blocks, run_stage
+from liftjax.nn.layers import BatchNorm, Conv, conv_norm, run_blocks, run_stage
 
 STRIDE = 32  # image pixels per pixel of the feature
 
@@ -48,7 +48,7 @@ class ConvModule(nnx.Module):
         self.bn = BatchNorm(c_out)
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        return jax.nn.silu(self.bn(self.conv(x), train=train))
+        return conv_norm(self.conv, self.bn, x, train, activation="silu")
 
 
 class SeparableConv(nnx.Module):
@@ -167,8 +167,10 @@ class CSPNeXt(nnx.Module):
     def __call__(self, images_BHWC: jax.Array, train: bool = False) -> jax.Array:
         """Feature (B, H / 32, W / 32, channels) of normalised images."""
         x = images_BHWC
-        for layers in (self.stem, self.stage1, self.stage2, self.stage3, self.stage4):
-            x = run_stage(partial(_in_a_row, train=train), layers, x, self.remat)
+        for name in ("stem", "stage1", "stage2", "stage3", "stage4"):
+            with jax.named_scope(name):
+                layers = getattr(self, name)
+                x = run_stage(partial(_in_a_row, train=train), layers, x, self.remat)
         return x
 
 

@@ -108,6 +108,10 @@ class RTMCCHead(nnx.Module):
         self.cls_y = _linear(channels, bins[0], rngs, wide_output=True)
 
     def __call__(self, feature_BHWC: jax.Array) -> SimCCOutput:
+        with jax.named_scope("head"):
+            return self._logits(feature_BHWC)
+
+    def _logits(self, feature_BHWC: jax.Array) -> SimCCOutput:
         maps_BHWK = self.final_layer(feature_BHWC)
         tokens = maps_BHWK.reshape(maps_BHWK.shape[0], -1, maps_BHWK.shape[-1]).swapaxes(1, 2)
         norm, linear = self.mlp

@@ -14,10 +14,11 @@ from flax import nnx
 
 from liftjax.nn import initial
 from liftjax.nn.initial import Initializer
-from liftjax.ops.batch_norm import STATISTICS, batch_norm
+from liftjax.ops.batch_norm import STATISTICS, batch_norm, normalise
 from liftjax.ops.conv import conv, wide_product
 from liftjax.ops.depthwise import depthwise_conv
 from liftjax.ops.numerics import at_least_float32
+from liftjax.ops.product_norm import product_norm
 
 _HE_TRUNCATED, _ZEROS = initial.he_truncated(), initial.constant(0.0)
 
@@ -146,23 +147,46 @@ class BatchNorm(nnx.Module):
         axis_name: str | None = None,
     ):
         self.epsilon, self.momentum, self.axis_name = epsilon, momentum, axis_name
+        self.fold: bool | None = None  # see `conv_norm`
         self.scale = nnx.Param(initial.ones(num_features))
         self.bias = nnx.Param(initial.zeros(num_features))
         self.mean = nnx.BatchStat(initial.zeros(num_features))
         self.var = nnx.BatchStat(initial.ones(num_features))
 
-    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
-        if train:
-            y, *statistics = batch_norm(
-                x, self.scale[...], self.bias[...], self.epsilon, self.axis_name
-            )
-            self._update(*statistics, count=x.size // x.shape[-1])
-            return y
-        gain = self.scale[...] * jax.lax.rsqrt(self.var[...] + self.epsilon)
-        shift = self.bias[...] - self.mean[...] * gain
-        wide = (1,) * (x.ndim - 1) + (-1,)
-        dtype = jnp.promote_types(x.dtype, jnp.float32)
-        return (x.astype(dtype) * gain.reshape(wide) + shift.reshape(wide)).astype(x.dtype)
+    def __call__(
+        self,
+        x: jax.Array,
+        *,
+        train: bool = False,
+        activation: str | None = None,
+        shortcut: jax.Array | None = None,
+    ) -> jax.Array:
+        """activation(normalised x + shortcut), see `ops.batch_norm`."""
+        mean, scale, bias = self.mean[...], self.scale[...], self.bias[...]
+        after = {"activation": activation, "shortcut": shortcut}
+        if not train:
+            return normalise(x, mean, self.var[...], scale, bias, self.epsilon, **after)
+        y, *statistics = batch_norm(
+            x, scale, bias, self.epsilon, self.axis_name, center=mean, **after
+        )
+        self._update(*statistics, count=x.size // x.shape[-1])
+        return y
+
+    def of_product(
+        self,
+        x: jax.Array,
+        kernel: jax.Array,
+        *,
+        activation: str | None = None,
+        shortcut: jax.Array | None = None,
+    ) -> jax.Array:
+        """In training, this layer of the map x @ kernel, see `ops.product_norm`."""
+        scale, bias, options = self.scale[...], self.bias[...], (self.epsilon, self.axis_name)
+        y, *statistics = product_norm(
+            x, kernel, scale, bias, *options, relu=activation == "relu", shortcut=shortcut
+        )
+        self._update(*statistics, count=x.size // x.shape[-1])
+        return y
 
     def _update(self, mean: jax.Array, var: jax.Array, count: int) -> None:
         """Moves the running statistics towards those of a batch, `count` pixels a replica."""
@@ -174,6 +198,30 @@ class BatchNorm(nnx.Module):
             # Not `running[...] = new`: that asks a traced array for its sharding, and composing
             # the error message takes a quarter of the time of tracing HRNet.
             running.set_raw_value(jax.lax.stop_gradient(new).astype(running[...].dtype))
+
+
+def conv_norm(
+    conv: Conv,
+    norm: BatchNorm,
+    x: jax.Array,
+    train: bool,
+    *,
+    activation: str | None = None,
+    shortcut: jax.Array | None = None,
+) -> jax.Array:
+    """activation(norm(conv(x)) + shortcut).
+
+    In training, a 1x1 convolution to more than twice as many channels is folded into its batch
+    norm (`ops.product_norm`), except on a CPU: `norm.fold` decides, and None asks JAX.
+    """
+    after = {"activation": activation, "shortcut": shortcut}
+    *taps, c_in, c_out = conv.kernel[...].shape
+    folds = jax.default_backend() != "cpu" if norm.fold is None else norm.fold
+    wider = {*taps, *conv.strides} == {1} and c_out > 2 * c_in and conv.bias is None
+    if train and folds and wider and activation in (None, "relu"):
+        kernel = conv.kernel[...].reshape(c_in, c_out).astype(x.dtype)
+        return norm.of_product(x, kernel, **after)
+    return norm(conv(x), train=train, **after)
 
 
 def synchronize(module: nnx.Module, axis_name: str | None) -> None:
@@ -261,14 +309,20 @@ class DropPath(nnx.Module):
 
 
 def run_blocks(
-    blocks: Sequence[nnx.Module], x: jax.Array, train: bool, scan: bool = False
+    blocks: Sequence[nnx.Module], x: jax.Array, train: bool, scan: bool | None = False
 ) -> jax.Array:
     """``x = block(x, train)`` for every block; with `scan`, as one `lax.scan`.
 
     The scan compiles the block once instead of len(blocks) times. It also keeps XLA:CPU from
-    fusing a whole residual chain into each of its consumers in the backward pass. The blocks stay
-    stored one by one, under upstream's names.
+    fusing a whole residual chain into each of its consumers in the backward pass. Accelerators lose
+    half of their speed to it: what the backward pass needs is copied into stacks and out of them.
+    The blocks stay stored one by one, under upstream's names.
+
+    Args:
+      scan: None: on a CPU only.
     """
+    if scan is None:
+        scan = jax.default_backend() == "cpu"
     if not scan or len(blocks) < 2:
         for block in blocks:
             x = block(x, train)
@@ -299,6 +353,18 @@ def rematerialise(module: nnx.Module, on: bool = True) -> None:
     for _, part in nnx.iter_modules(module):
         if hasattr(part, "remat"):
             part.remat = on
+
+
+def compile_for(module: nnx.Module, platform: str) -> None:
+    """Chooses what is fast on `platform` ("cpu" or another) for all that `module` was not told.
+
+    Without it, layers ask for JAX's default platform when they are traced.
+    """
+    chosen = {"scan_blocks": platform == "cpu", "fold": platform != "cpu"}
+    for _, part in nnx.iter_modules(module):
+        for name, on in chosen.items():
+            if getattr(part, name, False) is None:
+                setattr(part, name, on)
 
 
 def run_stage(stage: Callable, modules: Sequence[nnx.Module], x: Any, remat: bool) -> Any:

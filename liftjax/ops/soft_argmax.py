@@ -11,39 +11,65 @@ Each function comes twice with one signature. The default has a derivative writt
 keeps the map itself and a few numbers a map where JAX would keep the probabilities and more. The
 `_plain` twin is the formula: the reference in tests, and what is exported.
 
-The sums over a map are computed by XLA ("xla", the default) or, on NVIDIA's GPUs, by a kernel that
-reads the map once ("pallas").
+The sums over a map are computed by XLA ("xla") or, on NVIDIA's GPUs, by a kernel that reads the map
+once ("pallas"). By default ("auto") the kernel is used where it can run.
 
 Legend: B batch, K joints, H x W map, X vector.
 """
 
+import functools
 from collections.abc import Callable
 from functools import partial
+from importlib.metadata import entry_points
 
 import jax
 import jax.numpy as jnp
 
 from liftjax.errors import check_name
 from liftjax.ops import map_statistics as maps
+from liftjax.ops import map_statistics_gpu
 from liftjax.ops.map_statistics import Statistics, Target
 from liftjax.ops.numerics import at_least_float32
 
 NORMALIZERS = ("softmax", "relu")
-DEFAULT = "xla"  # until another implementation is measured to be faster
+DEFAULT = "auto"
 
 
-def _pallas(values, beta, axes, normalizer, target=None) -> Statistics:
-    from liftjax.ops import map_statistics_gpu  # Pallas takes long to import
+def _auto(values, beta, axes, normalizer, target=None) -> Statistics:
+    options = {"axes": axes, "normalizer": normalizer}
+    xla = partial(maps.two_passes, **options)
+    if not _kernel_can_run():
+        return xla(values, beta, target=target)
+    return jax.lax.platform_dependent(
+        values,
+        beta,
+        target,
+        cuda=lambda values, beta, target: map_statistics_gpu.one_pass(
+            values, beta, target=target, **options
+        ),
+        default=lambda values, beta, target: xla(values, beta, target=target),
+    )
 
-    return map_statistics_gpu.one_pass(values, beta, axes, normalizer, target)
+
+@functools.cache
+def _kernel_can_run() -> bool:
+    """Whether JAX can use NVIDIA's GPUs, and those of this machine can run Triton's kernels.
+
+    They need compute capability 8 (A100) or later.
+    """
+    if not any("cuda" in plugin.name for plugin in entry_points(group="jax_plugins")):
+        return False
+    gpus = jax.local_devices() if jax.default_backend() == "gpu" else []
+    return all(float(gpu.compute_capability) >= 8 for gpu in gpus)
 
 
-STATISTICS = {"xla": maps.two_passes, "pallas": _pallas}  # by name of the implementation
+# By name of the implementation.
+STATISTICS = {"auto": _auto, "xla": maps.two_passes, "pallas": map_statistics_gpu.one_pass}
 
 
 def names(platform: str) -> tuple[str, ...]:
     """The implementations that "cpu", "gpu" or "tpu" can run; "plain" is the formula."""
-    return ("plain", *(name for name in STATISTICS if name != "pallas" or platform == "gpu"))
+    return ("plain", "xla", "pallas") if platform == "gpu" else ("plain", "xla")
 
 
 def soft_argmax_2d(
@@ -61,7 +87,7 @@ def soft_argmax_2d(
       heat_BHWK: heatmaps, any floating dtype.
       beta: sharpness of the softmax; a number or a traced scalar.
       normalizer: "softmax" or "relu".
-      implementation: "xla" or "pallas" (see above).
+      implementation: "auto", "xla" or "pallas" (see above).
 
     Raises:
       LiftjaxError: an unknown normalizer or implementation.
@@ -85,7 +111,7 @@ def soft_argmax_1d(
       logits: floating array, for SimCC (B, K, X).
       beta: sharpness of the softmax; a number or a traced scalar.
       normalizer: "softmax" or "relu".
-      implementation: "xla" or "pallas" (see above).
+      implementation: "auto", "xla" or "pallas" (see above).
 
     Raises:
       LiftjaxError: an unknown normalizer or implementation.

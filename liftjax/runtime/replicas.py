@@ -127,9 +127,12 @@ class Replicas:
 
         Args:
           step: see `liftjax.training.update`.
-          donate: whether the memory of the old state is reused for the new one.
+          donate: whether the memory of the old state may be reused for the new one. On a GPU it
+            never is: a state is small there, and XLA would copy a thousand arrays in each step
+            whose new values are ready before the old ones have been read for the last time.
         """
-        donated = (0,) if donate else ()
+        on_gpu = isinstance(self.mesh, Mesh) and self.mesh.devices.flat[0].platform == "gpu"
+        donated = (0,) if donate and not on_gpu else ()
         if self.how == "pmap":
             return jax.pmap(
                 step,

@@ -1,14 +1,18 @@
 """Properties of HRNet, on a small one: same code, fewer and narrower layers."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
+from liftjax.detectors import hrnet
 from liftjax.detectors.hrnet import HRNet
 from liftjax.detectors.spec import HeatmapOutput
 from liftjax.errors import LiftjaxError
+from liftjax.nn.layers import compile_for
 
 SMALL = {"width": 4, "stem_width": 4, "stem_blocks": 3, "modules": (1, 1, 1), "blocks": 2}
 
@@ -61,11 +65,27 @@ def scanned_step():
 
 
 @pytest.mark.slow
-def test_scanned_blocks_give_what_unrolled_ones_give(scanned_step):
-    unrolled = _run_step(_wake(_hrnet(scan_blocks=False)))
-    for got, want in zip(*map(jax.tree.leaves, (scanned_step, unrolled)), strict=True):
+def test_the_forms_for_accelerators_give_what_those_for_a_cpu_give(scanned_step):
+    """Blocks one by one instead of in loops, and products folded into their batch norms."""
+    module = _wake(_hrnet())
+    compile_for(module, "tpu")
+    for got, want in zip(*map(jax.tree.leaves, (_run_step(module), scanned_step)), strict=True):
         assert got.dtype == np.float64
         np.testing.assert_allclose(got, want, rtol=0, atol=1e-9 * np.abs(want).max())
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("factor", [2, 4])
+def test_enlargement_as_a_convolution_copies(factor, dtype):
+    """Exactly; its derivative adds as many numbers, in another order."""
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 4, 3, 5)), dtype)
+    forms = (hrnet._upsample_as_convolution, hrnet._upsample_as_copies)
+    (y, pull), (expected, pull_expected) = (jax.vjp(partial(f, factor=factor), x) for f in forms)
+    np.testing.assert_array_equal(y, expected)
+    dy = jnp.asarray(np.random.default_rng(1).normal(size=y.shape), dtype)
+    tolerance = factor**2 * jnp.finfo(dtype).eps
+    (ours,), (theirs,) = (np.asarray(f(dy)[0], np.float32)[None] for f in (pull, pull_expected))
+    np.testing.assert_allclose(ours, theirs, atol=float(tolerance * np.abs(theirs).max()))
 
 
 @pytest.mark.slow

@@ -1,23 +1,27 @@
 """Batch normalisation: the derivative, replicas, and what is kept between the passes."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from liftjax.ops.batch_norm import batch_norm
+from liftjax.ops import batch_norm as module
+from liftjax.ops.batch_norm import ACTIVATIONS, batch_norm, normalise
 
 EPSILON = 1e-5
 SHAPE = (4, 6, 5, 3)
 
 
-def formula(x, scale, bias):
+def formula(x, scale, bias, shortcut=0.0, activation=None):
     """As batch_norm, differentiated by JAX."""
     axes = tuple(range(x.ndim - 1))
     centred = x - x.mean(axes, keepdims=True)
     var = jnp.square(centred).mean(axes, keepdims=True)
     row = (1,) * (x.ndim - 1) + (-1,)
-    return centred / jnp.sqrt(var + EPSILON) * scale.reshape(row) + bias.reshape(row)
+    y = centred / jnp.sqrt(var + EPSILON) * scale.reshape(row) + bias.reshape(row)
+    return ACTIVATIONS[activation](y + shortcut)
 
 
 def arrays(seed=0, dtype=np.float64):
@@ -26,14 +30,58 @@ def arrays(seed=0, dtype=np.float64):
     return [jnp.asarray(v, dtype) for v in (*x, rng.normal(0, 1, SHAPE))]
 
 
-def test_value_and_gradients_are_those_of_the_formula():
+@pytest.fixture(params=["as on a CPU", "as on a TPU", "as on a GPU"])
+def form(request, monkeypatch):
+    """The form of the sums on each platform; all of them run on a CPU too."""
+    if request.param != "as on a CPU":
+        monkeypatch.setattr(module, "_two_passes", module._one_pass)
+    if request.param == "as on a GPU":
+        monkeypatch.setattr(module, "_sums", module._joint_sums)
+
+
+@pytest.mark.parametrize("with_shortcut", [False, True])
+@pytest.mark.parametrize("activation", list(ACTIVATIONS))
+def test_value_and_gradients_are_those_of_the_formula(form, activation, with_shortcut):
     with jax.enable_x64(True):
         *inputs, dy = arrays()
-        y, pull = jax.vjp(lambda *v: batch_norm(*v, EPSILON)[0], *inputs)
-        expected, pull_formula = jax.vjp(formula, *inputs)
+        inputs += [arrays(1)[0]] if with_shortcut else []
+
+        def ours(x, scale, bias, shortcut=None):
+            after = {"activation": activation, "shortcut": shortcut}
+            return batch_norm(x, scale, bias, EPSILON, center=jnp.full(3, 2.5), **after)[0]
+
+        y, pull = jax.vjp(ours, *inputs)
+        expected, pull_formula = jax.vjp(partial(formula, activation=activation), *inputs)
         np.testing.assert_allclose(y, expected, rtol=1e-12, atol=1e-12)
         for ours, theirs in zip(pull(dy), pull_formula(dy), strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("deviations", [0, 30, 1000])
+def test_one_pass_about_a_number_near_the_mean_is_exact(deviations, form):
+    """The mean lies `deviations` standard deviations from zero, and a few from the center."""
+    x = np.random.default_rng(0).normal(deviations, 1, (64, 12, 9, 3)).astype(np.float32)
+    center = jnp.full(3, deviations + 3.0)
+    _, mean, var = batch_norm(jnp.asarray(x), jnp.ones(3), jnp.zeros(3), EPSILON, center=center)
+    wide = x.astype(np.float64)
+    # A CPU computes the GPU's form one number after the other, hence 1e-4.
+    np.testing.assert_allclose(mean, wide.mean((0, 1, 2)), rtol=1e-6, atol=1e-4)
+    np.testing.assert_allclose(var, wide.var((0, 1, 2)), rtol=1e-4)
+
+
+def test_one_pass_about_zero_is_as_exact_as_bfloat16(form):
+    """A mean of 30 deviations: more would drown in the rounding of the map itself."""
+    x = np.random.default_rng(0).normal(30, 1, (64, 12, 9, 3))
+    x = jnp.asarray(x, jnp.bfloat16)
+    _, _, var = batch_norm(x, jnp.ones(3), jnp.zeros(3), EPSILON)
+    np.testing.assert_allclose(var, np.asarray(x, np.float64).var((0, 1, 2)), rtol=1e-3)
+
+
+def test_given_statistics_normalise_alike():
+    x, scale, bias, _ = arrays(dtype=np.float32)
+    y, mean, var = batch_norm(x, scale, bias, EPSILON, activation="relu", shortcut=x)
+    again = normalise(x, mean, var, scale, bias, EPSILON, "relu", x)
+    np.testing.assert_allclose(y, again, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("replicas", [2, 4])

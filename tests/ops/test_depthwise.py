@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from liftjax.ops import depthwise
 from liftjax.ops.depthwise import depthwise_conv, depthwise_conv_plain
 from tests.slow import one_in, slow
 
@@ -61,6 +62,17 @@ def test_equals_xla(size, same, batch):
 )
 def test_equals_xla_on_other_geometries(height, width, kernel, padding):
     _assert_close(*_both(_random(0, 2, height, width, 3), _random(1, *kernel, 1, 3), padding))
+
+
+@pytest.mark.parametrize("padding", [(2, 2), (1, 0)])
+def test_the_dense_form_for_tpus_equals_xla(padding):
+    x, kernel = _random(0, 2, 8, 6, 5), _random(1, 5, 3, 1, 5)
+    dy = _random(2, *depthwise_conv_plain(x, kernel, padding).shape)
+
+    def run(conv):
+        return conv(x, kernel, padding), *depthwise._gradients(conv, x, kernel, dy, padding)
+
+    _assert_close(run(depthwise._dense_conv), run(depthwise_conv_plain))
 
 
 def test_one_channel():

@@ -12,7 +12,7 @@ from liftjax.ops import soft_argmax
 from tests.ops.test_soft_argmax import heatmaps
 from tests.slow import slow
 
-IMPLEMENTATIONS = pytest.mark.parametrize("name", soft_argmax.STATISTICS)
+IMPLEMENTATIONS = pytest.mark.parametrize("name", ["xla", "pallas"])
 NORMALIZERS = pytest.mark.parametrize("normalizer", soft_argmax.NORMALIZERS)
 
 
@@ -162,8 +162,19 @@ def test_kernel_lowers_for_gpus_as_one_call(dtype):
     assert text.count("custom_call @__gpu$xla.gpu.triton") == 2
 
 
+def test_by_default_the_kernel_runs_on_gpus_alone(monkeypatch):
+    """Where NVIDIA's plugin is installed; the choice among platforms is made while lowering."""
+    monkeypatch.setattr(soft_argmax, "_kernel_can_run", lambda: True)
+    function = jax.jit(lambda heat: soft_argmax.soft_argmax_2d(heat, 10.0))
+    heat = jax.ShapeDtypeStruct((2, 8, 6, 3), jnp.float32)
+    on_cpu = function.trace(heat).lower(lowering_platforms=("cpu",)).as_text()
+    assert "triton" not in on_cpu
+    on_gpu = function.trace(heat).lower(lowering_platforms=("cuda",)).as_text()
+    assert on_gpu.count("custom_call @__gpu$xla.gpu.triton") == 1
+
+
 def test_names():
-    assert soft_argmax.names("gpu") == tuple(soft_argmax.IMPLEMENTATIONS)
+    assert set(soft_argmax.names("gpu")) == soft_argmax.IMPLEMENTATIONS.keys() - {"auto"}
     assert "pallas" not in soft_argmax.names("tpu")
     assert set(soft_argmax.IMPLEMENTATIONS) == set(detection.IMPLEMENTATIONS)
     with pytest.raises(LiftjaxError, match="pallas"):
