@@ -45,6 +45,7 @@ def count_cost(
     topology: str | None = None,
     step_seconds: float | None = None,
     compare: str | None = None,
+    image_size: tuple[int, int] | None = None,
 ) -> dict:
     """Prints the account of the step; writes it to `out` (JSON) if given.
 
@@ -60,6 +61,7 @@ def count_cost(
       topology: devices to compile for, such as "v5e:2x4" or "h200"; None: those of this machine.
       step_seconds: time of a step, from which follow the pictures a second that hosts must read.
       compare: file of an earlier account, to print beside this one.
+      image_size: (height, width) of the crops; None: the detector's own.
     """
     if batch_size < 1:
         raise LiftjaxError("--batch-size is a whole number of at least 1.")
@@ -72,7 +74,8 @@ def count_cost(
     device = replicas.mesh.devices.flat[0]
 
     def training_step(platform):
-        module = create_detector(detector, skeleton="human36m", rngs=nnx.Rngs(0))
+        size = {"image_size": image_size} if image_size else {}
+        module = create_detector(detector, skeleton="human36m", rngs=nnx.Rngs(0), **size)
         synchronize(module, AXIS)
         compile_for(module, platform)
         if remat:

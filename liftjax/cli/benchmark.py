@@ -30,6 +30,7 @@ def add_benchmark(commands) -> None:
             names = ("remat", "topology", "step_seconds", "compare")
             more = {name: getattr(args, name) for name in names}
             more["lifters"] = _only("--lifters", args.lifters, 4)
+            more["image_size"] = args.image_size and tuple(args.image_size)
             count_cost(detector, batch_size, args.out, precision=precision, **more)
 
     text = (
@@ -69,7 +70,7 @@ def add_benchmark(commands) -> None:
         help="calls in a repetition, queued before the device is waited for; default: 1 on a CPU, "
              "10 elsewhere")
     step.add_argument("--image-size", nargs=2, type=int, metavar=("H", "W"),
-        help="size of the crops, for short trials; default: the detector's own")
+        help="size of the crops, for short trials and for cost; default: the detector's own")
     step.add_argument("--time-limit", type=float, metavar="S",
         help="begin nothing new after so many seconds")
     data = parser.add_argument_group("options of data")

@@ -90,15 +90,18 @@ def test_a_program_for_another_machine_beside_an_earlier_one(
 
 
 def check_account(name, precision, passes, out, capsys):
-    detector = create_detector(name, skeleton="human36m", rngs=nnx.Rngs(0))
+    height, width = size = (96, 64)
+    detector = create_detector(name, skeleton="human36m", rngs=nnx.Rngs(0), image_size=size)
     parameters = sum(array.size for array in jax.tree.leaves(nnx.state(detector, nnx.Param)))
-    images = jnp.zeros((2, *detector.spec.image_size, 3))
+    images = jnp.zeros((2, height, width, 3))
     forward = 2 * multiply_adds(detector, images)
     arguments = ["--detector", name, "--batch-size", "2", "--precision", precision]
     arguments += ["--remat", "--step-seconds", "0.5", "--out", str(out)]
+    arguments += ["--image-size", str(height), str(width)]
     assert main(["benchmark", "cost", *arguments]) == 0
     results = json.loads(out.read_text())
     sizes, sent, memory = results["bytes"], results["sent_per_device"], results["memory"]
+    assert results["image_size"] == [height, width]
     assert sizes["parameters"] == 4 * parameters
     # Adam: two numbers a parameter, and the count of steps.
     assert sizes["optimizer"] == 2 * sizes["parameters"] + 4
