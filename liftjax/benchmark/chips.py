@@ -20,7 +20,6 @@ class Chip:
     """A device.
 
     Attributes:
-      name: as makers call it.
       platform: "tpu" or "cuda".
       peak_flops: bfloat16 FLOP/s by the data sheet.
       clock_hz: of a TPU; turns the compiler's cycles into seconds.
@@ -30,7 +29,6 @@ class Chip:
       target: what XLA needs to know of a GPU.
     """
 
-    name: str
     platform: str
     peak_flops: float
     clock_hz: float = 0.0
@@ -41,10 +39,10 @@ class Chip:
 
 
 _TPUS = {
-    "v4": Chip("TPU v4 core", "tpu", 137.5e12, 1.05e9),
-    "v5e": Chip("TPU v5e", "tpu", 197e12, 1.5e9),
-    "v5p": Chip("TPU v5p", "tpu", 459e12, 1.75e9),
-    "v6e": Chip("TPU v6e", "tpu", 918e12, 1.75e9),
+    "v4": Chip("tpu", 137.5e12, 1.05e9),
+    "v5e": Chip("tpu", 197e12, 1.5e9),
+    "v5p": Chip("tpu", 459e12, 1.75e9),
+    "v6e": Chip("tpu", 918e12, 1.75e9),
 }
 
 _TARGET = """
@@ -64,7 +62,6 @@ dnn_version_info {{ major: 9 minor: 12 }} runtime_version {{ major: 13 minor: 0 
 
 def _hopper(name: str, bandwidth: float, memory: float) -> Chip:
     return Chip(
-        name,
         "cuda",
         989e12,
         # Large products reach 0.8 of the data sheet's figure, float32 in full precision 0.9 of 67.

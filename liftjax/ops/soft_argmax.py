@@ -17,9 +17,8 @@ once ("pallas"). By default ("auto") the kernel is used where it can run.
 Legend: B batch, K joints, H x W map, X vector.
 """
 
-import functools
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import entry_points
 
 import jax
@@ -36,22 +35,16 @@ DEFAULT = "auto"
 
 
 def _auto(values, beta, axes, normalizer, target=None) -> Statistics:
-    options = {"axes": axes, "normalizer": normalizer}
-    xla = partial(maps.two_passes, **options)
+    def found_by(statistics):
+        return lambda values, beta, target: statistics(values, beta, axes, normalizer, target)
+
+    xla, kernel = found_by(maps.two_passes), found_by(map_statistics_gpu.one_pass)
     if not _kernel_can_run():
-        return xla(values, beta, target=target)
-    return jax.lax.platform_dependent(
-        values,
-        beta,
-        target,
-        cuda=lambda values, beta, target: map_statistics_gpu.one_pass(
-            values, beta, target=target, **options
-        ),
-        default=lambda values, beta, target: xla(values, beta, target=target),
-    )
+        return xla(values, beta, target)
+    return jax.lax.platform_dependent(values, beta, target, cuda=kernel, default=xla)
 
 
-@functools.cache
+@cache
 def _kernel_can_run() -> bool:
     """Whether JAX can use NVIDIA's GPUs, and those of this machine can run Triton's kernels.
 
