@@ -178,10 +178,12 @@ def test_an_average_of_the_weights_is_what_is_saved_and_resumed(poses, tmp_path)
     "change", one_in(3, ["num_devices=1", "replicate=pmap", "checkpoint_every=2"])
 )
 def test_a_resumed_run_may_use_its_devices_in_another_way(poses, tmp_path, change):
-    fixed = "optim.schedule=constant"
-    whole = train(recipe(poses, "steps=4", fixed), tmp_path / "whole")
-    train(recipe(poses, "steps=2", fixed), tmp_path / "parts")
-    resumed = train(recipe(poses, "steps=4", fixed, change), tmp_path / "parts")
+    # Adam would turn the rounding errors that are the gradients of biases before batch norm into
+    # steps as large as any.
+    fixed = "optim.schedule=constant", "optim.name=sgd"
+    whole = train(recipe(poses, "steps=4", *fixed), tmp_path / "whole")
+    train(recipe(poses, "steps=2", *fixed), tmp_path / "parts")
+    resumed = train(recipe(poses, "steps=4", *fixed, change), tmp_path / "parts")
     for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(resumed), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
