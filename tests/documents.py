@@ -30,7 +30,7 @@ PAGES = [
     for path in sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 ]
 
-EXTRAS = ("data", "report", "video", "all", "onnx", "docs", "cuda", "tpu", "gcs")
+EXTRAS = ("cpu", "data", "report", "video", "all", "onnx", "docs", "cuda", "tpu", "gcs")
 
 TINY_DETECTOR = ["--config.detector.name=hrnet_tiny", "--config.detector.image_size=(64,64)"]
 TINY_TRAINING = [

@@ -71,12 +71,20 @@ def _table(
         stage, way = row["stage"], row["way"]
         if "failed" in row:
             notes.append(f"{stage}, {way}: {row['failed']}")
-            cells = ["failed", "", *("" for _ in times)]
+            cells = ["failed", "", "", *("" for _ in times)]
         else:
-            ms = {key: f"{1000 * seconds:.4g}" for key, seconds in row["seconds"].items()}
-            cells = [ms["median"], f"{ms['least']}-{ms['most']}", *(_cell(row, c) for c in times)]
+            ms = {key: f"{1000 * s:.4g}" for key, s in row["seconds"].items() if s is not None}
+            spread = f"{ms['least']}-{ms['most']}"
+            cells = [ms["median"], spread, ms.get("processor", ""), *(_cell(row, c) for c in times)]
         body.append([stage, way, *cells, *(_cell(row, column) for column in facts)])
-    head = ["stage", "by", "ms", "range", *(column[0] for column in [*times, *facts])]
+    head = [
+        "stage",
+        "by",
+        "ms",
+        "range",
+        "processor ms",
+        *(column[0] for column in [*times, *facts]),
+    ]
     return "\n\n".join([title, text_table(head, body, left=(0, 1)), *notes])
 
 

@@ -15,15 +15,22 @@ LATE = "not begun: --time-limit"
 
 
 class Timing(NamedTuple):
-    """Seconds of one call: median, and the smallest and largest of the repetitions."""
+    """Seconds of one call.
+
+    Attributes:
+      median, least, most: of the repetitions.
+      processor: median of what all threads of this process spent on a processor, if measured.
+    """
 
     median: float
     least: float
     most: float
+    processor: float | None = None
 
     @classmethod
-    def of(cls, seconds: Sequence[float]) -> "Timing":
-        return cls(float(np.median(seconds)), min(seconds), max(seconds))
+    def of(cls, seconds: Sequence[float], processor: Sequence[float] = ()) -> "Timing":
+        spent = float(np.median(processor)) if processor else None
+        return cls(float(np.median(seconds)), min(seconds), max(seconds), spent)
 
 
 def time_in_turn(
@@ -47,8 +54,8 @@ def time_in_turn(
       failures: if given, a call that raises is left out and its error is noted here.
     """
 
-    def turn(name: Key, times: int) -> float | None:
-        begun = clock()
+    def turn(name: Key, times: int) -> tuple[float, float] | None:
+        begun, worked = clock(), time.process_time()
         try:
             for _ in range(times):
                 result = calls[name]()
@@ -58,7 +65,7 @@ def time_in_turn(
                 raise
             failures[name] = _in_short(error)
             return None
-        return (clock() - begun) / times
+        return (clock() - begun) / times, (time.process_time() - worked) / times
 
     seconds = {name: [] for name in calls if turn(name, 1) is not None}
     for _ in range(repeats):
@@ -68,7 +75,7 @@ def time_in_turn(
                 del seconds[name]
             else:
                 seconds[name].append(taken)
-    return {name: Timing.of(taken) for name, taken in seconds.items()}
+    return {name: Timing.of(*zip(*turns, strict=True)) for name, turns in seconds.items()}
 
 
 class Candidate(NamedTuple):

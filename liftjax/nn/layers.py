@@ -14,6 +14,7 @@ from flax import nnx
 
 from liftjax.nn import initial
 from liftjax.nn.initial import Initializer
+from liftjax.ops import onednn
 from liftjax.ops.batch_norm import STATISTICS, batch_norm, normalise
 from liftjax.ops.conv import conv, wide_product
 from liftjax.ops.depthwise import depthwise_conv
@@ -319,10 +320,11 @@ def run_blocks(
     The blocks stay stored one by one, under upstream's names.
 
     Args:
-      scan: None: on a CPU only.
+      scan: None: on a CPU only, and when training there without oneDNN only, whose calls would read
+        and write copies of parts of the stacks.
     """
     if scan is None:
-        scan = jax.default_backend() == "cpu"
+        scan = jax.default_backend() == "cpu" and not (train and onednn.usable(x.dtype))
     if not scan or len(blocks) < 2:
         for block in blocks:
             x = block(x, train)

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
+from liftjax.ops import onednn
 from liftjax.ops.numerics import at_least_float32
 
 STATISTICS = "batch statistics"  # name under which rematerialisation may keep them
@@ -70,18 +71,28 @@ def _before_activation(x, shortcut, gain, shift):
     return normalised if shortcut is None else normalised + at_least_float32(shortcut)
 
 
+# Traced once for each shape: networks have hundreds of these layers, of some twenty shapes.
+_OPTIONS = ("epsilon", "axis_name", "activation", "has_shortcut")
+_traced_once = partial(jax.jit, inline=True, static_argnames=_OPTIONS)
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(5, 6, 7, 8))
 def _batch_norm(x, shortcut, scale, bias, center, *options):
     return _forward(x, shortcut, scale, bias, center, *options)[0]
 
 
+@_traced_once
 def _forward(x, shortcut, scale, bias, center, epsilon, axis_name, activation, has_shortcut):
-    mean, var = jax.lax.platform_dependent(x, center, cpu=_two_passes, default=_one_pass)
+    mean, var = jax.lax.platform_dependent(x, center, cpu=_moments_on_cpu, default=_one_pass)
     if axis_name is not None:
         mean, var = _together(jax.lax.all_gather(jnp.stack([mean, var]), axis_name))
     # Kept, a rematerialised stage asks the other replicas only once.
     mean, var = checkpoint_name((mean, var), STATISTICS)
-    y = normalise(x, mean, var, scale, bias, epsilon, activation, shortcut)
+    of = {"epsilon": epsilon, "activation": activation}
+    y = jax.lax.platform_dependent(
+        x, shortcut, mean, var, scale, bias,
+        cpu=partial(_result_on_cpu, **of), default=partial(_result, **of),
+    )  # fmt: skip
     y = stored_on_gpu(y) if activation else y  # else it may become part of a sum
     kept = None  # what the derivative of the activation needs beside x
     if has_shortcut and activation:
@@ -94,12 +105,15 @@ def stored_on_gpu(x):
     return jax.lax.platform_dependent(x, cuda=jax.lax.optimization_barrier, default=lambda x: x)
 
 
-def _two_passes(x, center):
+def _two_passes(x, **_):
     """Exact wherever the mean is: a CPU's caches make the second pass cheap."""
-    del center
     wide, axes = at_least_float32(x), tuple(range(x.ndim - 1))
     mean = wide.mean(axes)
     return mean, jnp.square(wide - as_row(mean, x)).mean(axes)
+
+
+def _moments_on_cpu(x, center):
+    return tuple(_moments(x, results=onednn.like(center, center)))
 
 
 def _one_pass(x, center):
@@ -112,10 +126,10 @@ def _one_pass(x, center):
 
 def _two_sums(a, b):
     """Of each channel."""
-    return jax.lax.platform_dependent(a, b, cuda=_joint_sums, default=_sums)
+    return jax.lax.platform_dependent(a, b, cuda=_joint_sums, default=_separate_sums)
 
 
-def _sums(a, b):
+def _separate_sums(a, b):
     axes = tuple(range(a.ndim - 1))
     return a.sum(axes), b.sum(axes)
 
@@ -136,31 +150,62 @@ def _together(statistics_N2C):
     return mean, (variances + jnp.square(means - mean[None])).mean(0)
 
 
+@_traced_once
 def _backward(epsilon, axis_name, activation, has_shortcut, saved, cotangents):
     """With d = x - mean, r = 1 / deviation, dz the gradient before the activation, sums over N:
 
     dx = scale r (dz - sum dz / N - d r^2 sum(d dz) / N)
     """
     x, kept, scale, bias, mean, var = saved
-    dz, inverse = cotangents[0], jax.lax.rsqrt(var + epsilon)
-    if activation == "relu" and kept is not None:
-        # Before it is widened: what is stored between two passes is then narrow.
-        dz = jnp.where(kept > 0, dz, 0)
-    elif activation:
-        z = _before_activation(x, kept, *_gain_and_shift(mean, var, scale, bias, epsilon))
-        (dz,) = jax.vjp(ACTIVATIONS[activation], z)[1](at_least_float32(dz))
-        if activation != "relu":
-            dz = stored_on_gpu(dz.astype(x.dtype))
-    dz = at_least_float32(dz)
-    distance = at_least_float32(x) - as_row(mean, x)
-    total, slope = _two_sums(dz, dz * distance)
-    sums = jnp.stack([total, slope * inverse])
+    given, of = (x, kept, mean, var, scale, bias), {"epsilon": epsilon, "activation": activation}
+    # A CPU's functions apply the slope of the activation themselves, number by number.
+    dz = jax.lax.platform_dependent(
+        *given, cotangents[0], cpu=lambda *all: all[-1], default=partial(_before, **of)
+    )
+    of_dz = {"epsilon": epsilon, "activation": None}
+    sums = jax.lax.platform_dependent(
+        *given, dz, cpu=partial(_sums_on_cpu, **of), default=partial(_sums, **of_dz)
+    )
     d_bias, d_scale = sums.astype(scale.dtype)
-    level, slope = mean_over_replicas(sums, axis_name) / (x.size // x.shape[-1])
-    dx = dz - as_row(level, x) - distance * as_row(slope * inverse, x)
-    dx = (as_row(scale * inverse, x) * dx).astype(x.dtype)
-    d_shortcut = dz.astype(x.dtype) if has_shortcut else None
-    return dx, d_shortcut, d_scale, d_bias, jnp.zeros_like(mean)
+    means = mean_over_replicas(sums, axis_name) / (x.size // x.shape[-1])
+    dx, d_shortcut = jax.lax.platform_dependent(
+        *given,
+        dz,
+        means,
+        cpu=partial(_gradients_on_cpu, **of),
+        default=partial(_gradients, **of_dz),
+    )
+    return dx, d_shortcut if has_shortcut else None, d_scale, d_bias, jnp.zeros_like(mean)
+
+
+def _before(x, kept, mean, var, scale, bias, dy, *, epsilon, activation):
+    """The gradient before the activation."""
+    if activation is None:
+        return dy
+    if activation == "relu" and kept is not None:
+        return jnp.where(kept > 0, dy, 0)
+    z = _before_activation(x, kept, *_gain_and_shift(mean, var, scale, bias, epsilon))
+    if activation == "relu":
+        return jnp.where(z > 0, dy, 0)
+    (dz,) = jax.vjp(ACTIVATIONS[activation], z)[1](at_least_float32(dy))
+    return stored_on_gpu(dz.astype(x.dtype))
+
+
+def _sums(x, kept, mean, var, scale, bias, dy, *, epsilon, activation):
+    """(2, channels): sums of dz, and of dz times normalised x."""
+    dz = _before(x, kept, mean, var, scale, bias, dy, epsilon=epsilon, activation=activation)
+    dz, distance = at_least_float32(dz), at_least_float32(x) - as_row(mean, x)
+    total, slope = _two_sums(dz, dz * distance)
+    return jnp.stack([total, slope * jax.lax.rsqrt(var + epsilon)])
+
+
+def _gradients(x, kept, mean, var, scale, bias, dy, means, *, epsilon, activation):
+    """dx and dz, given those sums over N."""
+    dz = _before(x, kept, mean, var, scale, bias, dy, epsilon=epsilon, activation=activation)
+    inverse, (level, slope) = jax.lax.rsqrt(var + epsilon), means
+    distance = at_least_float32(x) - as_row(mean, x)
+    dx = at_least_float32(dz) - as_row(level, x) - distance * as_row(slope * inverse, x)
+    return (as_row(scale * inverse, x) * dx).astype(x.dtype), dz
 
 
 _batch_norm.defvjp(_forward, _backward)
@@ -172,3 +217,54 @@ def mean_over_replicas(values, axis_name):
 
 def as_row(values, x):
     return values.reshape((1,) * (x.ndim - 1) + (-1,))
+
+
+def _result(x, shortcut, mean, var, scale, bias, *, epsilon, activation):
+    return normalise(x, mean, var, scale, bias, epsilon, activation, shortcut)
+
+
+def _on_cpu(name, plain, results):
+    """`plain` as a call, which takes x in the place of a map that there is not.
+
+    Args:
+      name: see `onednn.define`.
+      plain: one of the functions above.
+      results: (x, mean, adds) -> arrays like those that the call gives.
+    """
+
+    def in_jax(x, more, *others, results, epsilon, activation, adds):
+        of = {"epsilon": epsilon, "activation": list(ACTIVATIONS)[activation]}
+        found = plain(x, more if adds else None, *others, **of)
+        return jax.tree.leaves(found)[: len(results)]
+
+    call = onednn.define(name, in_jax)
+
+    def on_cpu(x, more, mean, *others, epsilon, activation):
+        adds = more is not None
+        form = {"epsilon": epsilon, "activation": list(ACTIVATIONS).index(activation), "adds": adds}
+        like = onednn.like(*results(x, mean, adds))
+        return call(x, more if adds else x, mean, *others, results=like, **form)
+
+    return on_cpu
+
+
+def _result_on_cpu(*given, **of):
+    return _call_result(*given, **of)[0]
+
+
+def _sums_on_cpu(*given, **of):
+    return _call_sums(*given, **of)[0]
+
+
+def _gradients_on_cpu(*given, **of):
+    """The gradient of a shortcut without an activation is dy as it is."""
+    dx, *dz = _call_gradients(*given, **of)
+    return dx, *(dz or [given[6]])
+
+
+_call_result = _on_cpu("norm_result", _result, lambda x, mean, adds: [x])
+_call_sums = _on_cpu(
+    "norm_sums", _sums, lambda x, mean, adds: [jax.ShapeDtypeStruct((2, mean.size), mean.dtype)]
+)
+_call_gradients = _on_cpu("norm_gradient", _gradients, lambda x, mean, adds: [x, x][: 1 + adds])
+_moments = onednn.define("norm_moments", _two_passes)

@@ -22,7 +22,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from liftjax.ops.conv import pad_once
+from liftjax.ops import onednn
+from liftjax.ops.conv_cpu import pad_once
 from liftjax.ops.numerics import at_least_float32
 
 # XLA:CPU works an operand out anew inside a fused loop, unless the loop uses it more than 15 times.
@@ -59,9 +60,9 @@ def depthwise_conv_plain(x_BHWC: jax.Array, kernel: jax.Array, padding: Sequence
     )
 
 
-def _per_platform(shifted: Callable, convolution: Callable, x: jax.Array, *arrays: jax.Array):
-    """Shifted products on a CPU, elsewhere a convolution: on a TPU a dense one, if x is narrow."""
-    forms = {"cpu": shifted, "default": partial(convolution, depthwise_conv_plain)}
+def _per_platform(on_cpu: Callable, convolution: Callable, x: jax.Array, *arrays: jax.Array):
+    """On a CPU a form of its own, elsewhere a convolution: on a TPU a dense one, if x is narrow."""
+    forms = {"cpu": on_cpu, "default": partial(convolution, depthwise_conv_plain)}
     if x.shape[-1] < _MATRIX_UNIT:
         forms["tpu"] = partial(convolution, _dense_conv)
     return lax.platform_dependent(x, *arrays, **forms)
@@ -80,7 +81,7 @@ def _depthwise(x, kernel, padding):
     def convolution(conv, x, kernel):
         return conv(x, kernel, padding)
 
-    return _per_platform(partial(_shifted_sum, padding=padding), convolution, x, kernel)
+    return _per_platform(partial(_on_cpu, padding=padding), convolution, x, kernel)
 
 
 def _forward(x, kernel, padding):
@@ -89,7 +90,7 @@ def _forward(x, kernel, padding):
 
 def _backward(padding, saved, dy):
     convolution = partial(_gradients, padding=padding)
-    return _per_platform(partial(_gradients_shifted, padding=padding), convolution, *saved, dy)
+    return _per_platform(partial(_gradients_on_cpu, padding=padding), convolution, *saved, dy)
 
 
 _depthwise.defvjp(_forward, _backward)
@@ -102,10 +103,28 @@ def _gradients(conv, x, kernel, dy, padding):
     return dx, dk
 
 
-def _gradients_shifted(x, kernel, dy, padding):
+def _on_cpu(x, kernel, padding):
+    y = jax.eval_shape(partial(depthwise_conv_plain, padding=padding), x, kernel)
+    return _output(x, kernel, results=onednn.like(y), **_geometry(x, padding))[0]
+
+
+def _gradients_on_cpu(x, kernel, dy, padding):
+    geometry = _geometry(x, padding)
+    dx = _input_gradient(kernel, dy, results=onednn.like(x), **geometry)
+    return *dx, *_kernel_gradient(x, dy, results=onednn.like(kernel), **geometry)
+
+
+def _geometry(x, padding):
+    return {"strides": (1, 1), "padding": padding, "dilation": (1, 1), "groups": x.shape[-1]}
+
+
+def _output_shifted(x, kernel, padding, **_):
+    return (_shifted_sum(x, kernel, padding),)
+
+
+def _input_gradient_shifted(kernel, dy, padding, **_):
     around = [size - 1 - p for size, p in zip(kernel.shape[:2], padding, strict=True)]
-    dx = _shifted_sum(dy, jnp.flip(kernel, (0, 1)), around)
-    return dx, _kernel_gradient(x, dy, kernel.shape, padding).astype(kernel.dtype)
+    return (_shifted_sum(dy, jnp.flip(kernel, (0, 1)), around),)
 
 
 def _shifted_sum(x, kernel, padding):
@@ -120,7 +139,7 @@ def _shifted_sum(x, kernel, padding):
     return sum(products).astype(x.dtype)
 
 
-def _kernel_gradient(x, dy, shape, padding):
+def _kernel_gradient_shifted(x, dy, results, padding, **_):
     """dk[i, j] = sum over the batch and the map of x shifted by (i, j) times dy.
 
     XLA:CPU reduces over leading axes one number at a time, and 25 passes over a whole map read
@@ -133,6 +152,7 @@ def _kernel_gradient(x, dy, shape, padding):
     The loop over i keeps the program short: all kh kw taps written out are a little faster and take
     two to three times as long to compile.
     """
+    shape = results[0].shape
     kh, kw, _, channels = shape
     block = _ROWS_PER_BLOCK
     x_rows = _as_rows(pad_once(at_least_float32(x), [(p, p) for p in padding]))
@@ -160,8 +180,13 @@ def _kernel_gradient(x, dy, shape, padding):
 
     zero = jnp.zeros((kh, kw, channels), dy_rows.dtype)
     dk, _ = lax.scan(add_block, zero, block * jnp.arange(blocks))
-    return dk.reshape(shape)
+    return (dk.reshape(shape).astype(results[0].dtype),)
 
 
 def _as_rows(x_BHWC):
     return x_BHWC.reshape(-1, *x_BHWC.shape[2:])
+
+
+_output = onednn.define("conv", _output_shifted)
+_input_gradient = onednn.define("conv_input_gradient", _input_gradient_shifted)
+_kernel_gradient = onednn.define("conv_kernel_gradient", _kernel_gradient_shifted)

@@ -18,6 +18,7 @@ from etils import epath
 
 import liftjax
 from liftjax.errors import LiftjaxError, first_line
+from liftjax.ops import onednn_build
 from liftjax.writing import write_text
 
 _PACKAGES = (
@@ -73,6 +74,7 @@ def versions() -> dict[str, Any]:
         "machine": platform.platform(),
         "devices": [str(device) for device in jax.devices()],
         "processes": jax.process_count(),
+        "onednn": onednn_build.describe() if jax.default_backend() == "cpu" else "no: not a CPU",
         **{package: version(package) for package in _PACKAGES},
     }
 

@@ -246,7 +246,7 @@ def test_what_begins_to_fail_is_left_out_of_later_turns():
 def test_calls_of_a_turn_are_averaged():
     ticks = iter(range(100))
     timings = time_in_turn({"": dict}, 3, clock=lambda: next(ticks), times=4)
-    assert timings[""] == (0.25, 0.25, 0.25)
+    assert timings[""][:3] == (0.25, 0.25, 0.25)
 
 
 def test_after_the_time_limit_nothing_is_begun(tmp_path, capsys):

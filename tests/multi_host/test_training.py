@@ -76,7 +76,7 @@ def assert_same_run(run, expected):
     for key in set(theirs[-1]) - {"step", "images_per_s", "data_wait"}:
         pairs = [(a[key], b[key]) for a, b in zip(ours, theirs, strict=True) if b[key]]
         values, wanted = np.array(pairs, float).T
-        tolerance = 5e-5 if key.startswith("grad_ratio") else 1e-5
+        tolerance = 5e-5 if key.startswith("grad") else 1e-5
         np.testing.assert_allclose(values, wanted, rtol=tolerance, err_msg=key)
     weights = [flat_arrays(load_model(one, "detector")[0]) for one in (run, expected)]
     for key, value in weights[1].items():

@@ -13,6 +13,8 @@ from liftjax.ops.batch_norm import ACTIVATIONS, batch_norm, normalise
 EPSILON = 1e-5
 SHAPE = (4, 6, 5, 3)
 
+pytestmark = pytest.mark.usefixtures("computed_by")
+
 
 def formula(x, scale, bias, shortcut=0.0, activation=None):
     """As batch_norm, differentiated by JAX."""
@@ -30,18 +32,24 @@ def arrays(seed=0, dtype=np.float64):
     return [jnp.asarray(v, dtype) for v in (*x, rng.normal(0, 1, SHAPE))]
 
 
-@pytest.fixture(params=["as on a CPU", "as on a TPU", "as on a GPU"])
-def form(request, monkeypatch):
-    """The form of the sums on each platform; all of them run on a CPU too."""
-    if request.param != "as on a CPU":
-        monkeypatch.setattr(module, "_two_passes", module._one_pass)
-    if request.param == "as on a GPU":
-        monkeypatch.setattr(module, "_sums", module._joint_sums)
+@pytest.fixture(params=["cpu", "tpu", "cuda"])
+def platform(request, monkeypatch):
+    """Whose form is computed; all of them run on a CPU too."""
+
+    def chosen(*arrays, default, **forms):
+        return forms.get(request.param, default)(*arrays)
+
+    for function in (module._forward, module._backward):
+        function.clear_cache()  # traced once for each shape
+    monkeypatch.setattr(jax.lax, "platform_dependent", chosen)
+    yield
+    for function in (module._forward, module._backward):
+        function.clear_cache()
 
 
 @pytest.mark.parametrize("with_shortcut", [False, True])
 @pytest.mark.parametrize("activation", list(ACTIVATIONS))
-def test_value_and_gradients_are_those_of_the_formula(form, activation, with_shortcut):
+def test_value_and_gradients_are_those_of_the_formula(platform, activation, with_shortcut):
     with jax.enable_x64(True):
         *inputs, dy = arrays()
         inputs += [arrays(1)[0]] if with_shortcut else []
@@ -58,7 +66,7 @@ def test_value_and_gradients_are_those_of_the_formula(form, activation, with_sho
 
 
 @pytest.mark.parametrize("deviations", [0, 30, 1000])
-def test_one_pass_about_a_number_near_the_mean_is_exact(deviations, form):
+def test_one_pass_about_a_number_near_the_mean_is_exact(deviations, platform):
     """The mean lies `deviations` standard deviations from zero, and a few from the center."""
     x = np.random.default_rng(0).normal(deviations, 1, (64, 12, 9, 3)).astype(np.float32)
     center = jnp.full(3, deviations + 3.0)
@@ -69,7 +77,7 @@ def test_one_pass_about_a_number_near_the_mean_is_exact(deviations, form):
     np.testing.assert_allclose(var, wide.var((0, 1, 2)), rtol=1e-4)
 
 
-def test_one_pass_about_zero_is_as_exact_as_bfloat16(form):
+def test_one_pass_about_zero_is_as_exact_as_bfloat16(platform):
     """A mean of 30 deviations: more would drown in the rounding of the map itself."""
     x = np.random.default_rng(0).normal(30, 1, (64, 12, 9, 3))
     x = jnp.asarray(x, jnp.bfloat16)

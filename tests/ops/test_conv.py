@@ -11,6 +11,8 @@ from liftjax.ops.conv import conv, conv_plain, wide_product
 from tests.equations import equations
 from tests.slow import one_in, slow
 
+pytestmark = pytest.mark.usefixtures("computed_by")
+
 
 def _random(seed, *shape):
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)

@@ -11,6 +11,8 @@ from liftjax.ops import depthwise
 from liftjax.ops.depthwise import depthwise_conv, depthwise_conv_plain
 from tests.slow import one_in, slow
 
+pytestmark = pytest.mark.usefixtures("computed_by")
+
 
 def _random(seed, *shape, dtype=jnp.float32):
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape), dtype)
