@@ -43,7 +43,7 @@ def record_start(workdir: epath.Path, recipe: dict, step: int, changes: Sequence
     now, source = versions(), source_revision()
     time = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     start = {"step": step, "time": time, "jax": now["jax"]}
-    start |= {key: now[key] for key in ("machine", "devices", "processes")} | source
+    start |= {key: now[key] for key in ("machine", "devices", "processes", "onednn")} | source
     start |= {"changes": list(changes)} if changes else {}
     document = now | source | {"seed": recipe.get("seed"), "starts": [*earlier, start]}
     write_text(path, json.dumps(document, indent=2))
