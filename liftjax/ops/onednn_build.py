@@ -1,5 +1,6 @@
 """Compiles `onednn.cc` for this machine, once, into the user's cache folder, and loads it."""
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -9,7 +10,7 @@ import shutil
 import subprocess
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -65,7 +66,8 @@ def _load() -> ctypes.CDLL:
     if compiler is None:
         raise Unavailable("no C++ compiler: install g++")
     # Loaded first, it is what the other one finds under its name.
-    ctypes.CDLL(str(onednn), mode=ctypes.RTLD_GLOBAL)
+    with _sleeping_threads():
+        ctypes.CDLL(str(onednn), mode=ctypes.RTLD_GLOBAL)
     includes = [headers.parent, jax.ffi.include_dir()]
     command = [compiler, *_FLAGS, *(f"-I{path}" for path in includes), str(_SOURCE), str(onednn)]
     library = ctypes.CDLL(str(_compiled(command)))
@@ -73,6 +75,22 @@ def _load() -> ctypes.CDLL:
     if not library.liftjax_supports(False):
         raise Unavailable("the processor has no AVX2")
     return library
+
+
+@contextlib.contextmanager
+def _sleeping_threads() -> Iterator[None]:
+    """OpenMP, if it is loaded meanwhile, lets threads sleep while they wait for others.
+
+    By default they spin. On a busy machine that takes the core away from the thread they wait for.
+    """
+    chosen = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & set(os.environ)
+    if not chosen:
+        os.environ["OMP_WAIT_POLICY"] = "passive"
+    try:
+        yield
+    finally:
+        if not chosen:
+            del os.environ["OMP_WAIT_POLICY"]
 
 
 def _version() -> str:

@@ -166,3 +166,22 @@ def test_it_can_be_switched_off():
     )
     assert in_a_new_process(code, LIFTJAX_ONEDNN="off") == "False no: LIFTJAX_ONEDNN=off\n"
     assert in_a_new_process(code).startswith("True onednn")
+
+
+FORK = """
+import os
+import jax, jax.numpy as jnp, numpy as np
+from liftjax.ops.conv import conv
+program = jax.jit(lambda x, k: conv(x, k, (1, 1), (1, 1), (1, 1)))
+arrays = jnp.ones((2, 8, 6, 4)), jnp.ones((3, 3, 4, 4))
+before = np.asarray(program(*arrays))
+child = os.fork()
+after = np.asarray(program(*arrays))
+if not child:
+    os._exit(int((after != before).any()))
+print(os.waitpid(child, 0)[1], (after == before).all())
+"""
+
+
+def test_a_forked_process_may_call():
+    assert in_a_new_process(FORK) == "0 True\n"
