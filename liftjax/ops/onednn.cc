@@ -35,6 +35,7 @@ namespace {
 
 namespace ffi = xla::ffi;
 using Integers = ffi::Span<const int64_t>;
+using Map = ffi::Buffer<ffi::DataType::F32>;
 
 // ---------------------------------------------------------------------------------------------
 // The thread that works
@@ -113,13 +114,7 @@ dnnl::stream& Stream() {
   return *stream;
 }
 
-memory::data_type DataType(ffi::DataType type) {
-  switch (type) {
-    case ffi::DataType::F32: return memory::data_type::f32;
-    case ffi::DataType::BF16: return memory::data_type::bf16;
-    default: throw std::invalid_argument("neither float32 nor bfloat16");
-  }
-}
+constexpr auto kFloat = memory::data_type::f32;
 
 bool Knows(dnnl::cpu_isa isa) {
   const auto known = static_cast<unsigned>(dnnl::get_effective_cpu_isa());
@@ -131,12 +126,11 @@ enum class Kind : int64_t { kOutput, kInputGradient, kKernelGradient };
 
 struct Shape {
   Kind kind;
-  memory::data_type type;
   std::vector<int64_t> x, kernel, y, strides, padding, dilation;
   int64_t groups;
 
   std::vector<int64_t> Key() const {
-    std::vector<int64_t> key = {static_cast<int64_t>(kind), static_cast<int64_t>(type), groups};
+    std::vector<int64_t> key = {static_cast<int64_t>(kind), groups};
     for (const auto* part : {&x, &kernel, &y, &strides, &padding, &dilation})
       key.insert(key.end(), part->begin(), part->end());
     return key;
@@ -186,8 +180,8 @@ class Convolution {
   explicit Convolution(const Shape& shape) {
     const auto any = memory::format_tag::any;
     const auto kind = shape.kind;
-    const memory::desc x = Map(shape.x, shape.type), y = Map(shape.y, shape.type);
-    const memory::desc kernel = Kernel(shape), fast_kernel(kernel.get_dims(), shape.type, any);
+    const memory::desc x = MapOf(shape.x), y = MapOf(shape.y);
+    const memory::desc kernel = Kernel(shape), fast_kernel(kernel.get_dims(), kFloat, any);
     memory::dims dilation;
     for (int64_t d : shape.dilation) dilation.push_back(d - 1);
     const auto direct = dnnl::algorithm::convolution_direct;
@@ -211,8 +205,8 @@ class Convolution {
     } else {
       // With AVX2 alone this is up to three times slower on channels that lie last.
       const bool stays = Knows(dnnl::cpu_isa::avx512_core);
-      const auto fast_x = stays ? x : memory::desc(x.get_dims(), shape.type, any);
-      const auto fast_y = stays ? y : memory::desc(y.get_dims(), shape.type, any);
+      const auto fast_x = stays ? x : memory::desc(x.get_dims(), kFloat, any);
+      const auto fast_y = stays ? y : memory::desc(y.get_dims(), kFloat, any);
       const dnnl::convolution_backward_weights::primitive_desc made(
           Engine(), direct, fast_x, fast_kernel, fast_y, shape.strides, dilation, shape.padding,
           shape.padding, forward(fast_x, fast_y));
@@ -237,17 +231,17 @@ class Convolution {
   }
 
  private:
-  static memory::desc Map(const std::vector<int64_t>& s, memory::data_type type) {
-    return {{s[0], s[3], s[1], s[2]}, type, memory::format_tag::nhwc};
+  static memory::desc MapOf(const std::vector<int64_t>& s) {
+    return {{s[0], s[3], s[1], s[2]}, kFloat, memory::format_tag::nhwc};
   }
 
   static memory::desc Kernel(const Shape& shape) {
     const auto& k = shape.kernel;
     const int64_t pixel = k[2] * k[3], row = k[1] * pixel;
     if (shape.groups == 1)
-      return {{k[3], k[2], k[0], k[1]}, shape.type, memory::dims{1, k[3], row, pixel}};
+      return {{k[3], k[2], k[0], k[1]}, kFloat, memory::dims{1, k[3], row, pixel}};
     const int64_t each = k[3] / shape.groups;
-    return {{shape.groups, each, k[2], k[0], k[1]}, shape.type,
+    return {{shape.groups, each, k[2], k[0], k[1]}, kFloat,
             memory::dims{each, 1, k[3], row, pixel}};
   }
 
@@ -277,16 +271,16 @@ void Convolve(const Shape& shape, void* x, void* kernel, void* y) {
 std::vector<int64_t> Vector(Integers values) { return {values.begin(), values.end()}; }
 
 template <Kind kind>
-ffi::Error Conv(ffi::AnyBuffer first, ffi::AnyBuffer second, ffi::Result<ffi::AnyBuffer> result,
+ffi::Error Conv(Map first, Map second, ffi::Result<Map> result,
                 Integers strides, Integers padding, Integers dilation, int64_t groups) {
-  const ffi::AnyBuffer x = kind == Kind::kInputGradient ? *result : first;
-  const ffi::AnyBuffer kernel = kind == Kind::kOutput          ? second
+  const Map x = kind == Kind::kInputGradient ? *result : first;
+  const Map kernel = kind == Kind::kOutput          ? second
                                 : kind == Kind::kInputGradient ? first
                                                                : *result;
-  const ffi::AnyBuffer y = kind == Kind::kOutput ? *result : second;
+  const Map y = kind == Kind::kOutput ? *result : second;
   return Worker::Get().Run([&] {
-    const Shape shape = {kind, DataType(x.element_type()), Vector(x.dimensions()),
-                         Vector(kernel.dimensions()), Vector(y.dimensions()), Vector(strides),
+    const Shape shape = {kind, Vector(x.dimensions()), Vector(kernel.dimensions()),
+                         Vector(y.dimensions()), Vector(strides),
                          Vector(padding), Vector(dilation), groups};
     Convolve(shape, x.untyped_data(), kernel.untyped_data(), y.untyped_data());
   });
@@ -294,27 +288,6 @@ ffi::Error Conv(ffi::AnyBuffer first, ffi::AnyBuffer second, ffi::Result<ffi::An
 
 // ---------------------------------------------------------------------------------------------
 // Batch normalisation: x of any number of rows, each of one number a channel
-
-struct BFloat16 {
-  uint16_t bits;
-};
-
-inline float Wide(float value) { return value; }
-inline float Wide(BFloat16 value) {
-  const uint32_t bits = static_cast<uint32_t>(value.bits) << 16;
-  float wide;
-  std::memcpy(&wide, &bits, sizeof wide);
-  return wide;
-}
-
-inline void Store(float value, float* to) { *to = value; }
-inline void Store(float value, BFloat16* to) {
-  uint32_t bits;
-  std::memcpy(&bits, &value, sizeof bits);
-  const uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-  const uint32_t not_a_number = (bits >> 16) | 0x40;
-  to->bits = static_cast<uint16_t>((bits & 0x7fffffff) > 0x7f800000 ? not_a_number : rounded);
-}
 
 // e^x to 2 units in the last place, in a form that compilers vectorise. As in Cephes: x = n ln 2 +
 // r with |r| <= ln 2 / 2, a polynomial of r, n added to the exponent.
@@ -378,8 +351,7 @@ int64_t BlockRows(int64_t channels) { return std::max<int64_t>(4, 4096 / channel
 
 // Mean and variance of each channel. Blocks are summed about their own means, and joined as in
 // Chan et al., 1979: the map is read once, and the variance is exact wherever the mean is.
-template <typename T>
-void Moments(const T* x, int64_t rows, int64_t channels, float* mean, float* var) {
+void Moments(const float* x, int64_t rows, int64_t channels, float* mean, float* var) {
   struct Sums {
     int64_t rows = 0;
     std::vector<double> mean, squares;
@@ -403,17 +375,17 @@ void Moments(const T* x, int64_t rows, int64_t channels, float* mean, float* var
       std::fill(sum.begin(), sum.end(), 0.0f), std::fill(squares.begin(), squares.end(), 0.0f);
       float *s = sum.data(), *q = squares.data();
       for (int64_t r = start; r < stop; ++r) {
-        const T* row = x + r * channels;
+        const float* row = x + r * channels;
 #pragma omp simd
-        for (int64_t c = 0; c < channels; ++c) s[c] += Wide(row[c]);
+        for (int64_t c = 0; c < channels; ++c) s[c] += row[c];
       }
       const float share = 1.0f / static_cast<float>(stop - start);
       for (int64_t c = 0; c < channels; ++c) s[c] *= share;
       for (int64_t r = start; r < stop; ++r) {
-        const T* row = x + r * channels;
+        const float* row = x + r * channels;
 #pragma omp simd
         for (int64_t c = 0; c < channels; ++c) {
-          const float distance = Wide(row[c]) - s[c];
+          const float distance = row[c] - s[c];
           q[c] += distance * distance;
         }
       }
@@ -442,8 +414,8 @@ struct Affine {
 };
 
 // y = activation(normalised x + shortcut)
-template <typename T, Activation activation, bool adds>
-void Normalise(const T* x, const T* shortcut, int64_t rows, const Channels& of, T* y) {
+template <Activation activation, bool adds>
+void Normalise(const float* x, const float* shortcut, int64_t rows, const Channels& of, float* y) {
   const Affine affine(of);
   const float *gain = affine.gain.data(), *shift = affine.shift.data();
   const int64_t channels = of.count;
@@ -452,9 +424,9 @@ void Normalise(const T* x, const T* shortcut, int64_t rows, const Channels& of, 
       const int64_t at = r * channels;
 #pragma omp simd
       for (int64_t c = 0; c < channels; ++c) {
-        float z = Wide(x[at + c]) * gain[c] + shift[c];
-        if (adds) z += Wide(shortcut[at + c]);
-        Store(Activate<activation>(z), y + at + c);
+        float z = x[at + c] * gain[c] + shift[c];
+        if (adds) z += shortcut[at + c];
+        y[at + c] = Activate<activation>(z);
       }
     }
   });
@@ -462,18 +434,18 @@ void Normalise(const T* x, const T* shortcut, int64_t rows, const Channels& of, 
 
 // The gradient of one number before the activation. Where a shortcut was added, `other` is the
 // result for a ReLU, whose slope is told by the result's sign, and the shortcut for a SiLU.
-template <typename T, Activation activation, bool adds>
-inline float Before(float dy, float x, T other, float gain, float shift) {
+template <Activation activation, bool adds>
+inline float Before(float dy, float x, float other, float gain, float shift) {
   if (activation == Activation::kNone) return dy;
-  if (activation == Activation::kRelu && adds) return Wide(other) > 0 ? dy : 0.0f;
+  if (activation == Activation::kRelu && adds) return other > 0 ? dy : 0.0f;
   float z = x * gain + shift;
-  if (adds) z += Wide(other);
+  if (adds) z += other;
   return dy * Slope<activation>(z);
 }
 
 // With dz the gradient before the activation: sums over rows of dz and of dz times normalised x.
-template <typename T, Activation activation, bool adds>
-void Sums(const T* x, const T* other, const T* dy, int64_t rows, const Channels& of, float* sums) {
+template <Activation activation, bool adds>
+void Sums(const float* x, const float* other, const float* dy, int64_t rows, const Channels& of, float* sums) {
   const Affine affine(of);
   const float *gain = affine.gain.data(), *shift = affine.shift.data(), *mean = of.mean;
   const int64_t channels = of.count;
@@ -490,9 +462,9 @@ void Sums(const T* x, const T* other, const T* dy, int64_t rows, const Channels&
         const int64_t at = r * channels;
 #pragma omp simd
         for (int64_t c = 0; c < channels; ++c) {
-          const float in = Wide(x[at + c]);
+          const float in = x[at + c];
           const float dz =
-              Before<T, activation, adds>(Wide(dy[at + c]), in, other[at + c], gain[c], shift[c]);
+              Before<activation, adds>(dy[at + c], in, other[at + c], gain[c], shift[c]);
           total[c] += dz;
           slope[c] += dz * (in - mean[c]);
         }
@@ -510,9 +482,9 @@ void Sums(const T* x, const T* other, const T* dy, int64_t rows, const Channels&
 
 // dx, and the gradient of a shortcut before an activation; `means` are the sums above over all
 // replicas, divided by the number of rows.
-template <typename T, Activation activation, bool adds>
-void Gradient(const T* x, const T* other, const T* dy, int64_t rows, const Channels& of,
-              const float* means, T* dx, T* d_shortcut) {
+template <Activation activation, bool adds>
+void Gradient(const float* x, const float* other, const float* dy, int64_t rows, const Channels& of,
+              const float* means, float* dx, float* d_shortcut) {
   const Affine affine(of);
   const float *gain = affine.gain.data(), *shift = affine.shift.data(), *mean = of.mean;
   const int64_t channels = of.count;
@@ -524,11 +496,11 @@ void Gradient(const T* x, const T* other, const T* dy, int64_t rows, const Chann
       const int64_t at = r * channels;
 #pragma omp simd
       for (int64_t c = 0; c < channels; ++c) {
-        const float in = Wide(x[at + c]);
+        const float in = x[at + c];
         const float dz =
-            Before<T, activation, adds>(Wide(dy[at + c]), in, other[at + c], gain[c], shift[c]);
-        Store(gain[c] * (dz - means[c] - (in - mean[c]) * slope[c]), dx + at + c);
-        if (adds && activation != Activation::kNone) Store(dz, d_shortcut + at + c);
+            Before<activation, adds>(dy[at + c], in, other[at + c], gain[c], shift[c]);
+        dx[at + c] = gain[c] * (dz - means[c] - (in - mean[c]) * slope[c]);
+        if (adds && activation != Activation::kNone) d_shortcut[at + c] = dz;
       }
     }
   });
@@ -540,115 +512,80 @@ using TwoRows = ffi::BufferR2<ffi::DataType::F32>;
 template <Activation value>
 using Chosen = std::integral_constant<Activation, value>;
 
-// What all functions but the first are given.
-struct Norm {
-  ffi::DataType type;
-  void *x, *other;
-  int64_t rows;
-  Channels of;
-  Activation activation;
-  bool adds;
-
-  Norm(ffi::AnyBuffer x, ffi::AnyBuffer other, Floats mean, Floats var, Floats scale, Floats bias,
-       float epsilon, int64_t activation, bool adds)
-      : type(x.element_type()),
-        x(x.untyped_data()),
-        other(other.untyped_data()),
-        rows(x.element_count() / mean.element_count()),
-        of{mean.typed_data(), var.typed_data(), scale.typed_data(), bias.typed_data(),
-           static_cast<int64_t>(mean.element_count()), epsilon},
-        activation(static_cast<Activation>(activation)),
-        adds(adds) {}
-
-  // Calls work(x, other, activation, adds), the last two as types: a loop for each combination.
-  template <typename Work>
-  void Dispatch(const Work& work) const {
-    WithType(type, [&](auto number) {
-      using T = decltype(number);
-      const auto with = [&](auto chosen) {
-        T *in = static_cast<T*>(x), *more = static_cast<T*>(other);
-        if (adds) {
-          work(in, more, chosen, std::true_type{});
-        } else {
-          work(in, more, chosen, std::false_type{});
-        }
-      };
-      switch (activation) {
-        case Activation::kNone: return with(Chosen<Activation::kNone>{});
-        case Activation::kRelu: return with(Chosen<Activation::kRelu>{});
-        case Activation::kSilu: return with(Chosen<Activation::kSilu>{});
-      }
-    });
-  }
-
-  template <typename Work>
-  static void WithType(ffi::DataType type, const Work& work) {
-    switch (type) {
-      case ffi::DataType::F32: return work(float{});
-      case ffi::DataType::BF16: return work(BFloat16{});
-      default: throw std::invalid_argument("neither float32 nor bfloat16");
+// Calls work(activation, adds) with the two as types: a loop for each combination.
+template <typename Work>
+void Dispatch(int64_t activation, bool adds, const Work& work) {
+  const auto with = [&](auto chosen) {
+    if (adds) {
+      work(chosen, std::true_type{});
+    } else {
+      work(chosen, std::false_type{});
     }
+  };
+  switch (static_cast<Activation>(activation)) {
+    case Activation::kNone: return with(Chosen<Activation::kNone>{});
+    case Activation::kRelu: return with(Chosen<Activation::kRelu>{});
+    case Activation::kSilu: return with(Chosen<Activation::kSilu>{});
   }
-};
+}
 
-ffi::Error NormMoments(ffi::AnyBuffer x, ffi::Result<Floats> mean, ffi::Result<Floats> var) {
-  const int64_t channels = mean->element_count(), rows = x.element_count() / channels;
+Channels PerChannel(Floats mean, Floats var, Floats scale, Floats bias, float epsilon) {
+  return {mean.typed_data(), var.typed_data(), scale.typed_data(), bias.typed_data(),
+          static_cast<int64_t>(mean.element_count()), epsilon};
+}
+
+int64_t Rows(Map x, Floats channels) { return x.element_count() / channels.element_count(); }
+
+ffi::Error NormMoments(Map x, ffi::Result<Floats> mean, ffi::Result<Floats> var) {
   return Worker::Get().Run([&] {
-    Norm::WithType(x.element_type(), [&](auto number) {
-      Moments(static_cast<decltype(number)*>(x.untyped_data()), rows, channels,
-              mean->typed_data(), var->typed_data());
+    Moments(x.typed_data(), Rows(x, *mean), mean->element_count(), mean->typed_data(),
+            var->typed_data());
+  });
+}
+
+ffi::Error NormResult(float epsilon, int64_t activation, bool adds, Map x, Map shortcut,
+                      Floats mean, Floats var, Floats scale, Floats bias, ffi::Result<Map> y) {
+  const Channels of = PerChannel(mean, var, scale, bias, epsilon);
+  return Worker::Get().Run([&] {
+    Dispatch(activation, adds, [&](auto chosen, auto adds) {
+      Normalise<chosen.value, adds.value>(x.typed_data(), shortcut.typed_data(), Rows(x, mean), of,
+                                          y->typed_data());
     });
   });
 }
 
-ffi::Error NormResult(float epsilon, int64_t activation, bool adds, ffi::AnyBuffer x,
-                      ffi::AnyBuffer shortcut, Floats mean, Floats var, Floats scale, Floats bias,
-                      ffi::Result<ffi::AnyBuffer> y) {
-  const Norm norm(x, shortcut, mean, var, scale, bias, epsilon, activation, adds);
+ffi::Error NormSums(float epsilon, int64_t activation, bool adds, Map x, Map other, Floats mean,
+                    Floats var, Floats scale, Floats bias, Map dy, ffi::Result<TwoRows> sums) {
+  const Channels of = PerChannel(mean, var, scale, bias, epsilon);
   return Worker::Get().Run([&] {
-    norm.Dispatch([&](auto* x, auto* shortcut, auto chosen, auto adds) {
-      using T = std::remove_pointer_t<decltype(x)>;
-      Normalise<T, chosen.value, adds.value>(x, shortcut, norm.rows, norm.of,
-                                             static_cast<T*>(y->untyped_data()));
+    Dispatch(activation, adds, [&](auto chosen, auto adds) {
+      Sums<chosen.value, adds.value>(x.typed_data(), other.typed_data(), dy.typed_data(),
+                                     Rows(x, mean), of, sums->typed_data());
     });
   });
 }
 
-ffi::Error NormSums(float epsilon, int64_t activation, bool adds, ffi::AnyBuffer x,
-                    ffi::AnyBuffer other, Floats mean, Floats var, Floats scale, Floats bias,
-                    ffi::AnyBuffer dy, ffi::Result<TwoRows> sums) {
-  const Norm norm(x, other, mean, var, scale, bias, epsilon, activation, adds);
-  return Worker::Get().Run([&] {
-    norm.Dispatch([&](auto* x, auto* other, auto chosen, auto adds) {
-      using T = std::remove_pointer_t<decltype(x)>;
-      Sums<T, chosen.value, adds.value>(x, other, static_cast<T*>(dy.untyped_data()), norm.rows,
-                                        norm.of, sums->typed_data());
-    });
-  });
-}
-
-ffi::Error NormGradient(float epsilon, int64_t activation, bool adds, ffi::AnyBuffer x,
-                        ffi::AnyBuffer other, Floats mean, Floats var, Floats scale, Floats bias,
-                        ffi::AnyBuffer dy, TwoRows means, ffi::RemainingRets results) {
-  const Norm norm(x, other, mean, var, scale, bias, epsilon, activation, adds);
-  auto dx = results.get<ffi::AnyBuffer>(0), second = results.get<ffi::AnyBuffer>(1);
+ffi::Error NormGradient(float epsilon, int64_t activation, bool adds, Map x, Map other,
+                        Floats mean, Floats var, Floats scale, Floats bias, Map dy, TwoRows means,
+                        ffi::RemainingRets results) {
+  const Channels of = PerChannel(mean, var, scale, bias, epsilon);
+  auto dx = results.get<Map>(0), second = results.get<Map>(1);
   if (!dx) return dx.error();
-  void* d_shortcut = second ? (*second)->untyped_data() : nullptr;
+  float* d_shortcut = second ? (*second)->typed_data() : nullptr;
   return Worker::Get().Run([&] {
-    norm.Dispatch([&](auto* x, auto* other, auto chosen, auto adds) {
-      using T = std::remove_pointer_t<decltype(x)>;
-      Gradient<T, chosen.value, adds.value>(
-          x, other, static_cast<T*>(dy.untyped_data()), norm.rows, norm.of, means.typed_data(),
-          static_cast<T*>((*dx)->untyped_data()), static_cast<T*>(d_shortcut));
+    Dispatch(activation, adds, [&](auto chosen, auto adds) {
+      Gradient<chosen.value, adds.value>(x.typed_data(), other.typed_data(), dy.typed_data(),
+                                         Rows(x, mean), of, means.typed_data(),
+                                         (*dx)->typed_data(), d_shortcut);
     });
   });
 }
 
 auto ConvBinding() {
   return ffi::Ffi::Bind()
-      .Arg<ffi::AnyBuffer>()
-      .Arg<ffi::AnyBuffer>()
-      .Ret<ffi::AnyBuffer>()
+      .Arg<Map>()
+      .Arg<Map>()
+      .Ret<Map>()
       .Attr<Integers>("strides")
       .Attr<Integers>("padding")
       .Attr<Integers>("dilation")
@@ -660,8 +597,8 @@ auto NormBinding() {
       .Attr<float>("epsilon")
       .Attr<int64_t>("activation")
       .Attr<bool>("adds")
-      .Arg<ffi::AnyBuffer>()
-      .Arg<ffi::AnyBuffer>()
+      .Arg<Map>()
+      .Arg<Map>()
       .Arg<Floats>()
       .Arg<Floats>()
       .Arg<Floats>()
@@ -676,16 +613,13 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(liftjax_conv_input_gradient, Conv<Kind::kInputGrad
 XLA_FFI_DEFINE_HANDLER_SYMBOL(liftjax_conv_kernel_gradient, Conv<Kind::kKernelGradient>,
                               ConvBinding());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(liftjax_norm_moments, NormMoments,
-                              ffi::Ffi::Bind().Arg<ffi::AnyBuffer>().Ret<Floats>().Ret<Floats>());
+                              ffi::Ffi::Bind().Arg<Map>().Ret<Floats>().Ret<Floats>());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(liftjax_norm_result, NormResult,
-                              NormBinding().Ret<ffi::AnyBuffer>());
+                              NormBinding().Ret<Map>());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(liftjax_norm_sums, NormSums,
-                              NormBinding().Arg<ffi::AnyBuffer>().Ret<TwoRows>());
+                              NormBinding().Arg<Map>().Ret<TwoRows>());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(liftjax_norm_gradient, NormGradient,
-                              NormBinding().Arg<ffi::AnyBuffer>().Arg<TwoRows>().RemainingRets());
+                              NormBinding().Arg<Map>().Arg<TwoRows>().RemainingRets());
 
-// Whether oneDNN has fast convolutions for this machine: of float32 from AVX2 on, of bfloat16 with
-// instructions of its own.
-extern "C" bool liftjax_supports(bool bfloat16) {
-  return Knows(bfloat16 ? dnnl::cpu_isa::avx512_core_bf16 : dnnl::cpu_isa::avx2);
-}
+// Whether oneDNN has fast convolutions of float32 for this processor.
+extern "C" bool liftjax_supported() { return Knows(dnnl::cpu_isa::avx2); }

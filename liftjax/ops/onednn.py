@@ -24,22 +24,19 @@ _TARGETS = (
 
 def usable(dtype) -> bool:
     """Whether arrays of that dtype are computed by oneDNN on this machine's CPU."""
-    if dtype not in (jnp.float32, jnp.bfloat16):
-        return False
-    library = _registered()
-    return library is not None and library.liftjax_supports(dtype == jnp.bfloat16)
+    return dtype == jnp.float32 and _registered()
 
 
 @functools.cache
-def _registered():
-    """The compiled functions, known to XLA; None without."""
+def _registered() -> bool:
+    """Makes the compiled functions known to XLA; False without them."""
     library = onednn_build.load()
     if isinstance(library, str):
-        return None
+        return False
     for name in _TARGETS:
         capsule = jax.ffi.pycapsule(getattr(library, f"liftjax_{name}"))
         jax.ffi.register_ffi_target(f"liftjax_{name}", capsule, platform="cpu")
-    return library
+    return True
 
 
 def define(name: str, otherwise: Callable) -> Callable[..., list[jax.Array]]:

@@ -71,8 +71,8 @@ def _load() -> ctypes.CDLL:
     includes = [headers.parent, jax.ffi.include_dir()]
     command = [compiler, *_FLAGS, *(f"-I{path}" for path in includes), str(_SOURCE), str(onednn)]
     library = ctypes.CDLL(str(_compiled(command)))
-    library.liftjax_supports.restype = ctypes.c_bool
-    if not library.liftjax_supports(False):
+    library.liftjax_supported.restype = ctypes.c_bool
+    if not library.liftjax_supported():
         raise Unavailable("the processor has no AVX2")
     return library
 
