@@ -184,7 +184,7 @@ class HRNet(Detector):
       sigma: standard deviation of the target Gaussians in heatmap pixels; by default upstream's 3
         at 384x288, and in proportion at other sizes.
       scan_blocks: run a row of equal blocks as one loop (the same numbers, compiled differently).
-        None: on a CPU only.
+        None: what is faster on the platform, see `nn.layers.run_blocks`.
 
     Raises:
       LiftjaxError: the image size is not a multiple of 32.
