@@ -77,14 +77,8 @@ def _table(
             spread = f"{ms['least']}-{ms['most']}"
             cells = [ms["median"], spread, ms.get("processor", ""), *(_cell(row, c) for c in times)]
         body.append([stage, way, *cells, *(_cell(row, column) for column in facts)])
-    head = [
-        "stage",
-        "by",
-        "ms",
-        "range",
-        "processor ms",
-        *(column[0] for column in [*times, *facts]),
-    ]
+    columns = [column[0] for column in [*times, *facts]]
+    head = ["stage", "by", "ms", "range", "processor ms", *columns]
     return "\n\n".join([title, text_table(head, body, left=(0, 1)), *notes])
 
 

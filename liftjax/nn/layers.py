@@ -320,8 +320,8 @@ def run_blocks(
     The blocks stay stored one by one, under upstream's names.
 
     Args:
-      scan: None: on a CPU only, and when training there without oneDNN only, whose calls would read
-        and write copies of parts of the stacks.
+      scan: None: on a CPU only, unless oneDNN is used for training there. Its calls would copy what
+        they read out of the stacks.
     """
     if scan is None:
         scan = jax.default_backend() == "cpu" and not (train and onednn.usable(x.dtype))

@@ -158,7 +158,7 @@ def _backward(epsilon, axis_name, activation, has_shortcut, saved, cotangents):
     """
     x, kept, scale, bias, mean, var = saved
     given, of = (x, kept, mean, var, scale, bias), {"epsilon": epsilon, "activation": activation}
-    # A CPU's functions apply the slope of the activation themselves, number by number.
+    # On a CPU dz is dy here: the next two functions differentiate the activation themselves.
     dz = jax.lax.platform_dependent(
         *given, cotangents[0], cpu=lambda *all: all[-1], default=partial(_before, **of)
     )
@@ -169,12 +169,9 @@ def _backward(epsilon, axis_name, activation, has_shortcut, saved, cotangents):
     d_bias, d_scale = sums.astype(scale.dtype)
     means = mean_over_replicas(sums, axis_name) / (x.size // x.shape[-1])
     dx, d_shortcut = jax.lax.platform_dependent(
-        *given,
-        dz,
-        means,
-        cpu=partial(_gradients_on_cpu, **of),
-        default=partial(_gradients, **of_dz),
-    )
+        *given, dz, means,
+        cpu=partial(_gradients_on_cpu, **of), default=partial(_gradients, **of_dz),
+    )  # fmt: skip
     return dx, d_shortcut if has_shortcut else None, d_scale, d_bias, jnp.zeros_like(mean)
 
 
@@ -223,13 +220,13 @@ def _result(x, shortcut, mean, var, scale, bias, *, epsilon, activation):
     return normalise(x, mean, var, scale, bias, epsilon, activation, shortcut)
 
 
-def _on_cpu(name, plain, results):
-    """`plain` as a call, which takes x in the place of a map that there is not.
+def _on_cpu(name, plain, shapes):
+    """`plain` as a call of onednn.cc, which is given x where there is no second map.
 
     Args:
       name: see `onednn.define`.
       plain: one of the functions above.
-      results: (x, mean, adds) -> arrays like those that the call gives.
+      shapes: (x, mean, whether there is a second map) -> arrays like those that the call gives.
     """
 
     def in_jax(x, more, *others, results, epsilon, activation, adds):
@@ -242,7 +239,7 @@ def _on_cpu(name, plain, results):
     def on_cpu(x, more, mean, *others, epsilon, activation):
         adds = more is not None
         form = {"epsilon": epsilon, "activation": list(ACTIVATIONS).index(activation), "adds": adds}
-        like = onednn.like(*results(x, mean, adds))
+        like = onednn.like(*shapes(x, mean, adds))
         return call(x, more if adds else x, mean, *others, results=like, **form)
 
     return on_cpu

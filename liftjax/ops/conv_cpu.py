@@ -45,12 +45,12 @@ def gradients(
     """Those of x and of the kernel, given that of the output."""
     if _is_wide(x, kernel, **geometry):
         return _gradients_by_products(x, kernel, dy, geometry["padding"])
-    of_x, of_kernel = onednn.like(x), onednn.like(kernel)
+    of_x, of_kernel = _input_gradient, _kernel_gradient
     if x.ndim != 4:
-        dx = _input_gradient_in_jax(kernel, dy, results=of_x, **geometry)
-        return *dx, *_kernel_gradient_in_jax(x, dy, results=of_kernel, **geometry)
-    dx = _input_gradient(kernel, dy, results=of_x, groups=1, **geometry)
-    return *dx, *_kernel_gradient(x, dy, results=of_kernel, groups=1, **geometry)
+        of_x, of_kernel = _input_gradient_in_jax, _kernel_gradient_in_jax
+    (dx,) = of_x(kernel, dy, results=onednn.like(x), groups=1, **geometry)
+    (dk,) = of_kernel(x, dy, results=onednn.like(kernel), groups=1, **geometry)
+    return dx, dk
 
 
 def _output_in_jax(x, kernel, results, **geometry):
@@ -58,7 +58,7 @@ def _output_in_jax(x, kernel, results, **geometry):
     return (conv_plain(x, kernel, **geometry),)
 
 
-def _input_gradient_in_jax(kernel, dy, results, strides, padding, dilation, groups=1):
+def _input_gradient_in_jax(kernel, dy, results, strides, padding, dilation, groups):
     """Along one axis, with tap t of the kernel at distance d t and output o at position s o - p,
 
         y[o] = sum_t x[s o - p + d t] k[t]
@@ -76,7 +76,7 @@ def _input_gradient_in_jax(kernel, dy, results, strides, padding, dilation, grou
     return (lax_conv(dy, reversed_kernel, (1,) * len(axes), around, strides, dilation),)
 
 
-def _kernel_gradient_in_jax(x, dy, results, strides, padding, dilation, groups=1):
+def _kernel_gradient_in_jax(x, dy, results, strides, padding, dilation, groups):
     """With the formula above, dk[t] slides dy, its entries s apart, over x in steps of d."""
     del groups
     shape = results[0].shape
@@ -94,8 +94,10 @@ def _kernel_gradient_in_jax(x, dy, results, strides, padding, dilation, groups=1
 
 
 def _extents(inputs, kernel_shape, outputs, strides, padding, dilation):
-    """For each axis: inputs, padding, distance from the first tap to the last, and from the first
-    output to the last, inclusive.
+    """(inputs, padding, taps' reach, outputs' spread) of each axis.
+
+    The reach is the distance from the first tap to the last; the spread that from the first output
+    to the last, both counted.
     """
     for n, taps, m, s, p, d in zip(
         inputs, kernel_shape[:-2], outputs, strides, padding, dilation, strict=True

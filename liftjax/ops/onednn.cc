@@ -1,11 +1,13 @@
 // Convolutions by oneDNN and batch normalisation, as functions that XLA calls on a CPU.
 //
 // Maps lie as JAX has them, channels last; kernels as (height, width, channels in, channels out).
-// `liftjax/ops/onednn.py` compiles this file, and says what each function computes.
+// `onednn_build.py` compiles this file and `onednn.py` makes JAX functions of it. `conv_cpu.py`,
+// `depthwise.py` and `batch_norm.py` hold the same functions in JAX.
 //
-// One thread does all the work and owns OpenMP's team: XLA calls from several threads, and a team for
-// each of them would make more busy threads than cores. The caller waits. It must not be told later:
-// XLA would then go on in that one thread, where a sum over devices waits for others to call.
+// XLA calls from several threads. One thread of this file does all the work with one OpenMP team,
+// because a team for each caller would make more busy threads than cores. Callers wait for the
+// result. If they were given a future instead, XLA would continue its program in the working
+// thread, and a sum over devices there would wait forever for replicas that need this thread.
 
 #include <dnnl.hpp>
 #include <omp.h>
@@ -22,7 +24,6 @@
 #include <map>
 #include <memory>
 #include <mutex>
-#include <stdexcept>
 #include <string>
 #include <thread>
 #include <type_traits>
@@ -122,7 +123,8 @@ bool Knows(dnnl::cpu_isa isa) {
   return (known & needed) == needed;
 }
 
-enum class Kind : int64_t { kOutput, kInputGradient, kKernelGradient };
+// The operand that is computed: its place among x, kernel and y.
+enum class Kind : int64_t { kInputGradient, kKernelGradient, kOutput };
 
 struct Shape {
   Kind kind;
@@ -178,42 +180,47 @@ class Operand {
 class Convolution {
  public:
   explicit Convolution(const Shape& shape) {
-    const auto any = memory::format_tag::any;
-    const auto kind = shape.kind;
-    const memory::desc x = MapOf(shape.x), y = MapOf(shape.y);
-    const memory::desc kernel = Kernel(shape), fast_kernel(kernel.get_dims(), kFloat, any);
+    const std::array<memory::desc, 3> given = {MapOf(shape.x), KernelOf(shape), MapOf(shape.y)};
+    auto fast = given;
+    const auto choose = [&](int i) {
+      fast[i] = memory::desc(given[i].get_dims(), kFloat, memory::format_tag::any);
+    };
+    choose(1);
+    // With AVX2 alone, kernel gradients are up to three times slower on channels that lie last.
+    if (shape.kind == Kind::kKernelGradient && !Knows(dnnl::cpu_isa::avx512_core))
+      choose(0), choose(2);
     memory::dims dilation;
     for (int64_t d : shape.dilation) dilation.push_back(d - 1);
     const auto direct = dnnl::algorithm::convolution_direct;
-    const auto forward = [&](const memory::desc& x, const memory::desc& y) {
-      return dnnl::convolution_forward::primitive_desc(
-          Engine(), dnnl::prop_kind::forward_training, direct, x, fast_kernel, y, shape.strides,
-          dilation, shape.padding, shape.padding);
-    };
-    if (kind == Kind::kOutput) {
-      const auto made = forward(x, y);
-      primitive_ = dnnl::convolution_forward(made);
-      arguments_ = {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST};
-      Take(x, x, kernel, made.weights_desc(), y, y, kind);
-    } else if (kind == Kind::kInputGradient) {
-      const dnnl::convolution_backward_data::primitive_desc made(
-          Engine(), direct, x, fast_kernel, y, shape.strides, dilation, shape.padding,
-          shape.padding, forward(x, y));
-      primitive_ = dnnl::convolution_backward_data(made);
-      arguments_ = {DNNL_ARG_DIFF_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DIFF_DST};
-      Take(x, x, kernel, made.weights_desc(), y, y, kind);
-    } else {
-      // With AVX2 alone this is up to three times slower on channels that lie last.
-      const bool stays = Knows(dnnl::cpu_isa::avx512_core);
-      const auto fast_x = stays ? x : memory::desc(x.get_dims(), kFloat, any);
-      const auto fast_y = stays ? y : memory::desc(y.get_dims(), kFloat, any);
-      const dnnl::convolution_backward_weights::primitive_desc made(
-          Engine(), direct, fast_x, fast_kernel, fast_y, shape.strides, dilation, shape.padding,
-          shape.padding, forward(fast_x, fast_y));
-      primitive_ = dnnl::convolution_backward_weights(made);
-      arguments_ = {DNNL_ARG_SRC, DNNL_ARG_DIFF_WEIGHTS, DNNL_ARG_DIFF_DST};
-      Take(x, made.src_desc(), kernel, made.diff_weights_desc(), y, made.diff_dst_desc(), kind);
+    const dnnl::convolution_forward::primitive_desc forward(
+        Engine(), dnnl::prop_kind::forward_training, direct, fast[0], fast[1], fast[2],
+        shape.strides, dilation, shape.padding, shape.padding);
+    switch (shape.kind) {
+      case Kind::kOutput:
+        fast = {forward.src_desc(), forward.weights_desc(), forward.dst_desc()};
+        arguments_ = {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST};
+        primitive_ = dnnl::convolution_forward(forward);
+        break;
+      case Kind::kInputGradient: {
+        const dnnl::convolution_backward_data::primitive_desc made(
+            Engine(), direct, fast[0], fast[1], fast[2], shape.strides, dilation, shape.padding,
+            shape.padding, forward);
+        fast = {made.diff_src_desc(), made.weights_desc(), made.diff_dst_desc()};
+        arguments_ = {DNNL_ARG_DIFF_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DIFF_DST};
+        primitive_ = dnnl::convolution_backward_data(made);
+        break;
+      }
+      case Kind::kKernelGradient: {
+        const dnnl::convolution_backward_weights::primitive_desc made(
+            Engine(), direct, fast[0], fast[1], fast[2], shape.strides, dilation, shape.padding,
+            shape.padding, forward);
+        fast = {made.src_desc(), made.diff_weights_desc(), made.diff_dst_desc()};
+        arguments_ = {DNNL_ARG_SRC, DNNL_ARG_DIFF_WEIGHTS, DNNL_ARG_DIFF_DST};
+        primitive_ = dnnl::convolution_backward_weights(made);
+      }
     }
+    for (int i = 0; i < 3; ++i)
+      operands_[i] = Operand(given[i], fast[i], i == static_cast<int>(shape.kind), room_);
   }
 
   void Run(void* x, void* kernel, void* y, std::vector<char>& room) const {
@@ -235,7 +242,7 @@ class Convolution {
     return {{s[0], s[3], s[1], s[2]}, kFloat, memory::format_tag::nhwc};
   }
 
-  static memory::desc Kernel(const Shape& shape) {
+  static memory::desc KernelOf(const Shape& shape) {
     const auto& k = shape.kernel;
     const int64_t pixel = k[2] * k[3], row = k[1] * pixel;
     if (shape.groups == 1)
@@ -243,14 +250,6 @@ class Convolution {
     const int64_t each = k[3] / shape.groups;
     return {{shape.groups, each, k[2], k[0], k[1]}, kFloat,
             memory::dims{each, 1, k[3], row, pixel}};
-  }
-
-  void Take(const memory::desc& x, const memory::desc& fast_x, const memory::desc& kernel,
-            const memory::desc& fast_kernel, const memory::desc& y, const memory::desc& fast_y,
-            Kind kind) {
-    operands_[0] = Operand(x, fast_x, kind == Kind::kInputGradient, room_);
-    operands_[1] = Operand(kernel, fast_kernel, kind == Kind::kKernelGradient, room_);
-    operands_[2] = Operand(y, fast_y, kind == Kind::kOutput, room_);
   }
 
   size_t room_ = 0;
@@ -271,18 +270,18 @@ void Convolve(const Shape& shape, void* x, void* kernel, void* y) {
 std::vector<int64_t> Vector(Integers values) { return {values.begin(), values.end()}; }
 
 template <Kind kind>
-ffi::Error Conv(Map first, Map second, ffi::Result<Map> result,
-                Integers strides, Integers padding, Integers dilation, int64_t groups) {
+ffi::Error Conv(Map first, Map second, ffi::Result<Map> result, Integers strides, Integers padding,
+                Integers dilation, int64_t groups) {
   const Map x = kind == Kind::kInputGradient ? *result : first;
-  const Map kernel = kind == Kind::kOutput          ? second
-                                : kind == Kind::kInputGradient ? first
-                                                               : *result;
   const Map y = kind == Kind::kOutput ? *result : second;
+  const Map kernel = kind == Kind::kKernelGradient ? *result
+                     : kind == Kind::kOutput       ? second
+                                                   : first;
   return Worker::Get().Run([&] {
     const Shape shape = {kind, Vector(x.dimensions()), Vector(kernel.dimensions()),
-                         Vector(y.dimensions()), Vector(strides),
-                         Vector(padding), Vector(dilation), groups};
-    Convolve(shape, x.untyped_data(), kernel.untyped_data(), y.untyped_data());
+                         Vector(y.dimensions()), Vector(strides), Vector(padding),
+                         Vector(dilation), groups};
+    Convolve(shape, x.typed_data(), kernel.typed_data(), y.typed_data());
   });
 }
 
@@ -313,7 +312,7 @@ enum class Activation : int64_t { kNone, kRelu, kSilu };
 
 template <Activation activation>
 inline float Activate(float z) {
-  if (activation == Activation::kRelu) return z > 0 ? z : (z != z ? z : 0.0f);
+  if (activation == Activation::kRelu) return z < 0 ? 0.0f : z;  // not a number stays so
   if (activation == Activation::kSilu) return z / (1 + Exp(-z));
   return z;
 }
@@ -445,7 +444,8 @@ inline float Before(float dy, float x, float other, float gain, float shift) {
 
 // With dz the gradient before the activation: sums over rows of dz and of dz times normalised x.
 template <Activation activation, bool adds>
-void Sums(const float* x, const float* other, const float* dy, int64_t rows, const Channels& of, float* sums) {
+void Sums(const float* x, const float* other, const float* dy, int64_t rows, const Channels& of,
+          float* sums) {
   const Affine affine(of);
   const float *gain = affine.gain.data(), *shift = affine.shift.data(), *mean = of.mean;
   const int64_t channels = of.count;

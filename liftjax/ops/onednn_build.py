@@ -1,5 +1,6 @@
 """Compiles `onednn.cc` for this machine, once, into the user's cache folder, and loads it."""
 
+import atexit
 import contextlib
 import ctypes
 import functools
@@ -15,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 
 import jax
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from liftjax.errors import LiftjaxError, first_line
 
@@ -51,7 +52,7 @@ def load() -> ctypes.CDLL | str:
 
 
 def describe() -> str:
-    """Such as "oneDNN 3.2", or why it is not used: "no: ...". Compiles it if need be."""
+    """Such as "onednn-cpu-gomp 2023.2.0", or "no: " and why it is not used. Compiles if need be."""
     found = load()
     return f"no: {found}" if isinstance(found, str) else f"onednn-cpu-gomp {_version()}"
 
@@ -127,8 +128,9 @@ def _compiled(command: Sequence[str]) -> Path:
             if not path.exists():
                 _compile(command, path)
             return path
-    except (OSError, RuntimeError, Timeout):  # no home, or not ours to write to
+    except (OSError, RuntimeError):  # no home, or not ours to write to, or a compiler that hangs
         path = Path(tempfile.mkdtemp(prefix="liftjax-onednn-"), name)
+        atexit.register(shutil.rmtree, path.parent, ignore_errors=True)
         _compile(command, path)
         return path
 
