@@ -14,7 +14,7 @@ from flax import nnx
 from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
 
 from liftjax.benchmark.problem import random_batch
-from liftjax.nn.layers import rematerialise, synchronize
+from liftjax.nn.layers import compile_for, rematerialise, synchronize
 from liftjax.ops import soft_argmax
 from liftjax.registry import create_detector
 from liftjax.runtime.replicas import AXIS, Replicas
@@ -34,6 +34,7 @@ def detector(name: str, remat: bool = False) -> nnx.Module:
     module = create_detector(name, skeleton="human36m", rngs=nnx.Rngs(0), **DETECTORS[name])
     synchronize(module, AXIS)
     rematerialise(module, remat)
+    compile_for(module, "tpu")
     return module
 
 

@@ -3,6 +3,9 @@
 Everything is held to rounding: the processes add up the same numbers in another order. Measured
 over ten steps with SGD: losses to 3e-7 of themselves, their terms and gradients to 2e-6, the ratio
 of gradients to 1e-5, errors of the evaluation to 4e-6, parameters (up to 1) to 6e-8.
+
+oneDNN rounds a batch of another size in another way. With it, terms and gradients were measured to
+1.2e-5; all tests but one compute without it.
 """
 
 import csv
@@ -13,6 +16,8 @@ import numpy as np
 import pytest
 
 from liftjax.cli import main
+from liftjax.ops import onednn
+from liftjax.ops.onednn_build import VARIABLE
 from liftjax.runtime.checkpoints import Checkpoints, build_model, load_model, whole_steps
 from liftjax.runtime.state import flat_arrays
 from tests.data.builders import make_dataset
@@ -21,12 +26,15 @@ from tests.training.toys import toy_detector
 
 STEPS = 10
 PROGRAM = ["-m", "tests.training.toy_program"]
+ONEDNN_IS_USABLE = onednn.usable
 
 
 @pytest.fixture(scope="module", autouse=True)
 def toy():
-    """A toy detector by name, as the program of the processes has it."""
-    with toy_detector():
+    """A toy detector by name, as the program of the processes has it; computed by XLA."""
+    with toy_detector(), pytest.MonkeyPatch.context() as patch:
+        patch.setenv(VARIABLE, "off")
+        patch.setattr(onednn, "usable", lambda dtype: False)
         yield
 
 
@@ -68,7 +76,7 @@ def alone(recipe, tmp_path_factory):
     return workdir
 
 
-def assert_same_run(run, expected):
+def assert_same_run(run, expected, tolerance=1e-5):
     """Equal metrics at every step, equal errors where both were evaluated, equal parameters."""
     logs = [(one / "metrics.csv").read_text().splitlines() for one in (run, expected)]
     ours, theirs = (list(csv.DictReader(lines)) for lines in logs)
@@ -76,8 +84,8 @@ def assert_same_run(run, expected):
     for key in set(theirs[-1]) - {"step", "images_per_s", "data_wait"}:
         pairs = [(a[key], b[key]) for a, b in zip(ours, theirs, strict=True) if b[key]]
         values, wanted = np.array(pairs, float).T
-        tolerance = 5e-5 if key.startswith("grad") else 1e-5
-        np.testing.assert_allclose(values, wanted, rtol=tolerance, err_msg=key)
+        rtol = 5e-5 if key.startswith("grad_ratio") else tolerance
+        np.testing.assert_allclose(values, wanted, rtol=rtol, err_msg=key)
     weights = [flat_arrays(load_model(one, "detector")[0]) for one in (run, expected)]
     for key, value in weights[1].items():
         np.testing.assert_allclose(weights[0][key], value, atol=1e-6, err_msg=key)
@@ -87,6 +95,18 @@ def assert_announced(processes, count):
     for i in range(count):
         assert f"process {i} of {count}, 1 of {count} devices: cpu" in processes.said(i)
         assert ("step/s" in processes.said(i)) == (i == 0)  # one progress bar
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [2, 4])
+def test_several_processes_with_onednn_train_as_one(recipe, tmp_path, count, monkeypatch):
+    monkeypatch.delenv(VARIABLE)
+    monkeypatch.setattr(onednn, "usable", ONEDNN_IS_USABLE)
+    run, alone = tmp_path / "run", tmp_path / "alone"
+    assert main([*command(recipe, alone), "--config.num_devices=1"]) == 0
+    with together([*PROGRAM, *command(recipe, run)], count, tmp_path / "logs") as processes:
+        assert processes.wait() == [0] * count, processes.said(0)
+    assert_same_run(run, alone, tolerance=5e-5)
 
 
 @pytest.mark.slow
