@@ -90,7 +90,7 @@ def _count(name: str) -> NetworkSize:
             outputs.append((spec.kind, 1))
             return jax.tree.leaves(module(jnp.zeros((1, *spec.image_size, 3))))
         outputs.append((spec.output, spec.num_frames))
-        return module(jnp.zeros((1, spec.num_frames, spec.num_joints, 2)))
+        return module(jnp.zeros((1, spec.num_frames, spec.num_joints_2d, 2)))
 
     total = multiply_adds(build_and_call, jax.eval_shape(lambda: jax.random.key(0)))
     ((output, frames),) = outputs

@@ -10,16 +10,18 @@ same name, or derived from others. Some may be missing. These conversions miss n
     coco, wholebody               human36m             hip, spine, thorax, head_top
     body25                        human36m             spine, thorax (its neck), head_top
     halpe26                       human36m             spine, thorax (its neck)
-    body25b                       human36m             hip, spine, thorax
+    body25b, posetrack18          human36m             hip, spine, thorax
     coco, body25b, wholebody      panoptic             hip, neck
+    posetrack18                   panoptic             hip, neck
+    body25b                       posetrack18          nothing
     body25, halpe26               panoptic             nothing
-    all but human36m, mpii, panoptic      coco         nothing
+    body25, body25b, halpe26, wholebody    coco        nothing
     body25b, wholebody            body25               hip, neck
     halpe26                       body25               nothing
     wholebody                     halpe26              hip, neck, head_top
     body25                        halpe26              head_top
     body25b                       halpe26              hip, neck
-    body25b                       mpii                 hip, thorax
+    body25b, posetrack18          mpii                 hip, thorax
 """
 
 import dataclasses
@@ -202,6 +204,32 @@ MPII = Skeleton(
 )  # fmt: skip
 
 
+POSETRACK18 = Skeleton(
+    name="posetrack18",
+    joints=("nose", "upper_neck", "head_top", *_COCO_JOINTS[3:]),
+    bones=(
+        ("nose", "head_top"), ("nose", "upper_neck"), ("left_shoulder", "right_shoulder"),
+        ("left_shoulder", "left_hip"), ("right_shoulder", "right_hip"), ("left_hip", "right_hip"),
+        *_LIMBS,
+    ),
+    root=None,
+)  # fmt: skip
+
+HUMANEVA15 = Skeleton(
+    name="humaneva15",  # as VideoPose3D has it; the head is one point
+    joints=(
+        "hip", "thorax", "left_shoulder", "left_elbow", "left_wrist", "right_shoulder",
+        "right_elbow", "right_wrist", "left_hip", "left_knee", "left_ankle", "right_hip",
+        "right_knee", "right_ankle", "head",
+    ),
+    bones=(
+        ("hip", "thorax"), ("thorax", "head"), ("thorax", "left_shoulder"),
+        ("thorax", "right_shoulder"), ("hip", "left_hip"), ("hip", "right_hip"), *_LIMBS,
+    ),
+    root="hip",
+)  # fmt: skip
+
+
 def _wholebody_joints() -> tuple[str, ...]:
     feet = tuple(f"{s}_{p}" for s in ("left", "right") for p in ("big_toe", "small_toe", "heel"))
     face = tuple(f"face_{i}" for i in range(68))
@@ -229,8 +257,11 @@ WHOLEBODY = Skeleton(
 )
 
 SKELETONS = {
-    s.name: s for s in (HUMAN36M, PANOPTIC, COCO, BODY25, BODY25B, HALPE26, MPII, WHOLEBODY)
-}
+    s.name: s
+    for s in (
+        HUMAN36M, PANOPTIC, COCO, BODY25, BODY25B, HALPE26, MPII, WHOLEBODY, POSETRACK18, HUMANEVA15
+    )
+}  # fmt: skip
 
 
 def get_skeleton(name: str) -> Skeleton:
@@ -307,12 +338,19 @@ def conversion_matrix(source: str, target: str) -> np.ndarray:
             f"No conversion {source} -> {target}: {source} has no {', '.join(missing[:6])}{more}; "
             f"it converts to {', '.join(complete) or 'no other set'}."
         )
+    return partial_matrix(source, target)[1]
+
+
+@functools.cache
+def partial_matrix(source: str, target: str) -> tuple[np.ndarray, np.ndarray]:
+    """The joints of `target` that `source` gives: positions (J,) and weights (J, K_source)."""
     a, b = get_skeleton(source), get_skeleton(target)
-    matrix = np.zeros((b.num_joints, a.num_joints))
-    for joint, weights in correspondence(source, target).items():
+    found = correspondence(source, target)
+    matrix = np.zeros((len(found), a.num_joints))
+    for row, weights in zip(matrix, found.values(), strict=True):
         for name, weight in weights.items():
-            matrix[b.index(joint), a.index(name)] = weight
-    return matrix
+            row[a.index(name)] = weight
+    return np.array([b.index(joint) for joint in found]), matrix
 
 
 def check_joints(array, skeleton: str, axis: int = -2, what: str = "pose") -> None:

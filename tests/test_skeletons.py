@@ -88,6 +88,10 @@ def test_the_arrows_are_those_the_module_lists():
         ("body25", "halpe26"): {"head_top"},
         ("body25b", "halpe26"): {"hip", "neck"},
         ("body25b", "mpii"): {"hip", "thorax"},
+        ("body25b", "posetrack18"): set(),
+        ("posetrack18", "human36m"): set(body[:3]),
+        ("posetrack18", "panoptic"): {"hip", "neck"},
+        ("posetrack18", "mpii"): {"hip", "thorax"},
         **{(a, "coco"): set() for a in ("body25", "halpe26", "body25b", "wholebody")},
     }
     assert {p for p in PAIRS if p[0] != p[1]} == set(listed)

@@ -16,5 +16,4 @@ def test_a_guided_step_runs_few_files():
     assert "guided_loss_terms" in files["liftjax/losses/guidance.py"]
     assert "apply_gradients" in files["liftjax/training/update.py"]
     for_cpus = {f"liftjax/ops/{name}.py" for name in ("conv_cpu", "onednn", "onednn_build")}
-    assert for_cpus < set(files)
     assert len(set(files) - for_cpus) <= 19, list(files)

@@ -26,6 +26,7 @@ from liftjax.detectors.spec import Detector, DetectorSpec, HeatmapOutput, checke
 from liftjax.nn.declaration import Found, Preset, Source, State, WeightFiles, count_layers
 from liftjax.nn.initial import normal
 from liftjax.nn.layers import BatchNorm, Conv, conv_norm, run_blocks, run_stage
+from liftjax.nn.stated_joints import stated_joints
 
 STRIDE = 4  # image pixels per heatmap pixel
 _COARSEST = 32  # image pixels per pixel of the fourth branch
@@ -321,7 +322,7 @@ def _read(state: State, source: Source) -> Found:
     joints, skeleton, why = None, None, "no head"
     if "final_layer.weight" in state:
         joints = state["final_layer.weight"].shape[0]
-        skeleton, why = _skeleton(family, source, joints)
+        skeleton, why = _skeleton(source, joints)
     size = published.stated_image_size(source)
     return Found(family, state, joints, skeleton, why, size, tuple(notes), warnings)
 
@@ -336,16 +337,12 @@ def _without_classifier(state: State) -> tuple[State, list[str]]:
     return published.drop_arrays(state, reasons)
 
 
-def _skeleton(family: str, source: Source, joints: int) -> tuple[str | None, str]:
+def _skeleton(source: Source, joints: int) -> tuple[str | None, str]:
     """The joint set of a file, and how it is known."""
-    if family.startswith("MMPose"):
-        return published.mmpose_skeleton(source.meta, joints)
-    if source.model.startswith("hrnet_"):
-        usual, why = {17: "human36m", 15: "panoptic"}, f"its trainer's name, {source.model}"
-    else:
-        usual = {17: "coco", 16: "mpii"}
-        why = f"the HRNet authors' custom for {joints} joints; no file says"
-    return usual.get(joints), why
+    usual = {17: "human36m", 15: "panoptic"}.get(joints)
+    if source.model.startswith("hrnet_") and usual:
+        return usual, f"its trainer's name, {source.model}"
+    return stated_joints(source, joints)
 
 
 _WEIGHT_FILES = WeightFiles(

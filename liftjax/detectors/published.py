@@ -5,13 +5,8 @@ from collections.abc import Mapping
 
 from liftjax.detectors.spec import IMAGENET_MEAN, IMAGENET_STD
 from liftjax.nn.declaration import Source, State
-from liftjax.skeletons import SKELETONS
+from liftjax.nn.stated_joints import configuration
 
-_MMPOSE_DATASETS = {
-    "coco": "coco", "coco_wholebody": "wholebody", "ubody2d": "wholebody", "halpe26": "halpe26",
-    "mpii": "mpii", "h36m": "human36m",
-}  # fmt: skip
-_MMPOSE_COUNTS = {17: "coco", 133: "wholebody", 26: "halpe26", 16: "mpii"}
 _MMPOSE_EXTRAS = {
     r"data_preprocessor\.": "colour mean and deviation, which liftjax has in its own spec",
     r"ema_": "moving averages beside the weights",
@@ -39,27 +34,10 @@ def _colour_warnings(state: State) -> tuple[str, ...]:
     return tuple(warnings)
 
 
-def mmpose_skeleton(meta: Mapping, joints: int) -> tuple[str | None, str]:
-    """The joint set of an MMPose file, and how it is known."""
-    data = meta.get("dataset_meta")
-    data = data if isinstance(data, Mapping) else {}
-    names = data.get("keypoint_id2name")
-    if isinstance(names, Mapping):
-        joined = tuple(str(names[key]) for key in sorted(names))
-        for skeleton in SKELETONS.values():
-            if skeleton.joints == joined:
-                return skeleton.name, "the joint names in the file"
-    if isinstance(dataset := data.get("dataset_name"), str):
-        return _MMPOSE_DATASETS.get(dataset), f"the file's data set, {dataset}"
-    why = f"MMPose's custom for {joints} joints; the file does not say"
-    return _MMPOSE_COUNTS.get(joints), why
-
-
 def stated_image_size(source: Source) -> tuple[int, int] | None:
     """(height, width) from the configuration that MMPose stores, or from a name with 256x192."""
-    configurations = (source.meta.get(key) for key in ("cfg", "config"))
-    text = next((one for one in configurations if isinstance(one, str)), "")
-    if found := re.search(r"(?:input_size|image_size)=[\[(](\d+),\s*(\d+)[\])]", text):
+    pattern = r"(?:input_size|image_size)=[\[(](\d+),\s*(\d+)[\])]"
+    if found := re.search(pattern, configuration(source)):
         return int(found[2]), int(found[1])
     found = re.search(r"(?<!\d)(\d{2,3})x(\d{2,3})(?!\d)", source.name)
     return (int(found[1]), int(found[2])) if found else None

@@ -33,6 +33,7 @@ from liftjax.nn.declaration import (
 )
 from liftjax.nn.initial import normal, ones, uniform
 from liftjax.nn.layers import Conv, Linear, ScaleNorm
+from liftjax.nn.stated_joints import stated_joints
 
 BIN = 0.5  # crop pixels per SimCC bin
 
@@ -220,7 +221,7 @@ def _read(state: State, source: Source) -> Found:
         state, more = published.drop_arrays(state, {r"head\.|neck\.": "another network's head"})
         return Found(family, state, None, None, "no head", None, (*notes, *more), warnings)
     joints = state["head.final_layer.weight"].shape[0]
-    skeleton, why = published.mmpose_skeleton(source.meta, joints)
+    skeleton, why = stated_joints(source, joints)
     height, width = (int(state[f"head.cls_{axis}.weight"].shape[0] * BIN) for axis in "yx")
     family = "MMPose, RTMPose or DWPose"
     return Found(family, state, joints, skeleton, why, (height, width), tuple(notes), warnings)

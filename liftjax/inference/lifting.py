@@ -22,7 +22,7 @@ from liftjax.geometry import interpolate_frames
 from liftjax.lifters.spec import Lifter
 from liftjax.prediction import ClipLifter, sliding_form
 from liftjax.runtime.checkpoints import load_model
-from liftjax.skeletons import Skeleton, conversion_matrix, convert, convert_confidence, get_skeleton
+from liftjax.skeletons import Skeleton, conversion_matrix, convert, get_skeleton, partial_matrix
 
 _STRETCH = 4096  # frames lifted at a time; bounds memory, however long the video
 
@@ -32,7 +32,8 @@ class Lifting:
 
     Attributes:
       names: of the lifters.
-      skeleton: joint set of their poses; without lifters that of the keypoints.
+      skeleton: joint set of their poses; without lifters that of the keypoints. The lifters' 2D
+        input may have others.
 
     Args:
       lifters: by name.
@@ -45,21 +46,30 @@ class Lifting:
 
     def __init__(self, lifters: Mapping[str, nnx.Module], keypoints: Skeleton, **options):
         sets = {lifter.spec.skeleton for lifter in lifters.values()}
+        inputs = [lifter.spec.skeleton_2d for lifter in lifters.values()]
         if len(sets) > 1:
             named = ", ".join(f"{n}: {lifter.spec.skeleton}" for n, lifter in lifters.items())
             raise LiftjaxError(f"The lifters have different joint sets ({named}); take one set.")
         self.names = tuple(lifters)
         self.skeleton = get_skeleton(sets.pop()) if sets else keypoints
         self._keypoints = keypoints
-        conversion_matrix(keypoints.name, self.skeleton.name)  # raises where joints are missing
-        self._lifters = [ClipLifter(lifter, **options) for lifter in lifters.values()]
+        for skeleton in inputs:
+            conversion_matrix(keypoints.name, skeleton)  # raises where joints are missing
+        lifts = [ClipLifter(lifter, **options) for lifter in lifters.values()]
+        self._lifters = list(zip(inputs, lifts, strict=True))
 
     def joints(
         self, kpts_px_NK2: np.ndarray, scores_NK: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Keypoints and scores in the joint set of the lifters, (N, J, 2) and (N, J)."""
-        names = self._keypoints.name, self.skeleton.name
-        return convert(kpts_px_NK2, *names), convert_confidence(scores_NK, *names)
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The poses' joints in the picture, as far as the keypoints give them.
+
+        Returns:
+          Their positions (S,) in a pose, their keypoints (N, S, 2) and scores (N, S). A joint
+          between others has the lowest score of these.
+        """
+        places, matrix_SK = partial_matrix(self._keypoints.name, self.skeleton.name)
+        scores = [scores_NK[:, row != 0].min(axis=1) for row in matrix_SK]
+        return places, matrix_SK @ kpts_px_NK2, np.stack(scores, axis=1)
 
     def people(self, kpts_px_NK2: np.ndarray, size_N2: np.ndarray) -> np.ndarray:
         """Poses (N, L, J, 3) of people in pictures of these sizes, each person alone."""
@@ -77,7 +87,7 @@ class Lifting:
         Yields:
           (positions (N,) of rows, their poses (N, L, J, 3)), until all rows are done.
         """
-        margin = max((lifter.margin for lifter in self._lifters), default=0)
+        margin = max((lift.margin for _, lift in self._lifters), default=0)
         for group in _groups(_stretches(rows, margin)):
             lengths = np.array([len(part.kpts_px) for part in group])
             # The size of a frame that was read; unreadable frames have none.
@@ -93,10 +103,13 @@ class Lifting:
         joints = self.skeleton.num_joints
         if not len(kpts_px_NK2) or not self._lifters:
             return np.empty((len(kpts_px_NK2), len(self._lifters), joints, 3), np.float32)
-        kpts_px_NJ2 = convert(kpts_px_NK2, self._keypoints.name, self.skeleton.name)
         ends = np.cumsum(lengths)
-        clips = Clips(np.arange(len(kpts_px_NJ2)), ends - lengths, ends - 1, step=1)
-        return np.stack([lift(clips, kpts_px_NJ2, size_N2) for lift in self._lifters], axis=1)
+        clips = Clips(np.arange(len(kpts_px_NK2)), ends - lengths, ends - 1, step=1)
+        poses = [
+            lift(clips, convert(kpts_px_NK2, self._keypoints.name, skeleton), size_N2)
+            for skeleton, lift in self._lifters
+        ]
+        return np.stack(poses, axis=1)
 
 
 def load_lifters(

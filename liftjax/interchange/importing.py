@@ -3,7 +3,7 @@
 import ast
 import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +16,23 @@ from liftjax.errors import LiftjaxError, unknown_name
 from liftjax.interchange.blank import blank_model
 from liftjax.interchange.files import WeightFile, read_weight_file
 from liftjax.interchange.heads import fit_head
-from liftjax.interchange.lifter_statistics import read_statistics, statistics_of_arrays
+from liftjax.interchange.lifter_statistics import (
+    read_statistics,
+    statistics_of_arrays,
+    statistics_of_configuration,
+)
 from liftjax.interchange.network_spec import best_preset, differing_names, network_spec
-from liftjax.interchange.recognising import known_networks, nearest_network, recognise
+from liftjax.interchange.recognising import known_networks, nearest_network, recognise, source_of
 from liftjax.interchange.run_directory import check_free, write_run_directory
 from liftjax.interchange.wrappings import dictionaries, unwrap
 from liftjax.nn.declaration import Found, Keywords
+from liftjax.nn.stated_joints import configuration
 from liftjax.nn.variables import Derived
 from liftjax.registry import DETECTORS, LIFTERS, find_preset
 from liftjax.runtime.state import dotted
 from liftjax.skeletons import get_skeleton
 
-_NOT_SIZES = ("kind", "name", "skeleton", "num_joints", "image_size")  # in a spec
+_NOT_SIZES = ("kind", "name", "skeleton", "skeleton_2d", "num_joints", "image_size")  # in a spec
 
 
 def import_weights(
@@ -42,6 +47,7 @@ def import_weights(
     stats_unit: str = "m",
     entry: str | None = None,
     overrides: Sequence[str] = (),
+    about: Mapping[str, Any] | None = None,
 ) -> Path:
     """Reads `checkpoint`, writes the run directory `out` and prints what was done.
 
@@ -49,14 +55,17 @@ def import_weights(
       checkpoint: .pth, .pt, .bin, .tar or .safetensors; never executed.
       out: new, or one that an earlier import wrote.
       model: a name in the registry; default: the one that the shapes tell.
-      skeleton: joint set that a detector shall find; its last layer is converted by name.
-      source_skeleton: joint set of the file; overrides what the file says.
+      skeleton: joint set that a detector shall find, whose last layer is converted by name; or
+        that of a lifter's poses.
+      source_skeleton: joint set of the file, or of a lifter's 2D input; overrides what the file
+        says.
       num_joints: instead of `skeleton`, the size of a set without a name.
       stats: SimpleBaseline's statistics (see `lifter_statistics`).
       stats_unit: unit of their 3D numbers.
       entry: the dictionary in the file, or what the names of its arrays begin with, that holds the
         network, where there are several.
       overrides: "KEY=VALUE" keywords of the network that leave no trace in the shapes.
+      about: where the file comes from, for the run directory: its address and licence, say.
 
     Raises:
       LiftjaxError: not a checkpoint, or not one of a known network; sizes, joints or statistics
@@ -66,6 +75,8 @@ def import_weights(
     given = parse_overrides(overrides)
     if model is not None:
         find_preset(model)
+    for name in filter(None, (skeleton, source_skeleton)):
+        get_skeleton(name)
     file = read_weight_file(checkpoint)
     header = {} if entry else _tuples(_header(file.metadata, "spec"))
     if "name" in header:
@@ -74,7 +85,7 @@ def import_weights(
     else:
         found = _recognise(checkpoint, file, entry, model, given)
     if source_skeleton is not None:
-        found = found._replace(skeleton=source_skeleton, why="--source-skeleton")
+        found = _with_joints(found, source_skeleton)
     if "name" in header and not (skeleton or found.skeleton):
         num_joints = num_joints or found.num_joints  # the network was exported without their names
     spec = network_spec(checkpoint, found, model, given, skeleton, num_joints)
@@ -83,14 +94,19 @@ def import_weights(
     else:
         module, state = blank_model(spec), found.state
         notes = [f"joints: {spec['skeleton']} ({found.why})"]
+        if found.num_joints_2d:
+            of_input = spec.get("skeleton_2d", spec["skeleton"])
+            notes = [f"joints in 2D: {of_input} ({found.why_2d})", *notes]
     lines = [f"{checkpoint}: {found.family} -> {_in_words(spec)}", f"took {len(state)} arrays"]
     lines += found.notes
     if file.foreign:
         packages = ", ".join(sorted(file.foreign))
         lines.append(f"left objects of {packages}, unread (nothing in the file was run)")
     lines += [*notes, *_load(checkpoint, module, state, found)]
-    lines += _set_statistics(module, file.metadata, stats, stats_unit)
+    lines += _set_statistics(module, file, stats, stats_unit)
     origin = {"file": Path(checkpoint).name, "family": found.family, "report": lines}
+    origin |= {"licence": file.metadata["licence"]} if "licence" in file.metadata else {}
+    origin |= about or {}
     recipe = _recipe(file.metadata)
     directory = write_run_directory(out, module, spec, origin, recipe)
     lines += [f"warning: {warning}" for warning in found.warnings]
@@ -98,6 +114,20 @@ def import_weights(
     key = "detector.checkpoint" if spec["kind"] == "detector" else f"lifters.{spec['name']}"
     print(f"Wrote {out}; use it with --config.{key}={out}")
     return directory
+
+
+def _with_joints(found: Found, skeleton: str) -> Found:
+    """`found` of the joint set that the user names, which for a lifter is that of the 2D input.
+
+    Where nothing else tells it, a lifter's poses are of that set too.
+    """
+    why, joints = "--source-skeleton", get_skeleton(skeleton)
+    if found.num_joints_2d is None:
+        return found._replace(skeleton=skeleton, why=why)
+    found = found._replace(skeleton_2d=skeleton, why_2d=why)
+    if found.skeleton is None and joints.root and joints.num_joints == found.num_joints:
+        found = found._replace(skeleton=skeleton, why=why)
+    return found
 
 
 def parse_overrides(overrides: Sequence[str]) -> Keywords:
@@ -135,10 +165,19 @@ def _described_by_header(checkpoint: str, file: WeightFile, header: dict) -> Fou
         num_joints=get_skeleton(skeleton).num_joints if skeleton else header.get("num_joints"),
         skeleton=skeleton,
         why="the file's header",
+        **_input_joints(header.get("skeleton_2d")),
         image_size=header.get("image_size"),
         sizes=measured | {key: value for key, value in header.items() if key not in _NOT_SIZES},
         presets={k: v for k, v in (DETECTORS | LIFTERS).items() if v.cls is preset.cls},
     )
+
+
+def _input_joints(skeleton: str | None) -> dict[str, Any]:
+    """The fields of `Found` for a lifter whose 2D input has another joint set than its poses."""
+    if skeleton is None:
+        return {}
+    count = get_skeleton(skeleton).num_joints
+    return {"num_joints_2d": count, "skeleton_2d": skeleton, "why_2d": "the file's header"}
 
 
 def _recognise(
@@ -225,19 +264,23 @@ def _finite(value: Any) -> bool:
 
 
 def _set_statistics(
-    module: nnx.Module, metadata: dict[str, str], stats: str | None, unit: str
+    module: nnx.Module, file: WeightFile, stats: str | None, unit: str
 ) -> list[str]:
-    """Sets SimpleBaseline's statistics from the file's header or from `stats`."""
+    """Sets SimpleBaseline's statistics from `stats` or from what the file says."""
     if not hasattr(module, "set_statistics"):
         if stats:
             raise LiftjaxError("Only SimpleBaseline takes --stats; leave it out.")
         return []
-    stored, joints = _header(metadata, "statistics"), module.spec.num_joints
+    stored, joints = _header(file.metadata, "statistics"), module.spec.num_joints
+    configured = statistics_of_configuration(configuration(source_of(file.tree)))
     if stats:
         where, found = stats, read_statistics(stats, joints, unit, module.spec.skeleton)
     elif stored:
         where = "the file's header"
         found = statistics_of_arrays(stored, joints, "m", where)
+    elif configured:
+        where = "the configuration in the file"
+        found = statistics_of_arrays(configured, joints, "m", where)
     else:
         raise LiftjaxError(
             "SimpleBaseline standardises with its training data's mean and deviation, which no "

@@ -4,6 +4,7 @@ They belong to the training data, so no state_dict has them; without them the ne
 output have no scale.
 """
 
+import ast
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from flax import nnx
 
 from liftjax.data.archive import read_archive, read_pickle
 from liftjax.errors import LiftjaxError, first_line
+from liftjax.skeletons import get_skeleton
 
 UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001}  # metres
 _LARGEST_DEVIATION_M = 3.0  # no joint moves further from its root
@@ -59,6 +61,7 @@ def statistics_of_arrays(arrays: Any, num_joints: int, unit: str, where: str) ->
             "std_3d (metres)."
         )
     found = {name: _numbers(arrays[name], name, where) for name in LifterStatistics._fields}
+    found = _of_all_joints(found) if num_joints == 17 else found
     for name, value in found.items():
         shape = (num_joints, int(name[-2]))
         if value.size != shape[0] * shape[1]:
@@ -70,6 +73,46 @@ def statistics_of_arrays(arrays: Any, num_joints: int, unit: str, where: str) ->
         found[name] = value.reshape(shape) * (UNITS[unit] if name.endswith("3d") else 1)
     _check_unit(found["std_3d"], unit, where)
     return LifterStatistics(**found)
+
+
+def _of_all_joints(found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Statistics of 16 of Human3.6M's joints as those of 17.
+
+    Programs leave out the nose of 2D poses, and the hip, which is the root, of 3D poses.
+    """
+    whole = dict(found)
+    for axes, joint, deviation in ((2, "nose", 1), (3, "hip", 0)):
+        names = f"mean_{axes}d", f"std_{axes}d"
+        if all(found[name].size == 16 * axes for name in names):
+            at = get_skeleton("human36m").index(joint)
+            for name, value in zip(names, (0, deviation), strict=True):
+                whole[name] = np.insert(found[name].reshape(16, axes), at, value, axis=0)
+    return whole
+
+
+# The names in MMPose's configurations: of 1.x, and of 0.x as a dictionary with mean and std.
+_CONFIGURED = {
+    "keypoints_mean": "mean_2d", "keypoints_std": "std_2d",
+    "target_mean": "mean_3d", "target_std": "std_3d",
+    "joint_2d_normalize_param.mean": "mean_2d", "joint_2d_normalize_param.std": "std_2d",
+    "joint_3d_normalize_param.mean": "mean_3d", "joint_3d_normalize_param.std": "std_3d",
+}  # fmt: skip
+
+
+def statistics_of_configuration(text: str) -> dict[str, Any] | None:
+    """The four arrays in an MMPose configuration, a Python text that is not run; None without."""
+    found = {}
+    try:
+        for node in ast.parse(text).body:
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                name, value = node.targets[0].id, node.value
+                parts = {f"{name}.{k.arg}": k.value for k in getattr(value, "keywords", ())}
+                for key, part in ({name: value} | parts).items():
+                    if key in _CONFIGURED:
+                        found[_CONFIGURED[key]] = ast.literal_eval(part)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    return found if found.keys() == set(LifterStatistics._fields) else None
 
 
 def _check_unit(std_3d: np.ndarray, unit: str, where: str) -> None:

@@ -29,7 +29,7 @@ def network_spec(
       found: the network in it.
       model: the preset that it must be; None: the one that fits best.
       given: keywords that override what the file says.
-      skeleton: joint set that a detector shall find.
+      skeleton: joint set that a detector shall find, or that of a lifter's poses.
       num_joints: instead of `skeleton`, how many joints without a name.
 
     Raises:
@@ -44,15 +44,35 @@ def network_spec(
         return {"kind": kind, "name": name, **joints, "image_size": size, **keywords}
     if num_joints is not None:
         raise LiftjaxError("The joints of a lifter have names; give --skeleton, not --num-joints.")
-    joints, count = skeleton or found.skeleton, found.num_joints
-    if joints is None or count not in (None, get_skeleton(joints).num_joints):
-        raise LiftjaxError(
-            f"{checkpoint} lifts {count} joints, "
-            f"{f'not those of {joints}' if joints else 'no set that liftjax knows'}; a lifter "
-            "cannot be converted to other joints."
-        )
     frames = keywords.pop("num_frames", found.sizes.get("num_frames", 1))
-    return {"kind": kind, "name": name, "skeleton": joints, "num_frames": frames, **keywords}
+    joints = _lifter_joints(checkpoint, found, skeleton)
+    return {"kind": kind, "name": name, **joints, "num_frames": frames, **keywords}
+
+
+def _lifter_joints(checkpoint: str, found: Found, skeleton: str | None) -> dict:
+    """The joint set of the poses and, where it is another one, that of the 2D input."""
+    poses = skeleton or found.skeleton
+    count, count_2d = found.num_joints, found.num_joints_2d
+    if poses is None:
+        raise LiftjaxError(
+            f"{checkpoint} lifts {count} joints ({found.why}); name them with --source-skeleton."
+        )
+    if count not in (None, get_skeleton(poses).num_joints):
+        raise LiftjaxError(
+            f"{checkpoint} lifts {count} joints, not those of {poses}; a lifter cannot be "
+            "converted to other joints."
+        )
+    if count_2d is None:
+        return {"skeleton": poses}
+    keypoints = found.skeleton_2d
+    if keypoints is None:
+        raise LiftjaxError(
+            f"{checkpoint} takes {count_2d} joints in 2D ({found.why_2d}); name their set with "
+            "--source-skeleton."
+        )
+    if get_skeleton(keypoints).num_joints != count_2d:
+        raise LiftjaxError(f"{checkpoint} takes {count_2d} joints in 2D, not those of {keypoints}.")
+    return {"skeleton": poses} | ({} if keypoints == poses else {"skeleton_2d": keypoints})
 
 
 def _joints(
@@ -73,8 +93,8 @@ def _joints(
         return {"skeleton": skeleton or preset.skeleton}
     if found.skeleton is None:
         raise LiftjaxError(
-            f"The {count} joints of {checkpoint} have no name here ({found.why}); name them with "
-            f"--source-skeleton, or keep them unnamed with --num-joints {count}."
+            f"{checkpoint} finds {count} joints without their names ({found.why}); name their set "
+            f"with --source-skeleton, or keep them unnamed with --num-joints {count}."
         )
     return {"skeleton": skeleton or found.skeleton}
 

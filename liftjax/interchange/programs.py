@@ -113,7 +113,7 @@ def lifter_program(lifter: nnx.Module, head: str | None = None) -> Program:
     T is the length of clip that the lifter is configured for.
     """
     head = _checked_head("lifter", head or HEADS["lifter"][0])
-    spec, joints = lifter.spec, lifter.spec.num_joints
+    spec, joints, joints_2d = lifter.spec, lifter.spec.num_joints, lifter.spec.num_joints_2d
     taken = spec.num_frames
     given = taken - spec.receptive_field + 1 if spec.frames == "sliding" else taken
 
@@ -122,10 +122,11 @@ def lifter_program(lifter: nnx.Module, head: str | None = None) -> Program:
 
     def examples(random, batch):
         size_B2 = _image_sizes(random, batch)
-        inside = random.uniform(0.2, 0.8, (batch, taken, joints, 2)) * size_B2[:, None, None]
+        inside = random.uniform(0.2, 0.8, (batch, taken, joints_2d, 2)) * size_B2[:, None, None]
         return [inside.astype(np.float32), size_B2]
 
-    keypoints = _floats("keypoints", (taken, joints, 2), "(x, y) in pixels of the picture")
+    keypoints = _floats("keypoints", (taken, joints_2d, 2), "(x, y) in pixels of the picture")
+    names_2d = _joints(spec.skeleton_2d, joints_2d)
     frames = {
         "taken": taken,
         "given": given,
@@ -139,7 +140,8 @@ def lifter_program(lifter: nnx.Module, head: str | None = None) -> Program:
         (keypoints, _IMAGE_SIZE),
         (_floats("poses", (given, joints, 3), _POSE),),
         examples,
-        {"joints": _joints(spec.skeleton, joints), "frames": frames},
+        {"joints": _joints(spec.skeleton, joints), "frames": frames}
+        | ({} if spec.skeleton_2d == spec.skeleton else {"keypoint_joints": names_2d}),
     )
 
 
@@ -241,7 +243,7 @@ def _poses(detector: nnx.Module, decoding: Decoding, lifters: Mapping[str, nnx.M
         kpts_px_BK2 = geometry.apply_affine(crop_to_image_B23, kpts_crop_BK2)
         poses = []
         for lifter in lifters:
-            kpts_px_BJ2 = convert(kpts_px_BK2, spec.skeleton, lifter.spec.skeleton)
+            kpts_px_BJ2 = convert(kpts_px_BK2, spec.skeleton, lifter.spec.skeleton_2d)
             poses.append(lifter.lift(kpts_px_BJ2[:, None], image_size_B2)[:, 0])
         return (kpts_px_BK2, scores_BK, *poses)
 
@@ -278,7 +280,7 @@ def _check_behind(detector: nnx.Module, name: str, lifter: nnx.Module) -> None:
         raise LiftjaxError(
             "The detector's joints have no names, so no lifter can follow; export the two apart."
         )
-    conversion_matrix(detector.spec.skeleton, lifter.spec.skeleton)
+    conversion_matrix(detector.spec.skeleton, lifter.spec.skeleton_2d)
     if lifter.spec.num_frames > 1:
         raise LiftjaxError(
             f"{name} lifts clips of {lifter.spec.num_frames} frames, a picture is one; export it "

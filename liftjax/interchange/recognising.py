@@ -50,8 +50,7 @@ def recognise(
             notes += more
     state, front, left = network_alone(state, marks, beginning)
     notes += notes_on(front, left)
-    meta = tree.get("meta") if isinstance(tree, Mapping) else None
-    source = Source(name, meta if isinstance(meta, Mapping) else {}, _text(tree, "model"))
+    source = source_of(tree, name)
     for files, presets in networks.items():
         if any(state.keys() >= set(mark) for mark in files.marks):
             found = _read(files, presets, state, source)
@@ -59,6 +58,12 @@ def recognise(
                 raise LiftjaxError(_headless(front, left))
             return found._replace(notes=(*notes, *found.notes))
     return None
+
+
+def source_of(tree: Any, name: str = "") -> Source:
+    """What a weight file says beside its arrays."""
+    meta = tree.get("meta") if isinstance(tree, Mapping) else None
+    return Source(name, meta if isinstance(meta, Mapping) else {}, _text(tree, "model"))
 
 
 def known_networks(model: str | None = None, given: Keywords | None = None) -> Networks:

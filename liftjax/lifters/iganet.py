@@ -222,7 +222,7 @@ PRESETS = {
         IGANet,
         "Liu et al., ICASSP 2023",
         "MIT",
-        mark=("IGANet.blocks.0.norm1.weight",),
+        marks=(("IGANet.blocks.0.norm1.weight",),),
         joints=lambda shapes: shapes["IGANet.blocks.0.norm1.weight"][0],
         sizes=lambda shapes: {
             "layers": count_layers(shapes, r"IGANet\.blocks\.(\d+)\."),

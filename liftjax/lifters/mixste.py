@@ -116,7 +116,7 @@ PRESETS = {
         MixSTE,
         "Zhang et al., CVPR 2022",
         "none stated",
-        mark=("Spatial_pos_embed", "TTEblocks.0.attn.qkv.weight"),
+        marks=(("Spatial_pos_embed", "TTEblocks.0.attn.qkv.weight"),),
         joints=lambda shapes: shapes["Spatial_pos_embed"][1],
         sizes=lambda shapes: {
             "num_frames": shapes["Temporal_pos_embed"][1],

@@ -1,12 +1,22 @@
 """How the published programs' weight files of lifters are read."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping, Sequence
 
 from flax import nnx
 
 from liftjax.nn.declaration import Found, Keywords, Preset, Shapes, Source, State, WeightFiles
+from liftjax.nn.stated_joints import stated_joints
 
-_JOINT_SETS = {17: "human36m", 15: "panoptic"}  # that the authors' lifters are trained on
+
+def renamed(state: State, names: Mapping[str, str | Callable[[re.Match], str]]) -> State:
+    """`state` with each name changed by the patterns and replacements `names`, as by `re.sub`."""
+    found = {}
+    for key, value in state.items():
+        for pattern, name in names.items():
+            key = re.sub(pattern, name, key)
+        found[key] = value
+    return found
 
 
 def published_lifter(
@@ -14,28 +24,37 @@ def published_lifter(
     paper: str,
     licence: str,
     *,
-    mark: tuple[str, ...],
+    marks: Sequence[tuple[str, ...]],
     joints: Callable[[Shapes], int],
     sizes: Callable[[Shapes], Keywords],
-    rename: Callable[[str], str] = lambda key: key,
+    joints_2d: Callable[[Shapes], int] | None = None,
+    read: Callable[[State], tuple[State, list[str]]] = lambda state: (state, []),
+    unpack: Callable[[State], tuple[State, list[str]]] = lambda state: (state, []),
 ) -> Preset:
-    """The preset of a lifter at its paper's size; the number of joints tells the joint set.
+    """The preset of a lifter at its paper's size, and how its weight files are read.
 
     Args:
       cls: the network.
       paper: where it was published.
       licence: that of the authors' code.
-      mark: names that only its state_dicts have together.
-      joints: reads the number of joints off the shapes.
+      marks: for each published form, names that only its state_dicts have together.
+      joints: reads the number of a pose's joints off the shapes.
       sizes: reads keywords of the constructor off the shapes.
-      rename: the authors' name of an array -> liftjax's.
+      joints_2d: the same for the joints of the 2D input, where these may be of another set.
+      read: brings the arrays of a file to liftjax's names, with notes.
+      unpack: see `WeightFiles`.
     """
 
-    def read(state: State, source: Source) -> Found:
-        state = {rename(key): value for key, value in state.items()}
-        count = joints({key: value.shape for key, value in state.items()})
-        why = f"what {count} joints mean for a lifter"
-        return Found(cls.__name__, state, count, _JOINT_SETS.get(count), why)
+    def read_file(state: State, source: Source) -> Found:
+        state, notes = read(state)
+        shapes = {key: tuple(value.shape) for key, value in state.items()}
+        count = joints(shapes)
+        skeleton, why = stated_joints(source, count, rooted=True)
+        found = Found(cls.__name__, state, count, skeleton, why, notes=tuple(notes))
+        if joints_2d is None:
+            return found
+        keypoints, why = stated_joints(source, joints_2d(shapes), beside=skeleton)
+        return found._replace(num_joints_2d=joints_2d(shapes), skeleton_2d=keypoints, why_2d=why)
 
-    files = WeightFiles((mark,), read, sizes)
+    files = WeightFiles(marks, read_file, sizes, unpack)
     return Preset(cls, paper=paper, licence=licence, weight_files=files)

@@ -4,17 +4,22 @@ Martinez, Hossain, Romero, Little, "A simple yet effective baseline for 3d human
 estimation", ICCV 2017.
 """
 
+import re
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from liftjax.errors import LiftjaxError
-from liftjax.lifters.published import published_lifter
+from liftjax.lifters.published import published_lifter, renamed
 from liftjax.lifters.spec import Lifter, LifterSpec
-from liftjax.nn.declaration import count_layers
+from liftjax.nn.declaration import State, count_layers
 from liftjax.nn.initial import constant, he_normal, ones, zeros
 from liftjax.nn.layers import BatchNorm, Dropout, Linear
 from liftjax.nn.variables import Statistic
+from liftjax.skeletons import get_skeleton
+from liftjax.torch_weights import as_numpy
 
 _EPSILON = 1e-8  # for the root joint, whose deviation is 0
 _HE_NORMAL, _ZEROS = he_normal(), constant(0.0)
@@ -123,17 +128,61 @@ def _standardize(pose_BTKD: jax.Array, mean_KD: jax.Array, std_KD: jax.Array) ->
     return (jnp.asarray(pose_BTKD, dtype) - mean_KD[None, None]) / (std_KD + _EPSILON)[None, None]
 
 
+# MMPose's names as patterns, and ours for them.
+_MMPOSE = {
+    r"^(?:keypoint_)?head\.conv\.": "w2.",
+    r"^backbone\.expand_conv\.conv\.": "w1.",
+    r"^backbone\.expand_conv\.bn\.": "bn1.",
+    r"^backbone\.tcn_blocks\.(\d+)\.conv([12])\.0\.conv\.": r"linear_stages.\1.w\2.",
+    r"^backbone\.tcn_blocks\.(\d+)\.conv([12])\.0\.bn\.": r"linear_stages.\1.bn\2.",
+}
+_WITHOUT_ONE = 16  # of Human3.6M's joints
+
+
+def _unpack(state: State) -> tuple[State, list[str]]:
+    """MMPose's SimpleBaseline, a temporal network of width 1 whose poses have no root joint."""
+    names = ("backbone.expand_conv.conv.weight", "keypoint_head.conv.weight", "head.conv.weight")
+    shapes = [tuple(state[name].shape) for name in names if name in state]
+    if len(shapes) != 2 or shapes[0][2:] != (1,) or shapes[1][0] != 3 * _WITHOUT_ONE:
+        return state, []
+    state = renamed(state, _MMPOSE)
+    flat = {key: value[..., 0] if value.ndim == 3 else value for key, value in state.items()}
+    linear = [key for key in flat if re.fullmatch(r"(linear_stages\.\d+\.)?w[12]\.weight", key)]
+    for key in linear:  # there, layers before a batch norm have no bias
+        flat.setdefault(key.replace("weight", "bias"), np.zeros(len(flat[key]), np.float32))
+    return flat, ["renamed MMPose's arrays to SimpleBaseline's names"]
+
+
+def _read(state: State) -> tuple[State, list[str]]:
+    """Brings 16 of Human3.6M's joints to all 17.
+
+    Programs leave out the nose from the 2D input and the hip, which is the root, from the poses.
+    Here these have no weight: the network is the same, and its root lies at the origin.
+    """
+    state, notes = renamed(state, {"batch_norm": "bn"}), []  # the PyTorch authors' name
+    if state["w1.weight"].shape[1] == 2 * _WITHOUT_ONE:
+        nose = 2 * get_skeleton("human36m").index("nose")
+        state["w1.weight"] = np.insert(as_numpy(state["w1.weight"]), [nose, nose], 0, axis=1)
+        notes.append("input of 16 joints: added the nose, without weight")
+    if state["w2.weight"].shape[0] == 3 * _WITHOUT_ONE:
+        for key in ("w2.weight", "w2.bias"):
+            state[key] = np.insert(as_numpy(state[key]), [0, 0, 0], 0, axis=0)
+        notes.append("poses of 16 joints: added the hip, at the origin")
+    return state, notes
+
+
 PRESETS = {
     "simple_baseline": published_lifter(
         SimpleBaseline,
         "Martinez et al., ICCV 2017",
         "MIT",
-        mark=("linear_stages.0.w1.weight", "w1.weight"),
+        marks=(("linear_stages.0.w1.weight", "w1.weight"),),
         joints=lambda shapes: shapes["w1.weight"][1] // 2,
         sizes=lambda shapes: {
             "linear_size": shapes["w1.weight"][0],
             "num_stages": count_layers(shapes, r"linear_stages\.(\d+)\."),
         },
-        rename=lambda key: key.replace("batch_norm", "bn"),  # its PyTorch authors' name
+        read=_read,
+        unpack=_unpack,
     )
 }

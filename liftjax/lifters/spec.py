@@ -1,7 +1,8 @@
 """What all lifters share: the contract of input, output and frames, and the way to metres.
 
-Array names: B clips, T frames, K joints. `px` is pixels of the original image (x, y), `m` metres
-in camera axes with the root joint at the origin, `x` and `raw` the network's own scales.
+Array names: B clips, T frames, K joints (of the 2D input or of the poses). `px` is pixels of the
+original image (x, y), `m` metres in camera axes with the root joint at the origin, `x` and `raw`
+the network's own scales.
 """
 
 import dataclasses
@@ -33,7 +34,7 @@ class LifterSpec:
     """Contract of a lifter.
 
     Attributes:
-      skeleton: joint set of input and output.
+      skeleton: joint set of the poses.
       num_frames: frames of a clip, as the lifter was configured.
       receptive_field: input frames that one output frame depends on.
       frames: the clip lengths T that a call takes and the frames it gives back. 'any': T, each
@@ -43,6 +44,7 @@ class LifterSpec:
       input: 'screen' is x / w * 2 - 1 and y / w * 2 - h / w; 'zscore' standardises pixels per
         joint and axis with the training set's mean and deviation.
       output: 'metres', or 'zscore' of metres.
+      skeleton_2d: joint set of the 2D input; default: that of the poses.
     """
 
     skeleton: str
@@ -51,9 +53,11 @@ class LifterSpec:
     frames: Literal["any", "exact", "sliding", "strided"] = "any"
     input: Literal["screen", "zscore"] = "screen"
     output: Literal["metres", "zscore"] = "metres"
+    skeleton_2d: str | None = None
 
     def __post_init__(self):
         get_skeleton(self.skeleton)
+        object.__setattr__(self, "skeleton_2d", self.skeleton_2d or self.skeleton)
         if self.num_frames < 1:
             raise LiftjaxError(f"A lifter needs num_frames >= 1, not {self.num_frames}.")
         if self.frames == "strided":
@@ -63,6 +67,10 @@ class LifterSpec:
     def num_joints(self) -> int:
         return get_skeleton(self.skeleton).num_joints
 
+    @functools.cached_property
+    def num_joints_2d(self) -> int:
+        return get_skeleton(self.skeleton_2d).num_joints
+
     def check(self, x_BTK2) -> None:
         """Raises a LiftjaxError unless `x_BTK2` is a batch of clips that the lifter takes."""
         if x_BTK2.ndim != 4 or x_BTK2.shape[-1] != 2:
@@ -70,8 +78,8 @@ class LifterSpec:
                 f"A lifter takes (clips, frames, joints, 2), not {tuple(x_BTK2.shape)}; "
                 "a single frame needs a frame axis of length 1."
             )
-        if x_BTK2.shape[2] != self.num_joints:
-            check_joints(x_BTK2, self.skeleton, what="2D pose")
+        if x_BTK2.shape[2] != self.num_joints_2d:
+            check_joints(x_BTK2, self.skeleton_2d, what="2D pose")
         frames = x_BTK2.shape[1]
         if self.frames == "exact" and frames != self.num_frames:
             raise LiftjaxError(
@@ -183,11 +191,11 @@ class Lifter(nnx.Module):
         Raises:
           LiftjaxError: another joint set; wrong number of joints, frames or axes.
         """
-        if skeleton not in (None, self.spec.skeleton):
+        if skeleton not in (None, self.spec.skeleton_2d):
             raise LiftjaxError(
                 f"The 2D pose has {get_skeleton(skeleton).name} joints, the lifter takes "
-                f"{self.spec.skeleton}; convert it with liftjax.skeletons.convert(pose, "
-                f"{skeleton!r}, {self.spec.skeleton!r})."
+                f"{self.spec.skeleton_2d}; convert it with liftjax.skeletons.convert(pose, "
+                f"{skeleton!r}, {self.spec.skeleton_2d!r})."
             )
         raw_BTK3 = self(self.normalize(kpts_px_BTK2, image_size_B2), train, rngs, precision)
         return self.to_metres(raw_BTK3)

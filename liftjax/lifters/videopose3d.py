@@ -5,15 +5,16 @@ convolutions and semi-supervised training", CVPR 2019.
 """
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 
 import jax
 from flax import nnx
 
 from liftjax.errors import LiftjaxError
-from liftjax.lifters.published import published_lifter
+from liftjax.lifters.published import published_lifter, renamed
 from liftjax.lifters.spec import Lifter, LifterSpec
-from liftjax.nn.declaration import Keywords, Shapes, count_layers
+from liftjax.nn.declaration import Keywords, Shapes, State, count_layers
 from liftjax.nn.initial import fan_in_uniform
 from liftjax.nn.layers import BatchNorm, Conv, Dropout
 
@@ -68,6 +69,7 @@ class VideoPose3D(Lifter):
     of its field, t + receptive_field - 1.
 
     Args:
+      skeleton: joint set of the poses.
       num_frames: frames of a clip, at least the receptive field. Without `filter_widths` it is the
         receptive field and sets them: 9, 27, 81 and 243 have widths of 3, 1 has (1, 1, 1). With
         them it may be left at 1, which then stands for the receptive field.
@@ -78,6 +80,7 @@ class VideoPose3D(Lifter):
       strided: for training on single frames: a clip is cut into fields, T a multiple of the
         receptive field, and each gives one pose, T / receptive_field in all. Equal to the dilated
         network there, with the same weights, and without computing what no output needs.
+      skeleton_2d: joint set of the 2D input; default: that of the poses.
 
     Raises:
       LiftjaxError: impossible widths, or `num_frames` and `filter_widths` contradict each other.
@@ -94,6 +97,7 @@ class VideoPose3D(Lifter):
         dropout: float = 0.25,
         dense: bool = False,
         strided: bool = False,
+        skeleton_2d: str | None = None,
         rngs: nnx.Rngs,
     ):
         if dense and strided:
@@ -102,8 +106,7 @@ class VideoPose3D(Lifter):
         field = math.prod(widths)
         num_frames = field if num_frames == 1 else num_frames
         kind = "strided" if strided else "sliding"
-        super().__init__(LifterSpec(skeleton, num_frames, field, kind))
-        joints = self.spec.num_joints
+        super().__init__(LifterSpec(skeleton, num_frames, field, kind, skeleton_2d=skeleton_2d))
         self.causal, self.strided, self.widths = causal, strided, widths
 
         def conv(c_in, c_out, width, dilation=1, use_bias=False):
@@ -115,8 +118,8 @@ class VideoPose3D(Lifter):
             return _conv(c_in, c_out, width, rngs, dilation=dilation, use_bias=use_bias)
 
         self.expand_bn = BatchNorm(channels)
-        self.shrink = conv(channels, 3 * joints, 1, use_bias=True)
-        self.expand_conv = conv(2 * joints, channels, widths[0])
+        self.shrink = conv(channels, 3 * self.spec.num_joints, 1, use_bias=True)
+        self.expand_conv = conv(2 * self.spec.num_joints_2d, channels, widths[0])
         convs = []
         for i, width in enumerate(widths[1:], 1):
             convs.append(conv(channels, channels, width, math.prod(widths[:i])))
@@ -163,13 +166,37 @@ def _sizes(shapes: Shapes) -> Keywords:
     return {"num_frames": field, "channels": first[0], **sizes}
 
 
+# MMPose's names as patterns, and the authors' for them.
+_MMPOSE = {
+    r"^(?:keypoint_)?head\.conv\.": "shrink.",
+    r"^backbone\.expand_conv\.conv\.": "expand_conv.",
+    r"^backbone\.expand_conv\.bn\.": "expand_bn.",
+    r"^backbone\.tcn_blocks\.(\d+)\.conv([12])\.0\.conv\.": lambda of: f"layers_conv.{_layer(of)}.",
+    r"^backbone\.tcn_blocks\.(\d+)\.conv([12])\.0\.bn\.": lambda of: f"layers_bn.{_layer(of)}.",
+}
+_MMPOSE_MARK = ("backbone.expand_conv.conv.weight", "backbone.tcn_blocks.0.conv1.0.conv.weight")
+
+
+def _layer(found: re.Match) -> int:
+    """The number of a layer, of which each block has two."""
+    return 2 * int(found[1]) + int(found[2]) - 1
+
+
+def _read(state: State) -> tuple[State, list[str]]:
+    if _MMPOSE_MARK[0] not in state:
+        return state, []
+    return renamed(state, _MMPOSE), ["renamed MMPose's arrays to the VideoPose3D authors' names"]
+
+
 PRESETS = {
     "videopose3d": published_lifter(
         VideoPose3D,
         "Pavllo et al., CVPR 2019",
         "CC BY-NC 4.0",
-        mark=("expand_conv.weight", "shrink.weight"),
-        joints=lambda shapes: shapes["expand_conv.weight"][1] // 2,
+        marks=(("expand_conv.weight", "shrink.weight"), _MMPOSE_MARK),
+        joints=lambda shapes: shapes["shrink.weight"][0] // 3,
+        joints_2d=lambda shapes: shapes["expand_conv.weight"][1] // 2,
+        read=_read,
         sizes=_sizes,
     )
 }

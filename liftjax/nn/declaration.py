@@ -39,13 +39,16 @@ class Found(NamedTuple):
       state: the arrays by liftjax's names.
       num_joints: joints that the network finds or lifts; None for a detector without a head, and
         where the arrays do not tell.
-      skeleton: the joint set of the file; None if it is unknown.
-      why: how the joint set is known, in words.
+      skeleton: the joint set of the keypoints that a detector finds, or of a lifter's poses; None
+        if it is unknown.
+      why: how the joint set is known, or what is known about it, in words.
       image_size: (height, width), if the file tells it.
       notes: one line for everything that was left out or changed.
       warnings: one line for everything that the user should look at.
       sizes: keywords of the constructor that follow from the file.
       presets: the presets, by name, that the network may be.
+      num_joints_2d, skeleton_2d, why_2d: the same for the 2D input of a lifter that may take
+        another joint set than that of its poses; None for other networks.
     """
 
     family: str
@@ -58,6 +61,9 @@ class Found(NamedTuple):
     warnings: tuple[str, ...] = ()
     sizes: Mapping[str, Any] = {}
     presets: Mapping[str, "Preset"] = {}
+    num_joints_2d: int | None = None
+    skeleton_2d: str | None = None
+    why_2d: str = ""
 
     @property
     def network(self) -> type[nnx.Module]:

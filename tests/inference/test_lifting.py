@@ -131,7 +131,7 @@ def test_people_in_pictures_are_lifted_each_alone():
 
 def test_one_program_serves_any_number_of_people():
     at_work = Lifting({"sb": single_frame()}, H36M, slide=1, batch_size=2)
-    program = at_work._lifters[0]._mapped
+    program = at_work._lifters[0][1]._mapped
     before = program._cache_size()
     for count in (1, 2, 3, 5):
         at_work.people(np.ones((count, 17, 2), np.float32), np.tile(SIZE, (count, 1)))

@@ -50,6 +50,8 @@ def test_every_network_is_told_by_its_shapes(tmp_path, name, stats):
     state = state_dict(name)
     path = safetensors(tmp_path / "w.safetensors", state)
     extra = {"stats": stats} if name == "simple_baseline" else {}
+    joints = {"hrnet_tiny": "coco", "rtmpose_tiny": "coco", "videopose3d": "human36m"}
+    extra |= {"source_skeleton": joints[name]} if name in joints else {}
     import_weights(path, str(tmp_path / "run"), **extra)
     found, spec = imported(tmp_path / "run")
     assert_same(found, state)
@@ -66,7 +68,7 @@ def test_a_recipe_takes_what_was_imported(tmp_path):
     """The spec that is stored is the one that the recipe asks for."""
     config = load_recipe("ft2d", ["detector.name=hrnet_tiny"])
     path = safetensors(tmp_path / "d.safetensors", state_dict("hrnet_tiny"))
-    import_weights(path, str(tmp_path / "detector"), skeleton="human36m")
+    import_weights(path, str(tmp_path / "detector"), skeleton="human36m", source_skeleton="coco")
     assert imported(tmp_path / "detector")[1] == detector_spec(config, "human36m")
     path = safetensors(tmp_path / "l.safetensors", state_dict("mixste"))
     import_weights(path, str(tmp_path / "lifter"))
@@ -79,7 +81,7 @@ def test_a_head_for_other_joints(tmp_path, name, capsys):
     layer = "final_layer" if name == "hrnet_tiny" else "head.final_layer"
     state = state_dict(name)
     path = safetensors(tmp_path / "w.safetensors", state)
-    import_weights(path, str(tmp_path / "run"), skeleton="human36m")
+    import_weights(path, str(tmp_path / "run"), skeleton="human36m", source_skeleton="coco")
     found, spec = imported(tmp_path / "run")
     assert spec["skeleton"] == "human36m"
     ours, theirs = get_skeleton("human36m"), get_skeleton("coco")
@@ -95,18 +97,41 @@ def test_a_head_for_other_joints(tmp_path, name, capsys):
     assert "averaged 3 (hip, spine, thorax); drawn 1 (head_top)" in capsys.readouterr().out
 
 
-@pytest.mark.slow
 def test_joints_of_equal_count_are_never_taken_by_luck(tmp_path, capsys):
-    """COCO and Human3.6M have 17 joints each: the name decides, and the report says whence."""
+    """COCO and Human3.6M have 17 joints each: the name decides, or the user."""
     state = state_dict("hrnet_tiny")
     path = safetensors(tmp_path / "w.safetensors", state)
-    import_weights(path, str(tmp_path / "coco"))
-    assert imported(tmp_path / "coco")[1]["skeleton"] == "coco"
-    assert "joints: coco (the HRNet authors' custom for 17 joints" in capsys.readouterr().out
-    import_weights(path, str(tmp_path / "h36m"), source_skeleton="human36m")
-    found, spec = imported(tmp_path / "h36m")
+    asked = "may be those of human36m, coco or posetrack18, and nothing .* with --source-skeleton"
+    with pytest.raises(LiftjaxError, match=asked):
+        import_weights(path, str(tmp_path / "run"), skeleton="human36m")
+    import_weights(path, str(tmp_path / "run"), source_skeleton="human36m")
+    found, spec = imported(tmp_path / "run")
     assert spec["skeleton"] == "human36m"
     assert_same(found, state)
+    path = safetensors(tmp_path / "hrnet_posetrack18_256x192.safetensors", state)
+    import_weights(path, str(tmp_path / "run"))
+    assert imported(tmp_path / "run")[1]["skeleton"] == "posetrack18"
+    assert "posetrack18 (the file's name, hrnet_posetrack18_256x192" in capsys.readouterr().out
+
+
+def test_a_lifter_from_one_joint_set_to_another(tmp_path, capsys):
+    """VideoPose3D's network for films in the wild takes COCO's joints and gives Human3.6M's."""
+    state = state_dict("videopose3d")
+    path = safetensors(tmp_path / "w.safetensors", state)
+    with pytest.raises(LiftjaxError, match=r"takes 17 joints in 2D .* with --source-skeleton"):
+        import_weights(path, str(tmp_path / "run"))
+    import_weights(path, str(tmp_path / "run"), source_skeleton="coco")
+    lifter, meta = load_model(tmp_path / "run", "lifter")
+    assert meta["model"]["skeleton_2d"] == lifter.spec.skeleton_2d == "coco"
+    assert lifter.spec.skeleton == "human36m"
+    for name, joints in (
+        ("pretrained_h36m_detectron_coco", "coco"), ("pretrained_h36m_cpn", "human36m"),
+    ):  # fmt: skip
+        path = safetensors(tmp_path / f"{name}.safetensors", state)
+        import_weights(path, str(tmp_path / "run"))
+        spec = load_model(tmp_path / "run", "lifter")[0].spec
+        assert (spec.skeleton_2d, spec.skeleton) == (joints, "human36m")
+        assert f"joints in 2D: {joints} (the file's name" in capsys.readouterr().out
 
 
 def test_joints_without_a_name(tmp_path):
@@ -114,7 +139,7 @@ def test_joints_without_a_name(tmp_path):
     for leaf in ("weight", "bias"):
         state[f"final_layer.{leaf}"] = state[f"final_layer.{leaf}"][:14]
     path = safetensors(tmp_path / "w.safetensors", state)
-    with pytest.raises(LiftjaxError, match=r"14 joints .* have no name .* --num-joints 14"):
+    with pytest.raises(LiftjaxError, match=r"14 joints without their names .* --num-joints 14"):
         import_weights(path, str(tmp_path / "run"))
     import_weights(path, str(tmp_path / "run"), num_joints=14)
     found, spec = imported(tmp_path / "run")
@@ -158,6 +183,7 @@ def test_of_a_network_and_its_average_one_is_named(tmp_path, capsys):
     with pytest.raises(LiftjaxError, match=r"t.pth.tar holds 2 .* or --entry=state_dict_ema\.$"):
         import_weights(path, str(tmp_path / "run"))
     arguments = ["import-weights", path, "--out", str(tmp_path / "run")]
+    arguments += ["--source-skeleton", "human36m"]
     assert main([*arguments, "--entry", "state_dict_ema"]) == 0
     assert_same(imported(tmp_path / "run")[0], state)
     assert "took state_dict_ema, left state_dict" in capsys.readouterr().out
@@ -167,7 +193,7 @@ def test_numpy_arrays_that_torch_saved(tmp_path):
     torch = pytest.importorskip("torch")
     state = state_dict("videopose3d")
     torch.save({key: np.array(value) for key, value in state.items()}, tmp_path / "n.pth")
-    import_weights(str(tmp_path / "n.pth"), str(tmp_path / "run"))
+    import_weights(str(tmp_path / "n.pth"), str(tmp_path / "run"), source_skeleton="human36m")
     assert_same(imported(tmp_path / "run")[0], state)
 
 
@@ -219,7 +245,7 @@ def test_the_header_of_another_program_says_nothing(tmp_path):
     for header in ("hello", "[1]", '"text"', '{"loss": 3}'):
         path = tmp_path / "w.safetensors"
         save_file(state, path, {"spec": header, "recipe": header, "statistics": header})
-        import_weights(str(path), str(tmp_path / "run"))
+        import_weights(str(path), str(tmp_path / "run"), source_skeleton="human36m")
         assert_same(imported(tmp_path / "run")[0], state)
 
 
@@ -283,7 +309,7 @@ class TestRefused:
         state = state_dict("hrnet_tiny")
         del state["bn2.weight"]
         match = r"1 missing \(bn2.weight\); 1 unexpected \(extra\).* nearest model is hrnet_tiny"
-        self.refused(tmp_path, state | {"extra": np.zeros(1)}, match)
+        self.refused(tmp_path, state | {"extra": np.zeros(1)}, match, source_skeleton="coco")
 
     def test_a_size_that_cannot_be_told(self, tmp_path):
         state = state_dict("mixste")
