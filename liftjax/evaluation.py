@@ -17,10 +17,17 @@ from liftjax.data.records import PoseDataset, read_metadata
 from liftjax.data.schema import known_joints
 from liftjax.errors import LiftjaxError
 from liftjax.hosts import check_same, is_first
-from liftjax.prediction import detection_settings, lift, lift_dataset, predict_2d, sliding_form
+from liftjax.prediction import (
+    detection_settings,
+    lift,
+    lift_dataset,
+    predict_scored,
+    sliding_form,
+)
 from liftjax.runtime.checkpoints import (
     BEST,
     LAST,
+    check_lifter,
     find_checkpoint,
     load_lifters,
     load_model,
@@ -93,17 +100,19 @@ def evaluate(
 ) -> tuple[dict, np.ndarray, dict[str, np.ndarray]]:
     """The report, the keypoints and the lifted poses.
 
+    The report is that of :func:`report`, with the keypoints' mean "score" (None without detector).
+
     Args:
       detector: the network; None takes the ground-truth 2D poses.
       lifters: by name.
       dataset: the records.
       replicas: the devices; all by default.
-      **detection: further arguments of :func:`predict_2d`.
+      **detection: further arguments of :func:`predict_scored`.
     """
     replicas = replicas or Replicas.create()
     labels, skeleton = dataset.labels, dataset.skeleton.name
     if detector is None:
-        kpts_px_NK2 = labels["joints_px"]
+        kpts_px_NK2, score = labels["joints_px"], None
     else:
         if detector.spec.skeleton != skeleton:
             raise LiftjaxError(
@@ -111,9 +120,11 @@ def evaluate(
                 f"{dataset.directory} has {skeleton} poses; use a detector of that joint set."
             )
         pictures = dataset.with_pictures()
-        kpts_px_NK2 = predict_2d(detector, pictures, replicas=replicas, **detection)
+        kpts_px_NK2, scores_NK = predict_scored(detector, pictures, replicas=replicas, **detection)
+        score = float(scores_NK.mean(dtype=np.float64))
     poses = {n: lift(lf, kpts_px_NK2, labels["image_size"], replicas) for n, lf in lifters.items()}
-    return report(labels, skeleton, kpts_px_NK2, poses), kpts_px_NK2, poses
+    found = report(labels, skeleton, kpts_px_NK2, poses)
+    return found | {"score": score}, kpts_px_NK2, poses
 
 
 def evaluate_run(config: ConfigDict, workdir: str, step: str = LAST) -> dict:
@@ -181,11 +192,7 @@ def _run_detector(config, checkpoint, dataset: PoseDataset, replicas: Replicas) 
 def _run_lifter(config, checkpoint, dataset: PoseDataset, replicas: Replicas) -> tuple[dict, str]:
     """Report of the lifter on the data set's own 2D poses, and its text."""
     lifter, meta = load_model(checkpoint, "lifter", sliding_form)
-    if lifter.spec.skeleton != dataset.skeleton.name:
-        raise LiftjaxError(
-            f"The lifter in {checkpoint} is for {lifter.spec.skeleton}, {config.data.dir} has "
-            f"{dataset.skeleton.name} poses; evaluate it on data of its joint set."
-        )
+    check_lifter(lifter, dataset.skeleton.name, f"The lifter in {checkpoint}", config.data.dir)
     dataset = dataset.select(dataset.labels["has_3d"])
     if not len(dataset):
         raise LiftjaxError(f"{config.data.dir}: split {dataset.split} has no 3D poses.")

@@ -25,6 +25,7 @@ from liftjax.detectors.spec import DETECTOR_PRECISIONS, Decoding, HeatmapOutput,
 from liftjax.errors import check_name
 from liftjax.hosts import is_first
 from liftjax.lifters.mirror import mirror_2d, mirror_3d
+from liftjax.lifters.spec import LifterSpec
 from liftjax.runtime.checkpoints import build_model
 from liftjax.runtime.replicas import Replicas
 from liftjax.runtime.state import PureModule
@@ -33,7 +34,18 @@ _LIFT_BATCH = 512
 _SLIDE = 256  # frames that a sliding lifter gives at a time
 
 
-def predict_2d(
+def predict_2d(detector: nnx.Module, dataset: PoseDataset, **options) -> np.ndarray:
+    """Keypoints (N, K, 2) of every record, in pixels of the original image.
+
+    Args:
+      detector: the network.
+      dataset: records with pictures.
+      **options: see :func:`predict_scored`.
+    """
+    return predict_scored(detector, dataset, **options)[0]
+
+
+def predict_scored(
     detector: nnx.Module,
     dataset: PoseDataset,
     *,
@@ -42,8 +54,8 @@ def predict_2d(
     precision: str = "float32",
     cache: bool = False,
     replicas: Replicas | None = None,
-) -> np.ndarray:
-    """Keypoints (N, K, 2) of every record, in pixels of the original image.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Keypoints (N, K, 2) in pixels of the original image, and scores (N, K), of every record.
 
     Args:
       detector: the network.
@@ -64,6 +76,7 @@ def predict_2d(
     mapped = _mapped_detector(pure, replicas, decoding, precision)
     weights = replicas.replicate((params, others))
     kpts_px_NK2 = np.empty((len(dataset), detector.spec.num_joints, 2), np.float32)
+    scores_NK = np.empty(kpts_px_NK2.shape[:2], np.float32)
     batches = evaluation_batches(
         dataset,
         image_size=detector.spec.image_size,
@@ -75,13 +88,14 @@ def predict_2d(
         for batch in batches:
             found = replicas.to_host(mapped(weights, replicas.shard(batch)))
             real = found["mask"]
-            kpts_px_NK2[found["index"][real]] = found["kpts_px"][real]
+            rows = found["index"][real]
+            kpts_px_NK2[rows], scores_NK[rows] = found["kpts_px"][real], found["scores"][real]
             bar.update(int(real.sum()))
-    return kpts_px_NK2
+    return kpts_px_NK2, scores_NK
 
 
 def detection_settings(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """The `decoding` and `precision` of :func:`predict_2d` for a detector of this recipe."""
+    """The `decoding` and `precision` of :func:`predict_scored` for a detector of this recipe."""
     return {"decoding": Decoding.of_recipe(recipe), "precision": recipe["precision"]}
 
 
@@ -106,8 +120,9 @@ def _mapped_detector(pure: PureModule, replicas: Replicas, decoding: Decoding, p
     """Cached, so that it compiles once for all evaluations of a training run."""
 
     def predict(weights, batch):
-        _, kpts_px_BK2 = detect(pure.merge(*weights), batch, decoding, precision)
-        return {"kpts_px": kpts_px_BK2, "index": batch["index"], "mask": batch["mask"]}
+        out, kpts_px_BK2 = detect(pure.merge(*weights), batch, decoding, precision)
+        found = {"kpts_px": kpts_px_BK2, "scores": out.scores()}
+        return found | {"index": batch["index"], "mask": batch["mask"]}
 
     return replicas.map_predict(predict)
 
@@ -202,7 +217,7 @@ class ClipLifter:
         self.margin = lifter.spec.receptive_field - 1
         self._joints = lifter.spec.num_joints
         pure, params, others = PureModule.split(lifter)
-        self._mapped = _mapped_windows(pure, self._replicas, lifter.spec.skeleton, flip)
+        self._mapped = _mapped_windows(pure, self._replicas, lifter.spec, flip)
         self._weights = self._replicas.replicate((params, others))
 
     def __call__(
@@ -236,14 +251,15 @@ class ClipLifter:
 
 
 @functools.lru_cache(maxsize=8)
-def _mapped_windows(pure: PureModule, replicas: Replicas, skeleton: str, flip: bool):
+def _mapped_windows(pure: PureModule, replicas: Replicas, spec: LifterSpec, flip: bool):
     def lift_batch(weights, batch):
         module = pure.merge(*weights)
         kpts_px_BTK2, size_B2 = batch["kpts_px"], batch["image_size"]
         pose_m_BMK3 = module.lift(kpts_px_BTK2, size_B2)
         if flip:
-            mirrored_BMK3 = module.lift(mirror_2d(kpts_px_BTK2, size_B2, skeleton), size_B2)
-            pose_m_BMK3 = (pose_m_BMK3 + mirror_3d(mirrored_BMK3, skeleton)) / 2
+            other_BTK2 = mirror_2d(kpts_px_BTK2, size_B2, spec.skeleton_2d)
+            mirrored_BMK3 = mirror_3d(module.lift(other_BTK2, size_B2), spec.skeleton)
+            pose_m_BMK3 = (pose_m_BMK3 + mirrored_BMK3) / 2
         return {"pose_m": pose_m_BMK3, "index": batch["index"], "weight": batch["weight"]}
 
     return replicas.map_predict(lift_batch)

@@ -32,6 +32,8 @@ from liftjax.data.schema import (
 from liftjax.errors import LiftjaxError, check_name, first_line, unknown_name
 from liftjax.skeletons import Skeleton, get_skeleton
 
+RENDERED = "rendered people (data_prep synthetic)"
+
 _CHUNK = 256
 _PROBES = 4  # records that are compared with the file of all labels
 _DELETE = "delete it; the labels are in the records too"
@@ -230,6 +232,15 @@ def read_metadata(directory) -> dict:
             f"{SCHEMA_VERSION}; update liftjax, or build the data set again with this one."
         )
     return metadata
+
+
+def described(directory) -> str:
+    """What a data set holds, in words: its source if it names one, else its own name."""
+    metadata = read_metadata(directory)
+    if metadata.get("name") == "synthetic_people":
+        return RENDERED
+    source = str(metadata.get("metadata", {}).get("source") or "")
+    return source.partition(", http")[0] or f"the data set {metadata.get('name')}"
 
 
 def split_names(directory) -> list[str]:

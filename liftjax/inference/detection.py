@@ -18,8 +18,9 @@ from liftjax.detectors.spec import DETECTOR_PRECISIONS, Decoding, DetectorSpec
 from liftjax.errors import LiftjaxError, check_name
 from liftjax.geometry import invert_affine
 from liftjax.prediction import detect
-from liftjax.runtime.checkpoints import load_model
+from liftjax.runtime.checkpoints import FOLDER, find_checkpoint, load_model
 from liftjax.runtime.replicas import Replicas
+from liftjax.runtime.scores import Scores
 from liftjax.runtime.state import PureModule
 from liftjax.skeletons import Skeleton, get_skeleton
 
@@ -37,6 +38,8 @@ class BatchDetector:
       image_size: (height, width) of a crop.
       batch_size: crops at a time.
       decoding: the soft-argmax that gives the keypoints.
+      trained_on: what it was trained on, in words; empty if unknown.
+      usual_score: mean score of its keypoints in validation; None if unknown.
       mapped, weights: see :meth:`Replicas.map_predict`.
     """
 
@@ -45,6 +48,8 @@ class BatchDetector:
     image_size: tuple[int, int]
     batch_size: int
     decoding: Decoding
+    trained_on: tuple[str, ...]
+    usual_score: float | None
     replicas: Replicas
     mapped: Callable[..., Any]
     weights: Any
@@ -59,10 +64,12 @@ class BatchDetector:
     ) -> "BatchDetector":
         """The detector of a run directory, or a module; arguments as for :class:`Predictor`."""
         check_name("precision", precision, DETECTOR_PRECISIONS)
-        recipe, name = {}, type(detector).__name__
+        recipe, name, trained_on, usual_score = {}, type(detector).__name__, (), None
         if isinstance(detector, (str, os.PathLike)):
+            usual_score = _usual_score(detector)
             detector, meta = load_model(detector, "detector")
             recipe, name = meta["recipe"], meta["model"]["name"]
+            trained_on = tuple(meta.get("trained_on", ()))  # older runs do not say it
         elif not isinstance(getattr(detector, "spec", None), DetectorSpec):
             raise LiftjaxError(
                 f"The detector is a {name}; give a run directory or a detector module."
@@ -90,6 +97,8 @@ class BatchDetector:
             image_size=detector.spec.image_size,
             batch_size=replicas.rounded_up(batch_size),
             decoding=decoding,
+            trained_on=trained_on,
+            usual_score=usual_score,
             replicas=replicas,
             mapped=replicas.map_predict(find),
             weights=replicas.replicate((params, others)),
@@ -134,3 +143,11 @@ class BatchDetector:
             last = first + len(crops_of_one)
             yield kpts_px[first:last], scores[first:last]
             first = last
+
+
+def _usual_score(checkpoint: str | Path) -> float | None:
+    """The mean score of a run's keypoints in validation; None if nobody measured it."""
+    folder = find_checkpoint(checkpoint)
+    if folder.parent.name != FOLDER:
+        return None
+    return Scores(folder.parents[1]).usual_keypoint_score(int(folder.name))

@@ -328,6 +328,11 @@ def read_meta(path: str | epath.Path) -> dict:
         raise LiftjaxError(f"{folder} is not a liftjax checkpoint: {error}") from error
 
 
+def licence_of(meta: Mapping[str, Any]) -> str:
+    """The licence of published weights, from which a network comes, in words; empty without."""
+    return meta.get("licence") or meta.get("origin", {}).get("licence", "")
+
+
 def load_model(
     path: str | epath.Path, kind: str, build: Callable[[dict], nnx.Module] = build_model
 ) -> tuple[nnx.Module, dict]:
@@ -384,9 +389,23 @@ def load_lifters(
     """Trained lifters by name, from their run directories; all must be for `skeleton`."""
     lifters = {name: load_model(path, "lifter", build)[0] for name, path in paths.items()}
     for name, lifter in lifters.items():
-        if lifter.spec.skeleton != skeleton:
-            raise LiftjaxError(
-                f"The lifter {name} in {paths[name]} is for {lifter.spec.skeleton}, the data has "
-                f"{skeleton} poses; train one on this data."
-            )
+        check_lifter(lifter, skeleton, f"The lifter {name} in {paths[name]}", "the data")
     return lifters
+
+
+def check_lifter(lifter: nnx.Module, skeleton: str, what: str, data: str) -> None:
+    """Raises a LiftjaxError unless a lifter takes keypoints and gives poses of this joint set.
+
+    Args:
+      lifter: the lifter.
+      skeleton: the joint set of the data.
+      what: the lifter, in words.
+      data: the data, in words.
+    """
+    sets = {"": lifter.spec.skeleton, "2D ": lifter.spec.skeleton_2d}
+    for kind, found in sets.items():
+        if found != skeleton:
+            raise LiftjaxError(
+                f"{what} is for {found}, {data} has {skeleton} {kind}poses; take a lifter that was "
+                "trained on that joint set."
+            )

@@ -25,7 +25,7 @@ from liftjax.runtime.scores import Scores
 from liftjax.training.log import Bad, Log, Window, summary
 from liftjax.training.preemption import Preemption
 from liftjax.training.task import Metrics, Task, model_arrays
-from liftjax.training.validation import Validation
+from liftjax.training.validation import KEYPOINT_SCORE, Validation
 from liftjax.writing import write_text
 
 _NAMES_SHOWN = 3  # samples of a bad batch in the message; the file has them all
@@ -223,7 +223,7 @@ class _Run:
         """Evaluates the model of a state that has been saved."""
         with self.preemption.at_once(step):
             values = self.validation.measure(model_arrays(state))
-        self.scores.add(step, values[self.validation.score])
+        self.scores.add(step, values[self.validation.score], values.get(KEYPOINT_SCORE))
         log.write(step, values)
         if hosts.is_first():
             tqdm.write(f"step {step}: {self.validation.describe(values)}")

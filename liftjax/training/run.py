@@ -2,23 +2,29 @@
 
 import dataclasses
 import json
+from collections.abc import Callable
+from typing import Any
 
 from etils import epath
 from ml_collections import ConfigDict
 
 from liftjax import hosts
+from liftjax.data.records import described, split_directories
 from liftjax.detectors.spec import DETECTOR_PRECISIONS, LARGEST_BETA
 from liftjax.errors import LiftjaxError, check_name, needs
 from liftjax.lifters.spec import LIFTER_PRECISIONS
 from liftjax.ops.soft_argmax import NORMALIZERS
 from liftjax.runtime import inputs
+from liftjax.runtime.checkpoints import find_checkpoint, licence_of, read_meta
 from liftjax.runtime.replicas import WAYS
+from liftjax.runtime.scores import Scores
 from liftjax.training.detector_task import make_detector_task
 from liftjax.training.distill_task import make_distill_task
 from liftjax.training.lifter_task import make_lifter_task
 from liftjax.training.loop import RunPlan, train_task
 from liftjax.training.optim import check_optim
-from liftjax.training.validation import make_validation
+from liftjax.training.task import model_arrays
+from liftjax.training.validation import make_keypoint_score, make_validation
 
 TASKS = {
     "detector": make_detector_task,
@@ -42,9 +48,37 @@ def train(config: ConfigDict, workdir: str, accept_changes: bool = False) -> dic
     hosts.check_same("data", json.dumps(task.samples(0)))
     read = inputs.fingerprints(config, task.frozen)
     hosts.check_same("content of data sets or networks", json.dumps(read, sort_keys=True))
-    task = dataclasses.replace(task, meta=task.meta | {"inputs": read})
+    task = dataclasses.replace(task, meta=task.meta | {"inputs": read} | _heritage(config))
     validated = make_validation(config, task)
-    return train_task(task, RunPlan.of(config), workdir, validated, accept_changes)
+    measure = None if validated else make_keypoint_score(config, task)
+    state = train_task(task, RunPlan.of(config), workdir, validated, accept_changes)
+    if measure:
+        _add_keypoint_score(workdir, lambda: measure(model_arrays(state)))
+    return state
+
+
+def _heritage(config: ConfigDict) -> dict[str, Any]:
+    """The data sets of a run, in words, and the licence of the weights that it starts from.
+
+    The data sets of the network that it starts from are among them.
+    """
+    data = [described(directory) for directory in split_directories(config.data.dir)]
+    start = config["lifter" if config.task == "lifter" else "detector"].checkpoint
+    if not start:
+        return {"trained_on": list(dict.fromkeys(data))}
+    before = read_meta(start)
+    data += before.get("trained_on", ["other data before"])
+    licence = licence_of(before)
+    return {"trained_on": list(dict.fromkeys(data))} | ({"licence": licence} if licence else {})
+
+
+def _add_keypoint_score(workdir: str, measure: Callable[[], float]) -> None:
+    """Stores what `measure` finds of the last checkpoint, unless an earlier start has done it."""
+    scores, step = Scores(workdir), int(find_checkpoint(workdir).name)
+    known = step in scores.keypoints
+    hosts.check_same("file scores.json", f"{known}")
+    if not known:
+        scores.add(step, keypoints=measure())
 
 
 def _check_workdir(workdir: str) -> None:

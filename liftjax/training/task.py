@@ -33,7 +33,7 @@ class Task:
         on the seed and on its number alone.
       samples: readable names of the samples in the whole batch of a step.
       meta: what is saved with a checkpoint: "model" (see `checkpoints.build_model`), "recipe",
-        "inputs" (see `inputs.fingerprints`).
+        "inputs" (see `inputs.fingerprints`) and "trained_on", the data sets in words.
       replicas: the devices.
     """
 

@@ -8,13 +8,16 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from liftjax import evaluation, prediction
-from liftjax.data.records import PoseDataset
+from liftjax.data.records import PoseDataset, split_directories, split_names
 from liftjax.errors import LiftjaxError
 from liftjax.runtime.checkpoints import build_model
 from liftjax.runtime.state import Arrays, assign
 from liftjax.training.task import Task
 
 ON_TEST = "selected on test data"
+KEYPOINT_SCORE = "eval_keypoint_score"
+
+_ENOUGH = 256  # pictures for a mean score
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +74,33 @@ def make_validation(config: ConfigDict, task: Task) -> Validation | None:
     return Validation(measure, score, remark)
 
 
+def make_keypoint_score(config: ConfigDict, task: Task) -> Callable[[Arrays], float] | None:
+    """Measures the mean score of a detector's keypoints on some pictures of `data.eval_split`.
+
+    `predict` compares the scores of other pictures with it. None for a lifter, and if there are no
+    such pictures.
+    """
+    spec, directories = task.meta["model"], split_directories(config.data.dir)
+    if spec["kind"] != "detector":
+        return None
+    if not all(config.data.eval_split in split_names(one) for one in directories):
+        return None
+    dataset = PoseDataset.open(directories, config.data.eval_split)
+    dataset = dataset.where(subjects=config.data.eval_subjects or None)
+    dataset = dataset.select(dataset.labels["has_image"])
+    if not len(dataset):
+        return None
+    some = np.linspace(0, len(dataset) - 1, min(_ENOUGH, len(dataset))).round().astype(int)
+    dataset, module = dataset.select(some), build_model(spec)
+
+    def measure(arrays: Arrays) -> float:
+        assign(module, jax.tree.map(np.asarray, arrays))
+        _, scores_NK = prediction.predict_scored(module, dataset, **_detection(config, task))
+        return float(scores_NK.mean(dtype=np.float64))
+
+    return measure
+
+
 def _check_split(config: ConfigDict) -> None:
     """Raises if another split than the training split selects the best checkpoint, unless asked."""
     other = config.data.eval_split != config.data.split
@@ -99,21 +129,23 @@ def _detector(config: ConfigDict, task: Task, dataset: PoseDataset):
     """PCK@0.2, and the MPJPE through each of the recipe's lifters."""
     dataset = dataset.with_pictures()
     lifters = evaluation.lifters_for(config, dataset)
-    options = {
-        "batch_size": config.data.eval_batch_size,
-        "replicas": task.replicas,
-        **prediction.detection_settings(config),
-    }
+    options = _detection(config, task)
 
     def report(detector) -> dict[str, float]:
         found, _, _ = evaluation.evaluate(detector, lifters, dataset, **options)
-        values = {"eval_pck": found["pck"]}
+        values = {"eval_pck": found["pck"], KEYPOINT_SCORE: found["score"]}
         for name, row in found["lifters"].items():
             values[f"eval_mpjpe_{name}"] = row["mpjpe"]
         last = {"eval_mpjpe": found["mean"]} if lifters else {"eval_error": 100 - found["pck"]}
         return values | last
 
     return report, "eval_mpjpe" if lifters else "eval_error"
+
+
+def _detection(config: ConfigDict, task: Task) -> dict:
+    """The arguments of `prediction.predict_scored` that a recipe gives."""
+    size = {"batch_size": config.data.eval_batch_size, "replicas": task.replicas}
+    return size | prediction.detection_settings(config)
 
 
 def _lifter(config: ConfigDict, task: Task, dataset: PoseDataset):

@@ -45,6 +45,7 @@ class Frames {
     this.ready = new WeakMap();
     this.hasPictures = given.frames.some((frame) => frame.image || frame.kpts);
     this.hasPoses = given.frames.some((frame) => Object.keys(frame.poses ?? {}).length);
+    this.hasFaint = given.frames.some((frame) => frame.strengths);
     this.ball = this.enclosingBall();
     this.area = this.keypointArea();
   }
@@ -64,9 +65,15 @@ class Frames {
         up: unit(raw.up ?? this.up),
         kpts: flatByName(raw.kpts, this.joints.length, 2, `frame ${index}: kpts`),
         poses: flatByName(raw.poses, this.joints.length, 3, `frame ${index}: poses`),
+        strengths: flatByName(raw.strengths, this.joints.length, 1, `frame ${index}: strengths`),
       });
     }
     return this.ready.get(raw);
+  }
+
+  // How strongly a joint of a person is drawn.
+  strength(frame, name, person, joint) {
+    return frame.strengths[name]?.[person * this.joints.length + joint] ?? 1;
   }
 
   // Some hundred frames stand for all when sizes are estimated.

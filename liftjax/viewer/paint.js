@@ -123,22 +123,34 @@ function paintPicture(canvas, frames, frame, shown, image, theme, hovered) {
     if (!frame.kpts[name]) continue;
     const { right: rgb, left: tint } = theme.colors[name];
     drawn[name] = placed(frame.kpts[name], 2, frames.joints.length, fit.place);
-    for (const points of drawn[name]) {
+    drawn[name].forEach((points, person) => {
+      const strength = (joint) => frames.strength(frame, name, person, joint);
       const bones = frames.edges
-        .map(([a, b]) => ({ a: points[a], b: points[b], left: isLeft(frames, a, b) }))
+        .map(([a, b]) => ({
+          a: points[a],
+          b: points[b],
+          left: isLeft(frames, a, b),
+          strength: Math.min(strength(a), strength(b)),
+        }))
         .filter((bone) => finite(bone.a) && finite(bone.b));
       const halo = image ? "rgb(255 255 255 / 0.75)" : theme.paper;
-      for (const bone of bones) strokeBone(pen, bone, thick + 2, halo, null);
       for (const bone of bones) {
+        pen.globalAlpha = bone.strength;
+        strokeBone(pen, bone, thick + 2, halo, null);
+      }
+      for (const bone of bones) {
+        pen.globalAlpha = bone.strength;
         strokeBone(pen, bone, thick, cssOf(bone.left ? tint : rgb), null);
       }
       points.forEach((point, joint) => {
         if (!finite(point)) return;
         const color = cssOf(frames.left.has(joint) ? tint : rgb);
+        pen.globalAlpha = strength(joint);
         dotAt(pen, point[0], point[1], 0.95 * thick, color, halo);
+        pen.globalAlpha = 1;
         if (hovered === joint) ringAt(pen, point[0], point[1], cssOf(rgb), theme.paper);
       });
-    }
+    });
   }
   return drawn;
 }
@@ -163,24 +175,28 @@ function paintSpace(canvas, frames, frame, shown, view, theme, hovered) {
   const drawn = {};
   for (const name of visible) {
     drawn[name] = placed(frame.poses[name], 3, frames.joints.length, place);
-    for (const points of drawn[name]) {
+    drawn[name].forEach((points, person) => {
+      const strength = (joint) => frames.strength(frame, name, person, joint);
       for (const [a, b] of frames.edges) {
         if (!finite(points[a]) || !finite(points[b])) continue;
         const depth = (points[a][2] + points[b][2]) / 2;
-        parts.push({ name, depth, a: points[a], b: points[b], left: isLeft(frames, a, b) });
+        const common = { name, depth, left: isLeft(frames, a, b) };
+        const weaker = Math.min(strength(a), strength(b));
+        parts.push({ ...common, strength: weaker, a: points[a], b: points[b] });
       }
       points.forEach((point, joint) => {
         if (!finite(point)) return;
         // A joint lies just before the bones that meet there.
-        parts.push({ name, depth: point[2] - 0.02, point, joint, left: frames.left.has(joint) });
+        const common = { name, depth: point[2] - 0.02, left: frames.left.has(joint) };
+        parts.push({ ...common, strength: strength(joint), point });
       });
-    }
+    });
   }
   parts.sort((p, q) => q.depth - p.depth);
   for (const part of parts) {
     const far = Math.min(1, Math.max(0, (part.depth + 0.05) / 1.05));
     const near = theme.colors[part.name][part.left ? "left" : "right"];
-    const color = cssOf(mix(near, theme.paperRgb, 0.55 * far));
+    const color = cssOf(mix(theme.paperRgb, near, part.strength * (1 - 0.55 * far)));
     const size = thick * (1 - 0.28 * Math.min(1, Math.max(-1, part.depth)));
     if (part.point) dotAt(pen, part.point[0], part.point[1], 0.72 * size, color, null);
     else strokeBone(pen, part, size, color, theme.paper);

@@ -97,7 +97,10 @@ function buildPanel(frames, act) {
     legend.append(make("label", {}, box, swatch, make("span", {}, name), captions[name]));
     switches[name] = { box, swatch };
   }
-  if (frames.left.size) legend.append(make("span", { class: "ljv-note" }, "lighter: left side"));
+  const notes = [[frames.left.size, "lighter: left side"], [frames.hasFaint, "faint: uncertain"]];
+  for (const [holds, note] of notes) {
+    if (holds) legend.append(make("span", { class: "ljv-note" }, note));
+  }
 
   const tip = make("div", { class: "ljv-tip", role: "status" });
   tip.hidden = true;

@@ -7,6 +7,8 @@
 //       image: "data:image/jpeg;base64,...",                 optional; any URL
 //       kpts: {truth: [[x, y], ...], "FT-2D": ...},          optional; pixels of the image
 //       poses: {truth: [[x, y, z], ...], "FT-2D": ...},      optional; metres, camera axes (below)
+//       strengths: {"FT-2D": [1, 0.3, ...]},                 optional; how strongly each joint is
+//                                                            drawn, 0 to 1; a bone as the weaker end
 //       captions: {"FT-2D": "63 mm"},                        optional; beside the pose's name
 //       up: [0, -1, 0],                                      optional; see below
 //     }, ...],

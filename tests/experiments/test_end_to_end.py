@@ -18,9 +18,12 @@ import pytest
 
 from data_prep.building import write_dataset
 from liftjax.cli import main
+from liftjax.data.records import RENDERED
 from liftjax.experiments import demo
 from liftjax.experiments.paper.report import figures
 from liftjax.experiments.paper.scales import SCALES
+from liftjax.runtime.checkpoints import find_checkpoint, read_meta
+from liftjax.runtime.scores import Scores
 from tests.data.builders import make_record
 from tests.experiments import toy_scales
 from tests.slow import slow
@@ -66,6 +69,13 @@ def test_every_method_started_from_the_same_detector(workdir):
         config = json.loads((workdir / "synthetic" / method / "config.json").read_text())
         assert config["detector"]["checkpoint"] == str(workdir / "synthetic" / "base")
         assert config["steps"] == 4
+
+
+def test_every_detector_knows_its_data_and_the_usual_score_of_its_keypoints(workdir):
+    for name in ("base", *demo.METHODS):
+        run = workdir / "synthetic" / name
+        assert read_meta(run)["trained_on"] == [RENDERED]
+        assert list(Scores(run).keypoints) == [int(find_checkpoint(run).name)]
 
 
 def test_running_it_again_repeats_the_table_without_training(workdir):

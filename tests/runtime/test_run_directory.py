@@ -40,6 +40,22 @@ def test_a_file_that_somebody_has_changed_is_named(tmp_path, content):
         Scores(tmp_path)
 
 
+def test_keypoint_scores_are_found_again_and_old_runs_have_none(tmp_path):
+    (tmp_path / "scores.json").write_text('{"title": "eval_mpjpe", "steps": {"2": 71.5}}')
+    scores = Scores(tmp_path)
+    assert scores.usual_keypoint_score(2) is None
+    scores.add(4, 70.5, keypoints=0.5)
+    scores.add(6, keypoints=0.75)
+    scores = Scores(tmp_path)
+    assert scores.steps == {2: 71.5, 4: 70.5}
+    assert [scores.usual_keypoint_score(step) for step in (3, 4, 5, 6, 99)] == [
+        *(None, 0.5, 0.5, 0.75, 0.75),
+    ]
+    scores.forget_after(5)
+    assert scores.keypoints == {4: 0.5}
+    assert scores.best([2, 4, 6]) == 4
+
+
 def test_a_run_begun_before_starts_were_noted_goes_on(tmp_path):
     (tmp_path / "versions.json").write_text(json.dumps({"jax": "0.9"}))
     run_directory.record_start(epath.Path(tmp_path), {"seed": 0}, 5)

@@ -10,10 +10,19 @@ import pytest
 
 from liftjax import evaluation, registry
 from liftjax.cli import main
+from liftjax.data.records import RENDERED, described
+from liftjax.data.schema import METADATA_FILE
 from liftjax.errors import LiftjaxError
+from liftjax.inference.detection import BatchDetector
 from liftjax.recipes import load_recipe
 from liftjax.runtime import inputs
-from liftjax.runtime.checkpoints import Checkpoints, build_model, find_checkpoint, whole_steps
+from liftjax.runtime.checkpoints import (
+    Checkpoints,
+    build_model,
+    find_checkpoint,
+    read_meta,
+    whole_steps,
+)
 from liftjax.runtime.scores import Scores
 from liftjax.runtime.state import flat_arrays
 from liftjax.training import loop, validation
@@ -190,6 +199,38 @@ def test_a_detector_is_measured_in_2d_and_through_the_lifters(people, toy, tmp_p
         report["lifters"]["one"]["mpjpe"], rel=1e-5
     )
     assert Scores(tmp_path / "run").steps == {2: pytest.approx(report["mean"], rel=1e-5)}
+
+
+def test_a_detector_knows_its_data_and_its_usual_score(people, toy, tmp_path):
+    """With and without evaluations; a run that goes on from another one has that one's data too."""
+    evaluated, plain, later = (tmp_path / name for name in ("evaluated", "plain", "later"))
+    train(detector_recipe(people), evaluated)
+    train(detector_recipe(people, "evaluate_every=0"), plain)
+    train(detector_recipe(people, "evaluate_every=0", f"detector.checkpoint={plain}"), later)
+    assert read_meta(plain)["trained_on"] == ["the data set toy"] == read_meta(later)["trained_on"]
+    (row,) = rows(evaluated)
+    assert Scores(evaluated).keypoints == {2: float(row["eval_keypoint_score"])}
+    assert Scores(plain).keypoints == pytest.approx(Scores(evaluated).keypoints)
+    assert Scores(plain).steps == {}
+    (plain / "scores.json").unlink()  # as in runs of older versions
+    train(detector_recipe(people, "evaluate_every=0"), plain)
+    known = BatchDetector.load(str(plain))
+    assert known.usual_score == pytest.approx(Scores(evaluated).keypoints[2])
+    assert known.trained_on == ("the data set toy",)
+    document = json.loads((people / METADATA_FILE).read_text())
+    document["name"] = "synthetic_people"
+    shutil.copytree(people, tmp_path / "rendered")
+    (tmp_path / "rendered" / METADATA_FILE).write_text(json.dumps(document))
+    assert described(tmp_path / "rendered") == RENDERED
+
+
+def test_runs_of_older_versions_load(people, toy, tmp_path):
+    spec = make_detector_task(detector_recipe(people)).meta["model"]
+    with Checkpoints(tmp_path) as checkpoints:
+        arrays = flat_arrays(build_model(spec))
+        checkpoints.save(0, arrays, {"opt": np.zeros(1)}, {"model": spec, "recipe": {}})
+    known = BatchDetector.load(str(tmp_path))
+    assert (known.usual_score, known.trained_on) == (None, ())
 
 
 def test_lifters_that_guide_are_known_by_their_weights(people, toy, tmp_path):

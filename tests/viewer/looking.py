@@ -16,6 +16,6 @@ def count(page, selector, rgb) -> int:
     return int(((np.abs(pixels[..., :3] - rgb).sum(-1) < 12) & (pixels[..., 3] > 250)).sum())
 
 
-def pixel(page, x, y) -> np.ndarray:
-    """Red, green, blue and opacity of the 3D view at a point in CSS pixels."""
-    return page.canvas(SPACE)[round(y), round(x)].astype(int)
+def pixel(page, x, y, selector=SPACE) -> np.ndarray:
+    """Red, green, blue and opacity of a canvas at a point in CSS pixels."""
+    return page.canvas(selector)[round(y), round(x)].astype(int)

@@ -105,6 +105,25 @@ def test_left_and_right_limbs_differ(show):
     assert (left - right).sum() > 100
 
 
+def test_a_weaker_joint_is_nearer_to_the_background_in_both_views(show):
+    document = cross()
+    frame = {key: {"truth": document["frames"][0][key]["truth"]} for key in ("kpts", "poses")}
+    weak = {"strengths": {"truth": [1, 0.3, 1, 1, 1, 1, 1]}}
+    page = show(document | {"frames": [frame, frame | weak]})
+    page.run("viewer.rotate(20, 10)")
+    seen = []
+    for index in (0, 1):
+        page.run("viewer.show(args[0])", index)
+        places = state(page)
+        kinds = ((PICTURE, places["pixels"]), (SPACE, places["points"]))
+        seen.append([pixel(page, *kind[1]["truth"][1], kind[0])[:3] for kind in kinds])
+    legend = page.run("return document.querySelector('.ljv-legend').textContent")
+    assert "faint: uncertain" in legend
+    for strong, faint in zip(*seen, strict=True):
+        assert np.abs(strong - TRUTH).max() < 60
+        assert np.abs(faint - TRUTH).max() > np.abs(strong - TRUTH).max() + 40
+
+
 def test_frames_without_pictures_flat_poses_and_missing_joints(show):
     two = [v for shift in (0, 2) for x, y, z in CROSS_POSE for v in (x + shift, y, z)]
     lost = [*CROSS_POSE[:6], [float("nan")] * 3]

@@ -20,6 +20,7 @@ from liftjax.writing import output_file
 SCHEMA = "liftjax/poses/1"
 
 _PIXEL_DIGITS, _METRE_DIGITS, _SCORE_DIGITS = 2, 4, 4  # 0.01 px, 0.1 mm
+_FOCAL_DIGITS = 3
 
 
 def write_json(result: Result, stem: Path) -> list[Path]:
@@ -49,7 +50,7 @@ def json_header(result: Result) -> dict:
         "lifters": list(result.lifters),
         "skeleton_2d": _skeleton(result.skeleton_2d),
         "skeleton_3d": _skeleton(result.skeleton_3d),
-        "focal_px": None if focal is None else round(focal, 3),
+        "focal_px": None if focal is None else round(focal, _FOCAL_DIGITS),
         "focal_given": result.focal_px is not None,
     }
     return dict(**ours, **result.about)  # raises if a key comes twice
@@ -73,12 +74,15 @@ def _skeleton(skeleton: Skeleton) -> dict:
 
 
 def _frames(result: Result) -> Iterator[dict]:
+    differ = people.focal_px(result) is None
     for index, size in enumerate(result.frames):
         name = {"name": result.names[index]} if result.names else {}
+        focal = people.focals_px(result.frames[index : index + 1], result)[0] if differ else None
         yield {
             "frame": index,
             **name,
             "size": [int(size["width"]), int(size["height"])],
+            **({"focal_px": _rounded(focal, _FOCAL_DIGITS)} if differ else {}),
             "people": [_person(row, result.lifters) for row in result.people(index)],
         }
 

@@ -9,6 +9,7 @@ Legend: N rows, by frame, then by track; F frames, K keypoints, J joints.
     pose_m_LIFTER       (N, J, 3): metres, camera axes (x right, y down, z forward), root at 0
     root_m_LIFTER       (N, 3): metres, camera axes: where the root joint is
     image_size          (F, 2) int32: width, height of every frame, those without people too
+    frame_focal_px      (F,): pixels; NaN for pictures that could not be read
     frame_names         (F,) texts for pictures; (0,) for videos
     joints_2d, joints_3d, bones_2d, bones_3d    texts: (K,), (J,), (bones, 2)
     skeleton_2d, skeleton_3d, detector, lifters, source, is_video, fps, focal_px, focal_given
@@ -27,7 +28,7 @@ from pathlib import Path
 import numpy as np
 
 from liftjax.inference.files import with_ending
-from liftjax.inference.outputs.people import chunks, focal_px
+from liftjax.inference.outputs.people import chunks, focal_px, focals_px
 from liftjax.inference.results import Result, sizes_px
 from liftjax.writing import output_file
 
@@ -53,6 +54,8 @@ def write_npz(result: Result, stem: Path) -> list[Path]:
                 one = lambda chunk, field=field, index=index: chunk[field][:, index]  # noqa: E731
                 _write_rows(archive, f"{field}_{lifter}", rows, one)
         _write_rows(archive, "image_size", result.frames, sizes_px)
+        focals = lambda frames: focals_px(frames, result).astype(np.float32)  # noqa: E731
+        _write_rows(archive, "frame_focal_px", result.frames, focals)
         for name, value in _facts(result).items():
             _write_member(archive, name, value.dtype, value.shape, [value])
     return [path]

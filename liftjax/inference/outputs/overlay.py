@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from liftjax.inference import trust
 from liftjax.inference.files import picture_stems, with_ending
 from liftjax.inference.outputs import colors
 from liftjax.inference.outputs.panel import View, dot, draw_panel, fitting_view, line
@@ -13,7 +14,7 @@ from liftjax.inference.outputs.people import (
     frame_rate,
     known_frames,
     largest_first,
-    placed,
+    placed_where_drawn,
     stand_together,
 )
 from liftjax.inference.pictures import encode_jpeg, resized
@@ -96,7 +97,7 @@ def draw_frame(
     width = max(width, _SMALLEST // 2)
     panel = draw_panel(
         (width, height),
-        placed(main_first, 0),
+        *placed_where_drawn(main_first, 0),
         main_first["root_m"][:, 0],
         main_first["track"].tolist(),
         result.skeleton_3d,
@@ -109,9 +110,26 @@ def draw_frame(
 def draw_person(
     image: np.ndarray, row: np.void, skeleton: Skeleton, scale: float = 1.0, label: bool = False
 ) -> None:
-    """Draws one person's keypoints onto a picture `scale` times as large as theirs."""
+    """Draws one person's keypoints onto a picture `scale` times as large as theirs.
+
+    Doubtful keypoints are faint, as are the bones that end there; more doubtful ones are left out.
+    """
     points = (row["kpts_px"].astype(np.float64) + 0.5) * scale - 0.5  # integers: pixel centres
-    right_color = colors.of_track(int(row["track"]))
+    strengths = trust.strengths(row["kpt_score"])
+    points[strengths == 0] = np.nan
+    if (strengths == trust.FAINT).any():
+        # All that is faint is blended as one layer, or else crossing bones would show up.
+        layer = image.copy()
+        _draw_parts(layer, points, strengths, trust.FAINT, int(row["track"]), skeleton)
+        cv2.addWeighted(layer, trust.FAINT, image, 1 - trust.FAINT, 0, dst=image)
+    _draw_parts(image, points, strengths, 1.0, int(row["track"]), skeleton)
+    if label:
+        _draw_label(image, points, f"{row['track']}", colors.of_track(int(row["track"])))
+
+
+def _draw_parts(image, points, strengths, wanted, track, skeleton) -> None:
+    """Draws the joints and bones of one strength, a bone's being the lesser of its joints'."""
+    right_color = colors.of_track(track)
     tints = [
         colors.left_tint(right_color) if name.startswith("left_") else right_color
         for name in skeleton.joints
@@ -119,17 +137,17 @@ def draw_person(
     thick = np.clip(_size(points) / 95, 2, 9)
     rim = thick + max(2, 0.5 * thick)
     in_bones = {joint for edge in skeleton.edges for joint in edge}
-    for a, b in skeleton.edges:
+    bones = [(a, b) for a, b in skeleton.edges if min(strengths[a], strengths[b]) == wanted]
+    joints = np.flatnonzero(strengths == wanted).tolist()
+    for a, b in bones:
         line(image, points[a], points[b], _RIM, rim)
-    for joint, point in enumerate(points):
-        dot(image, point, (0.8 if joint in in_bones else 0.3) * thick + 1, _RIM)
-    for a, b in skeleton.edges:
+    for joint in joints:
+        dot(image, points[joint], (0.8 if joint in in_bones else 0.3) * thick + 1, _RIM)
+    for a, b in bones:
         left = skeleton.joints[a].startswith("left_")
         line(image, points[a], points[b], tints[a] if left else tints[b], thick)
-    for joint, point in enumerate(points):
-        dot(image, point, (0.8 if joint in in_bones else 0.3) * thick, tints[joint])
-    if label:
-        _draw_label(image, points, f"{row['track']}", right_color)
+    for joint in joints:
+        dot(image, points[joint], (0.8 if joint in in_bones else 0.3) * thick, tints[joint])
 
 
 def _draw_label(image, points, text, color) -> None:
@@ -159,7 +177,7 @@ def _write_notes(panel: np.ndarray, frame: Frame, result: Result) -> None:
 
 
 def _view(people: np.ndarray, together: bool) -> View:
-    return fitting_view(placed(people, 0), people["root_m"][:, 0], together)
+    return fitting_view(placed_where_drawn(people, 0)[0], people["root_m"][:, 0], together)
 
 
 def _drawn_scale(size: tuple[int, int]) -> float:

@@ -1,17 +1,19 @@
 """One HTML page in which poses turn and frames play; it opens from disk and loads nothing."""
 
 import base64
+import itertools
 from pathlib import Path
 
 import numpy as np
 
 from liftjax import skeletons, viewer
+from liftjax.inference import trust
 from liftjax.inference.files import with_ending
 from liftjax.inference.outputs.people import (
     frame_rate,
     known_frames,
     largest_first,
-    placed,
+    placed_where_drawn,
     stand_together,
 )
 from liftjax.inference.pictures import encode_jpeg, resized
@@ -71,16 +73,18 @@ def _shown(frame: Frame, result: Result, together: bool, width: int) -> dict:
     shown = {"title": _title(frame, result), "image": _data_url(frame.image, scale)}
     if not len(people):
         return shown
-    kpts_px_PJ2 = _keypoints(people["kpts_px"], result).astype(np.float64)
+    kpts_px_PJ2, strength_PJ = _keypoints(people, result)
     kpts_px_PJ2 = (kpts_px_PJ2 + 0.5) * scale - 0.5  # integers are pixel centres
-    poses = {
-        name: placed(people, index) - _middle(people, index, result.source.is_video, together)
-        for index, name in enumerate(result.lifters)
-    }
-    return shown | {
-        "kpts": {f"{result.detector} (2D)": kpts_px_PJ2.round(1)},
-        "poses": {name: pose.astype(np.float64).round(3) for name, pose in poses.items()},
-    }
+    kpts_px_PJ2[strength_PJ == 0] = np.nan
+    poses, strengths = {}, {f"{result.detector} (2D)": strength_PJ}
+    for index, name in enumerate(result.lifters):
+        pose_PJ3, strength_P = placed_where_drawn(people, index)
+        middle = _middle(people, index, result.source.is_video, together)
+        poses[name] = (pose_PJ3 - middle).astype(np.float64).round(3)
+        strengths[name] = np.repeat(strength_P, pose_PJ3.shape[1])
+    faint = {name: each for name, each in strengths.items() if (each == trust.FAINT).any()}
+    kpts = {f"{result.detector} (2D)": kpts_px_PJ2.round(1)}
+    return shown | {"kpts": kpts, "poses": poses} | ({"strengths": faint} if faint else {})
 
 
 def _middle(people: np.ndarray, lifter: int, is_video: bool, together: bool) -> np.ndarray:
@@ -95,10 +99,22 @@ def _middle(people: np.ndarray, lifter: int, is_video: bool, together: bool) -> 
     return roots_P3[largest_first(people)[0]] if is_video else roots_P3.mean(axis=0)
 
 
-def _keypoints(kpts_px_PK2: np.ndarray, result: Result) -> np.ndarray:
-    """Keypoints in the joint set of the poses; the viewer has one joint set for both."""
-    source, target = result.skeleton_2d.name, result.skeleton_3d.name
-    return kpts_px_PK2 if source == target else skeletons.convert(kpts_px_PK2, source, target)
+def _keypoints(people: np.ndarray, result: Result) -> tuple[np.ndarray, np.ndarray]:
+    """Keypoints (P, J, 2) and how strongly they are drawn (P, J), in the joint set of the poses.
+
+    The viewer has one joint set for both. Joints that the keypoints do not give are NaN.
+    """
+    sets = result.skeleton_2d.name, result.skeleton_3d.name
+    kpts_px_PK2, strength_PK = people["kpts_px"], trust.strengths(people["kpt_score"])
+    if sets[0] == sets[1]:
+        return kpts_px_PK2.astype(np.float64), strength_PK
+    places, matrix = skeletons.partial_matrix(*sets)
+    kpts_px_PJ2 = np.full((len(people), result.skeleton_3d.num_joints, 2), np.nan)
+    kpts_px_PJ2[:, places] = matrix @ kpts_px_PK2
+    strength_PJ = np.ones(kpts_px_PJ2.shape[:2])
+    for joint, weights in zip(places, matrix, strict=True):
+        strength_PJ[:, joint] = strength_PK[:, weights != 0].min(axis=1)
+    return kpts_px_PJ2, strength_PJ
 
 
 def _title(frame: Frame, result: Result) -> str:
@@ -115,5 +131,6 @@ def _data_url(image: np.ndarray, scale: float) -> str:
 
 
 def _bytes(shown: dict) -> int:
-    arrays = [*shown.get("kpts", {}).values(), *shown.get("poses", {}).values()]
+    kinds = (shown.get(kind, {}).values() for kind in ("kpts", "poses", "strengths"))
+    arrays = list(itertools.chain(*kinds))
     return len(shown["image"]) + _BYTES_A_NUMBER * sum(array.size for array in arrays)

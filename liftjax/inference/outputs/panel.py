@@ -61,6 +61,7 @@ def turn() -> np.ndarray:
 def draw_panel(
     size: tuple[int, int],
     placed_PJ3: np.ndarray,
+    strength_P: np.ndarray,
     roots_P3: np.ndarray,
     tracks: list[int],
     skeleton: Skeleton,
@@ -71,6 +72,7 @@ def draw_panel(
     Args:
       size: (width, height).
       placed_PJ3: metres, camera axes.
+      strength_P: how strongly people are drawn, from 0 to 1.
       tracks: numbers of the people, for the colours.
     """
     width, height = size
@@ -100,7 +102,7 @@ def draw_panel(
     for points in place(flat):
         for a, b in skeleton.edges:
             line(image, points[a], points[b], colors.SHADOW, thick)
-    _draw_people(image, place(joints), tracks, skeleton, thick)
+    _draw_people(image, place(joints), strength_P, tracks, skeleton, thick)
     return image
 
 
@@ -119,27 +121,28 @@ def _draw_ground(image, place, floor, radius) -> None:
                 line(image, *place(ends_m[:, ::-1] if swap else ends_m), color, len(image) / 600)
 
 
-def _draw_people(image, points_PJ3, tracks, skeleton, thick) -> None:
-    """Bones from the farthest to the nearest; the far ones are paler."""
+def _draw_people(image, points_PJ3, strength_P, tracks, skeleton, thick) -> None:
+    """Bones from the farthest to the nearest; the far ones are paler, doubtful people faint."""
     left = [name.startswith("left_") for name in skeleton.joints]
     parts = []
-    for points, track in zip(points_PJ3, tracks, strict=True):
+    for points, strength, track in zip(points_PJ3, strength_P, tracks, strict=True):
         right_color = colors.of_track(track)
         for a, b in skeleton.edges:
             color = colors.left_tint(right_color) if left[a] or left[b] else right_color
-            parts.append(((points[a, 2] + points[b, 2]) / 2, points[a], points[b], color))
+            depth = (points[a, 2] + points[b, 2]) / 2
+            parts.append((depth, points[a], points[b], color, strength))
     depths = np.array([part[0] for part in parts])
     if not np.isfinite(depths).any():
         return
     near, far = np.nanmin(depths), np.nanmax(depths)
-    for depth, a, b, color in sorted(parts, key=lambda part: -part[0]):
+    for depth, a, b, color, strength in sorted(parts, key=lambda part: -part[0]):
         if not np.isfinite(depth):
             continue
         fade = 0.45 * (depth - near) / max(far - near, 0.5)
         # A rim separates a bone from what lies behind, but not from the bones at its ends.
         inset = thick * (b - a) / max(np.hypot(*(b - a)[:2]), 4 * thick)
         line(image, a + inset, b - inset, colors.PAPER, thick + 4)
-        line(image, a, b, colors.mix(color, colors.PAPER, fade), thick)
+        line(image, a, b, colors.mix(colors.PAPER, color, strength * (1 - fade)), thick)
 
 
 def line(image: np.ndarray, a: np.ndarray, b: np.ndarray, color: colors.Color, thick: float):

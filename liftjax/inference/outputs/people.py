@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from liftjax.inference import placing
+from liftjax.inference import placing, trust
 from liftjax.inference.results import Frame, Result, sizes_px
 
 _ROWS_AT_A_TIME = 4096
@@ -65,9 +65,15 @@ def focal_px(result: Result) -> float | None:
     """The focal length with which all roots were placed; None if pictures differ in it."""
     found = set()
     for chunk in chunks(result.frames):
-        sizes = np.unique(sizes_px(chunk), axis=0)
-        found |= set(placing.focal_px(sizes, result.focal_px).tolist())
+        found |= set(np.unique(focals_px(chunk, result)).tolist())
+    found = {focal for focal in found if np.isfinite(focal)}
     return found.pop() if len(found) == 1 else result.focal_px
+
+
+def focals_px(frames: np.ndarray, result: Result) -> np.ndarray:
+    """The focal lengths (F,) of frames of FRAME_DTYPE; NaN for pictures that could not be read."""
+    sizes = sizes_px(frames)
+    return np.where(sizes.all(axis=1), placing.focal_px(sizes, result.focal_px), np.nan)
 
 
 def largest_first(people: np.ndarray) -> np.ndarray:
@@ -80,3 +86,9 @@ def placed(people: np.ndarray, lifter: int) -> np.ndarray:
     """Joints (P, J, 3) in camera axes, metres; around the origin if the root is unknown."""
     roots = people["root_m"][:, lifter, None]
     return people["pose_m"][:, lifter] + np.where(np.isfinite(roots), roots, 0)
+
+
+def placed_where_drawn(people: np.ndarray, lifter: int) -> tuple[np.ndarray, np.ndarray]:
+    """As :func:`placed`, NaN for people who are not drawn; and how strongly each is drawn (P,)."""
+    strength_P = trust.pose_strengths(people["kpt_score"])
+    return np.where(strength_P[:, None, None] > 0, placed(people, lifter), np.nan), strength_P

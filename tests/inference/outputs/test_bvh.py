@@ -274,7 +274,7 @@ def test_every_joint_set_is_written_or_refused(name, tmp_path):
     rows["pose_m"] = np.random.default_rng(0).normal(0, 0.5, rows["pose_m"].shape)
     rows["root_m"] = [0, 0, 4]
     result = without(whole, rows=rows, skeleton_3d=skeleton)
-    if name in ("human36m", "panoptic", "mpii"):
+    if name in ("human36m", "panoptic", "mpii", "humaneva15"):
         joints, motion, _ = parse(one(bvh.write_bvh(result, tmp_path / "walk")))
         assert {joint.name for joint in joints} - {""} == set(skeleton.joints)
         assert np.isfinite(motion).all()

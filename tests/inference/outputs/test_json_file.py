@@ -83,6 +83,18 @@ def test_what_is_not_there_is_null(tmp_path):
     assert "assumed to be 1.15 times" in document["units"]["root"]
 
 
+def test_pictures_of_many_sizes_have_a_focal_length_each(tmp_path):
+    result = without(sample_result(3, is_video=False), focal_px=None)
+    assert all("focal_px" not in frame for frame in written(result, tmp_path)["frames"])
+    result.frames[1], result.frames[2] = (100, 400), (0, 0)
+    document = written(result, tmp_path)
+    assert document["focal_px"] is None
+    assert [frame["focal_px"] for frame in document["frames"]] == [368, 460, None]
+    given = written(without(result, focal_px=500.0), tmp_path)
+    assert given["focal_px"] == 500
+    assert all("focal_px" not in frame for frame in given["frames"])
+
+
 def test_numbers_are_as_short_as_their_precision(tmp_path):
     result = sample_result(1, people=1, lifters=("mixste",))
     result.rows["kpts_px"][0, 0] = [12.345678, -0.001]

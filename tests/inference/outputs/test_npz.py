@@ -55,6 +55,7 @@ def test_pictures_and_what_is_unknown(tmp_path):
     arrays = written(result, tmp_path)
     assert arrays["frame_names"].tolist() == ["photo_000.jpg", "photo_001.jpg"]
     assert arrays["focal_px"] == np.float32(1.15 * 320)
+    np.testing.assert_array_equal(arrays["frame_focal_px"], np.float32([1.15 * 320] * 2))
     assert not arrays["focal_given"]
     assert arrays["lifters"].shape == (0,)
     assert not any(name.startswith("pose_m") for name in arrays)

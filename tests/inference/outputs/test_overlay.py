@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from liftjax.inference import trust
 from liftjax.inference.outputs import colors, overlay
 from liftjax.inference.results import row_dtype
 from liftjax.skeletons import get_skeleton
@@ -119,11 +120,47 @@ def test_numbers_that_are_missing_or_absurd_are_left_out():
     assert drawn(result).dtype == np.uint8
 
 
+def change(scores, part=slice(None), **more) -> np.ndarray:
+    """How far people with these scores change a picture, and beside it the panel, (H, W)."""
+    result = sample_result(1, people=1, size=(640, 480), lifters=("mixste",), **more)
+    view = overlay.whole_view(result)
+    nobody = drawn(without(result, rows=result.rows[:0]), view=view)
+    result.rows["kpt_score"] = 0.9
+    result.rows["kpt_score"][:, part] = scores
+    return np.abs(drawn(result, view=view).astype(int) - nobody).sum(axis=-1)
+
+
+def test_the_lower_the_score_the_nearer_to_the_background():
+    """Of bones, dots and poses, and nothing at all below the lower limit."""
+    sure, faint, hidden = (change(score) for score in (trust.SURE, trust.DOUBTFUL, 0.0))
+    picture, panel = slice(0, 640), slice(640, None)
+    assert not hidden[:, picture].any()
+    drawn_sure = sure[:, picture] > 60
+    assert drawn_sure.sum() > 500
+    ratio = faint[:, picture][drawn_sure] / sure[:, picture][drawn_sure]
+    np.testing.assert_allclose(ratio, trust.FAINT, atol=0.04)
+    assert 0 < faint[:, panel].sum() < sure[:, panel].sum()
+    # The floor stays; its height is that of the lowest joint, and there is none.
+    assert hidden[:, panel].max() < faint[:, panel].max()
+
+
+def test_a_doubtful_joint_makes_its_own_bones_faint_alone():
+    ankle = HUMAN36M.index("right_ankle")
+    sure, one = change(0.9), change(0.2, ankle)
+    points = sample_result(1, people=1, size=(640, 480)).rows["kpts_px"][0]
+    shin = points[[HUMAN36M.index("right_knee"), ankle]].mean(axis=0)
+    (x, y), (head_x, head_y) = (np.round(p).astype(int) for p in (shin, points[10]))
+    assert 0 < one[y, x] < sure[y, x]
+    assert one[head_y, head_x] == sure[head_y, head_x] > 0
+    np.testing.assert_array_equal(one[:, 640:], sure[:, 640:])  # the pose as a whole is certain
+
+
 def test_joint_sets_with_many_single_points_and_without_lifters():
     whole = sample_result(1, people=1, lifters=())
     skeleton = get_skeleton("wholebody")
     rows = np.zeros(1, row_dtype(skeleton.num_joints, 0, skeleton.num_joints))
     rows["kpts_px"] = np.random.default_rng(0).uniform(20, 200, (1, 133, 2))
+    rows["kpt_score"] = 1
     result = without(whole, rows=rows, skeleton_2d=skeleton, skeleton_3d=skeleton)
     image = drawn(result)
     scale = 360 / 240

@@ -6,9 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
+from liftjax.inference import trust
 from liftjax.inference.outputs import page
-from liftjax.skeletons import convert, get_skeleton
-from tests.inference.outputs.sample_result import root_of, sample_result, without
+from liftjax.skeletons import convert, get_skeleton, missing_joints
+from tests.inference.outputs.sample_result import HUMAN36M, root_of, sample_result, without
 from tests.viewer.looking import PICTURE, SPACE, state
 
 SLIDER = ".ljv input[type=range]"
@@ -82,6 +83,37 @@ def test_keypoints_are_shown_in_the_joints_of_the_poses():
     (kpts,) = page.viewer_document(fewer)["frames"][0]["kpts"].values()
     wanted = convert(result.rows["kpts_px"], "coco", "human36m")
     np.testing.assert_allclose(kpts, wanted, atol=0.06)
+
+
+def test_joints_of_the_poses_that_keypoints_do_not_give_are_missing():
+    panoptic = get_skeleton("panoptic")
+    result = sample_result(1, people=1, lifters=("mixste",), skeleton_2d=panoptic)
+    result.rows["kpt_score"][0, panoptic.index("left_ankle")] = trust.DOUBTFUL
+    (frame,) = page.viewer_document(result)["frames"]
+    (kpts,) = frame["kpts"].values()
+    lost = [HUMAN36M.joints[joint] for joint in np.flatnonzero(np.isnan(kpts[0, :, 0]))]
+    assert lost == [*missing_joints("panoptic", "human36m")] != []
+    strengths = frame["strengths"]["hrnet_w32 (2D)"][0]
+    assert [HUMAN36M.joints[j] for j in np.flatnonzero(strengths < 1)] == ["left_ankle"]
+
+
+def test_what_is_doubtful_is_faint_and_what_is_worse_is_left_out():
+    result = sample_result(2, lifters=("mixste",))
+    assert "strengths" not in page.viewer_document(result)["frames"][0]
+    scores = result.people(0)["kpt_score"]
+    scores[0, 3], scores[0, 4] = trust.DOUBTFUL, 0
+    scores[1] = trust.DOUBTFUL
+    frames = page.viewer_document(result)["frames"]
+    flat = frames[0]["strengths"]["hrnet_w32 (2D)"]
+    assert flat[0].tolist() == [1, 1, 1, trust.FAINT, 0, *[1] * 12]
+    assert flat[1].tolist() == [trust.FAINT] * 17
+    left_out = np.isnan(frames[0]["kpts"]["hrnet_w32 (2D)"]).all(axis=-1)
+    assert np.argwhere(left_out).tolist() == [[0, 4]]
+    assert frames[0]["strengths"]["mixste"].tolist() == [1] * 17 + [trust.FAINT] * 17
+    assert "strengths" not in frames[1]
+    scores[1] = 0
+    poses = page.viewer_document(result)["frames"][0]["poses"]["mixste"]
+    assert np.isnan(poses).all(axis=(1, 2)).tolist() == [False, True]
 
 
 def test_a_minute_has_sixty_seconds():

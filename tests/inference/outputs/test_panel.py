@@ -39,7 +39,8 @@ def test_people_lie_inside_and_colours_follow_their_numbers(count):
     roots = np.array([[-0.6, 0, 4], [0.6, 0, 4]])[:count]
     placed = poses + roots[:, None]
     view = panel.fitting_view(placed, roots, together=count > 1)
-    image = panel.draw_panel((300, 400), placed, roots, [3, 4][:count], HUMAN36M, view)
+    people = placed, np.ones(count), roots, [3, 4][:count]
+    image = panel.draw_panel((300, 400), *people, HUMAN36M, view)
     assert image.shape == (400, 300, 3)
     edge = np.concatenate([image[:8].reshape(-1, 3), image[-8:].reshape(-1, 3)])
     assert (np.abs(edge.astype(int) - colors.PAPER) < 90).all()  # nobody is cut off

@@ -55,6 +55,11 @@ def test_a_focal_length_that_all_frames_share(piece):
     result.frames[4] = (100, 320)  # the longer side counts
     assert people.focal_px(result) == 1.15 * 320
     assert people.focal_px(without(result, frames=result.frames[:0])) is None
+    result.frames[2] = (0, 0)  # a picture that could not be read has no focal length
+    assert people.focal_px(result) == 1.15 * 320
+    result.frames[4] = (100, 400)
+    focals = people.focals_px(result.frames, result)
+    np.testing.assert_allclose(focals, [1.15 * 320] * 2 + [np.nan, 1.15 * 320, 1.15 * 400])
 
 
 def test_places_and_sizes():
