@@ -53,7 +53,11 @@ SECTIONS = {
     "liftjax.data.schema": {"data.schema": ("Record",)},
     "liftjax.data.records": {"data.records": ("PoseDataset",)},
     "liftjax.runtime.checkpoints": {"runtime.checkpoints": ("load_model", "find_checkpoint")},
-    "liftjax.prediction": {"prediction": ("predict_2d", "lift", "lift_dataset")},
+    "liftjax.weights": {
+        "weights.published": ("PublishedWeights", "find_weights"),
+        "weights.using": ("run_directory", "file", "resolve"),
+    },
+    "liftjax.prediction": {"prediction": ("predict_2d", "predict_scored", "lift", "lift_dataset")},
     "liftjax.evaluation": {"evaluation": ("evaluate", "report")},
 }
 

@@ -14,8 +14,8 @@ shown; both can be changed (skeleton=, image_size=, num_frames= and each network
 Detectors take crops of height x width, RGB, less {mean},
 divided by {std}, on a scale of 0 to 1. They give heatmaps or SimCC vectors,
 which decode to pixels of the crop. Lifters take pixels of the image and give metres.
-The licence is that of the authors' code, which published weights come with; no weights are part of
-liftjax (see python -m liftjax import-weights --help)."""
+The licence is that of the authors' code; weights are published under their own, which
+python -m liftjax weights lists."""
 
 
 def print_models() -> str:

@@ -30,7 +30,7 @@ PAGES = [
     for path in sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 ]
 
-EXTRAS = ("cpu", "data", "report", "video", "all", "onnx", "docs", "cuda", "tpu", "gcs")
+EXTRAS = ("cpu", "data", "people", "report", "video", "all", "onnx", "docs", "cuda", "tpu", "gcs")
 
 TINY_DETECTOR = ["--config.detector.name=hrnet_tiny", "--config.detector.image_size=(64,64)"]
 TINY_TRAINING = [
@@ -62,7 +62,7 @@ TINY: dict[str, list[str]] = {
     "train .*evaluate_every": [*TINY_TRAINING, *TINY_DETECTOR, "--config.evaluate_every=1"],
     "liftjax train": [*TINY_TRAINING, *TINY_DETECTOR],
     "liftjax evaluate": ["--config.data.eval_batch_size=16"],
-    "liftjax (export|export-2d|import-weights|models|predict)": [],
+    "liftjax (export|export-2d|import-weights|models|predict|weights)": [],
     "liftjax demo": ["--scale=tiny", "--steps=4"],
     "liftjax tables": ["--dry-run"],
     "benchmark data": ["--repeats=1", "--steps=2", "--detector=hrnet_tiny", "--batch-size=4"],
@@ -72,6 +72,8 @@ TINY: dict[str, list[str]] = {
     ],
 }  # fmt: skip
 PARSED_ONLY = {
+    "liftjax weights ": "it fetches files; tests/weights fetches some from a server of its own",
+    "predict photo.jpg": "it fetches files; tests/weights has such a call with a server of its own",
     "--person-detector": "it takes a file that is not ours; tests/inference runs one of its kind",
     "--out docs/benchmarks": "the same as the benchmark of docs/performance.md, for hours",
     "benchmark cost": "it compiles the largest networks, for TPUs with libtpu",

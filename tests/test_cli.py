@@ -8,8 +8,8 @@ import pytest
 from liftjax.cli import main
 
 COMMANDS = (
-    "demo", "train", "evaluate", "predict", "tables", "benchmark", "models", "import-weights",
-    "export", "export-2d",
+    "demo", "train", "evaluate", "predict", "tables", "benchmark", "models", "weights",
+    "import-weights", "export", "export-2d",
 )  # fmt: skip
 
 

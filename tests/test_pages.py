@@ -61,15 +61,14 @@ def write_lifters() -> None:
 
 
 def write_pictures() -> None:
-    """street.jpg, photo.jpg, and street.mp4 of six frames."""
+    """street.jpg, and street.mp4 of six frames."""
     frames = np.random.default_rng(0).integers(0, 255, (6, 240, 420, 3), np.uint8)
-    for name in ("street.jpg", "photo.jpg"):
-        cv2.imwrite(name, frames[0])
+    cv2.imwrite("street.jpg", frames[0])
     video = cv2.VideoWriter("street.mp4", cv2.VideoWriter_fourcc(*"mp4v"), 25, (420, 240))
     for frame in frames:
         video.write(frame)
     video.release()
-    found = [{"image_id": "photo.jpg", "bbox": [40, 20, 160, 210], "score": 0.9, "category_id": 1}]
+    found = [{"image_id": "street.jpg", "bbox": [40, 20, 160, 210], "score": 0.9, "category_id": 1}]
     Path("detections.json").write_text(json.dumps(found))
 
 

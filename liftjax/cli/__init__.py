@@ -131,6 +131,7 @@ def _parser() -> argparse.ArgumentParser:
     training.add_tables(commands)
     benchmark.add_benchmark(commands)
     networks.add_models(commands)
+    networks.add_weights(commands)
     networks.add_import(commands)
     networks.add_export(commands)
     networks.add_export_2d(commands)

@@ -1,8 +1,9 @@
-"""Commands on networks and their weights: models, import-weights, export, export-2d."""
+"""Commands on networks and their weights: models, weights, import-weights, export, export-2d."""
 
 from liftjax.cli.options import (
     add_beta,
     add_network,
+    add_offline,
     add_trained_run,
     command,
     names,
@@ -18,6 +19,25 @@ def add_models(commands) -> None:
 
     text = "List all networks: sizes, joint sets, outputs, papers, licences."
     command(commands, "models", run, text, "python -m liftjax models")
+
+
+def add_weights(commands) -> None:
+    def run(args) -> None:
+        from liftjax.weights import table
+
+        if args.names:
+            table.fetch_all(args.names, skeleton=args.skeleton, offline=args.offline)
+        else:
+            table.print_weights()
+
+    text = (
+        "List published weights, or fetch those named. Other commands take the names of this list "
+        "in place of run directories, and fetch what they need."
+    )
+    parser = command(commands, "weights", run, text, "python -m liftjax weights rtmpose_m/halpe26")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="weights to fetch; default: none")
+    parser.add_argument("--skeleton", metavar="NAME", help="joint set to convert detectors to")
+    add_offline(parser)
 
 
 def add_import(commands) -> None:
@@ -62,18 +82,20 @@ def add_import(commands) -> None:
 def add_export(commands) -> None:
     def run(args) -> None:
         from liftjax.interchange import exporting
+        from liftjax.weights.using import resolve
 
+        offline = args.offline
         exporting.export_network(
             args.out,
             format=args.format,
             model=args.model,
-            checkpoint=args.checkpoint,
+            checkpoint=resolve(args.checkpoint, "detector", "lifter", offline=offline),
             skeleton=args.skeleton,
             num_joints=args.num_joints,
             overrides=args.keywords,
             options=exporting.ProgramOptions(
                 head=args.head,
-                lifters=names(args.lifter),
+                lifters=[resolve(n, "lifter", offline=offline) for n in names(args.lifter)],
                 beta=args.beta,
                 weights=args.weights,
                 opset=args.opset,
@@ -91,7 +113,8 @@ def add_export(commands) -> None:
     parser = command(commands, "export", run, text, more)
     # fmt: off
     parser.add_argument("--checkpoint", metavar="RUN",
-        help="run directory, or one of its checkpoints; default: weights as before training")
+        help="run directory, one of its checkpoints, or a name that `weights` lists; default: "
+             "weights as before training")
     parser.add_argument("--format", required=True,
         choices=("orbax", "safetensors", "torch", "stablehlo", "onnx"),
         help="format of the file")
@@ -104,13 +127,15 @@ def add_export(commands) -> None:
              "maps, 3D poses (default of a lifter and with --lifter), or SimCC vectors as rtmlib "
              "takes them")
     group.add_argument("--lifter", nargs="+", default=(), metavar="RUN",
-        help="run directories of lifters, which lift the joints that the detector finds")
+        help="run directories or such names of lifters, which lift the joints that the detector "
+             "finds")
     add_beta(group)
     group.add_argument("--weights", choices=("inside", "beside"),
         help="whether stablehlo's weights are inside the file or in a file beside it; default: "
              "inside")
     # fmt: on
     group.add_argument("--opset", type=int, metavar="N", help="opset of onnx; default: 18")
+    add_offline(parser)
 
 
 def add_export_2d(commands) -> None:

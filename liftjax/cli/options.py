@@ -37,15 +37,30 @@ def add_trained_run(parser: argparse.ArgumentParser, network: str) -> None:
     parser.add_argument("--config", metavar="RECIPE",
         help="name of a recipe, or a file; default: the recipe of the run")
     parser.add_argument("--workdir", required=True, metavar="RUN",
-        help=f"run directory of the {network}")
+        help=f"run directory of the {network}, or with --config a name that `weights` lists")
     # fmt: on
+    add_offline(parser)
 
 
 def recipe_of_run(args: argparse.Namespace):
-    """The recipe that --config names, or that of the run, with the user's changes."""
-    from liftjax.recipes import load_recipe
+    """The recipe that --config names, or that of the run, with the user's changes.
 
-    return load_recipe(args.config or f"{args.workdir}/config.json", args.overrides)
+    In it and in `args.workdir` run directories stand for the names of published weights.
+    """
+    from liftjax.recipes import load_recipe
+    from liftjax.weights.using import resolve, resolve_lifters
+
+    recipe = load_recipe(args.config or f"{args.workdir}/config.json", args.overrides)
+    resolve_lifters(recipe, args.offline)
+    args.workdir = resolve(args.workdir, "detector", "lifter", offline=args.offline)
+    return recipe
+
+
+def add_offline(parser) -> None:
+    # fmt: off
+    parser.add_argument("--offline", action="store_true",
+        help="take published weights that are here already and fetch none (see `weights`)")
+    # fmt: on
 
 
 def add_beta(parser) -> None:

@@ -3,7 +3,7 @@
 import argparse
 import warnings
 
-from liftjax.cli.options import add_beta, command, names
+from liftjax.cli.options import add_beta, add_offline, command, names
 
 
 def add_predict(commands) -> None:
@@ -23,27 +23,35 @@ def add_predict(commands) -> None:
             batch_size=args.batch_size,
             precision=args.precision,
             write=args.write,
+            offline=args.offline,
         )
 
-    text = "Find 2D and 3D poses of the people in pictures, videos or a camera's view."
-    example = "python -m liftjax predict walk.mp4 --person-detector yolox_m.onnx"
-    more = "--detector runs/multi --lifter runs/lifters/mixste --out poses"
+    text = (
+        "Find 2D and 3D poses of the people in pictures, videos or a camera's view. Without "
+        "--detector, published weights are fetched once and used."
+    )
+    example = "python -m liftjax predict photo.jpg\n  python -m liftjax predict walk.mp4"
+    more = "--detector runs/multi --lifter runs/lifters/mixste --person-detector yolox_m/person"
     parser = command(commands, "predict", run, text, f"{example} \\\n      {more}")
     # fmt: off
     parser.add_argument("input", nargs="+",
         help="pictures, folders of pictures, videos, or the number of a camera")
-    parser.add_argument("--detector", required=True, metavar="RUN",
-        help="run directory of the detector")
+    parser.add_argument("--detector", metavar="RUN",
+        help="run directory of the detector, or a name that `weights` lists; default: published "
+             "weights, and for the next two options as well")
     parser.add_argument("--lifter", nargs="+", action="extend", default=[], metavar="RUN",
-        help="run directories of lifters; without any there are only 2D poses")
-    parser.add_argument("--out", required=True, metavar="DIR", help="directory to write to")
+        help="run directories or such names of lifters; with --detector alone there are only 2D "
+             "poses")
+    parser.add_argument("--out", default="poses", metavar="DIR",
+        help="directory to write to; default: %(default)s")
     where = parser.add_argument_group(
-        "where people are", "default: one person fills the whole frame"
+        "where people are", "default with --detector: one person fills the whole frame"
     )
     where.add_argument("--boxes", metavar="FILE", help="person boxes as COCO detections (JSON)")
     where.add_argument("--box", nargs="+", action="extend", default=[], metavar="X0,Y0,X1,Y1",
         help="boxes in pixels, the same in all frames; if X0 is negative, write --box=X0,...")
-    where.add_argument("--person-detector", metavar="FILE", help="ONNX file of a YOLOX network")
+    where.add_argument("--person-detector", metavar="FILE",
+        help="ONNX file of a YOLOX network, or a name that `weights` lists")
     where.add_argument("--min-score", type=float, default=0.5, metavar="SCORE",
         help="leave out detections with a lower score; default: %(default)s")
     where.add_argument("--least-score", dest="min_score", type=float,  # the old name
@@ -61,3 +69,4 @@ def add_predict(commands) -> None:
     parser.add_argument("--write", nargs="+", metavar="KIND",
         help="what to write: json, npz, bvh, overlay or html; default: all of them")
     # fmt: on
+    add_offline(parser)

@@ -1,6 +1,6 @@
 """Commands that train and measure: demo, train, evaluate, tables."""
 
-from liftjax.cli.options import add_hosts, add_trained_run, command, recipe_of_run
+from liftjax.cli.options import add_hosts, add_offline, add_trained_run, command, recipe_of_run
 
 
 def add_demo(commands) -> None:
@@ -34,8 +34,11 @@ def add_train(commands) -> None:
     def run(args) -> None:
         from liftjax.recipes import load_recipe
         from liftjax.training.run import train
+        from liftjax.weights.using import resolve_recipe
 
-        train(load_recipe(args.config, args.overrides), args.workdir, args.accept_changes)
+        recipe = load_recipe(args.config, args.overrides)
+        resolve_recipe(recipe, args.offline)
+        train(recipe, args.workdir, args.accept_changes)
 
     text = (
         "Train a lifter or a detector, as a recipe describes. The same command resumes a run that "
@@ -53,6 +56,7 @@ def add_train(commands) -> None:
     parser.add_argument("--accept-changes", action="store_true",
         help="resume even if the data, a frozen lifter or a teacher has changed since the start")
     # fmt: on
+    add_offline(parser)
     add_hosts(parser)
 
 

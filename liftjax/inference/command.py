@@ -19,7 +19,7 @@ from tqdm import tqdm
 import liftjax
 from liftjax.data.prefetch import Prefetch
 from liftjax.errors import LiftjaxError, check_name
-from liftjax.inference import boxes, placing, sources, yolox
+from liftjax.inference import boxes, placing, sources, trust, yolox
 from liftjax.inference.detection import BatchDetector
 from liftjax.inference.files import picture_stems
 from liftjax.inference.lifting import Lifting, load_lifters
@@ -29,6 +29,14 @@ from liftjax.inference.results import FRAME_DTYPE, Frame, Result, Source, row_dt
 from liftjax.inference.store import RowStore
 from liftjax.inference.tracking import Tracker
 from liftjax.names import readable
+from liftjax.weights.using import resolve
+
+DEFAULTS = {
+    "person detector": "yolox_m/person",
+    "detector": "rtmpose_m/halpe26",
+    "lifter": "videopose3d/h36m_mmpose",
+}
+"""Published weights for those who choose none; all come under Apache-2.0."""
 
 _READ_AHEAD = 4  # frames
 _BLOCK = 4096  # rows of pictures lifted at a time
@@ -56,7 +64,7 @@ class BoxOptions:
     Attributes:
       file: a file of COCO detections.
       fixed: texts "x0,y0,x1,y1", the boxes of every frame.
-      detector: an ONNX file of a person detector.
+      detector: an ONNX file of a person detector, or the name of a published one.
       min_score: detections with a lower score are left out.
     """
 
@@ -84,9 +92,9 @@ class BoxOptions:
 
 def predict_to_files(
     inputs: Sequence[str],
-    out: str,
+    out: str = "poses",
     *,
-    detector: str,
+    detector: str | None = None,
     lifters: Sequence[str] = (),
     where: BoxOptions = BoxOptions(),
     fps: float | None = None,
@@ -95,22 +103,27 @@ def predict_to_files(
     batch_size: int | None = None,
     precision: str = "float32",
     write: Sequence[str] | None = None,
+    offline: bool = False,
 ) -> None:
     """Predicts every input and writes its files into the folder `out`.
 
     Args:
       inputs: pictures, folders of pictures, videos, or the number of a camera.
-      detector: run directory or checkpoint.
-      lifters: run directories or checkpoints.
+      detector: run directory, checkpoint or name of published weights. None: those of DEFAULTS,
+        with its person detector and its lifter where no others are given.
+      lifters: run directories, checkpoints or names of published weights.
       where: the people's boxes.
       fps: frames a second; makes a folder of pictures a video.
       focal_px: focal length of the camera, in pixels.
       beta, batch_size, precision: see :class:`liftjax.Predictor`.
       write: names in OUTPUTS; None for all of them.
+      offline: fetch no published weights.
 
     Raises:
       LiftjaxError: an input cannot be read, or a checkpoint is missing or of another kind.
     """
+    if detector is None:
+        detector, lifters, where = _by_default(lifters, where)
     writers = _writers(write, bool(lifters))
     if focal_px is not None and not 0 < focal_px < float("inf"):
         raise LiftjaxError(f"A focal length of {focal_px:g} pixels; take a number above 0.")
@@ -118,9 +131,11 @@ def predict_to_files(
     opened = sources.open_sources(inputs, fps, record_to=folder / "camera.mp4")
     stems = _stems(opened)
     _check_keeps_inputs(folder, inputs, opened, stems, where.file, writers)
-    boxes_of = where.open()
-    detection = BatchDetector.load(detector, batch_size, beta, precision)
-    loaded = load_lifters(lifters)
+    person_detector = resolve(where.detector, "person_detector", offline=offline)
+    boxes_of = dataclasses.replace(where, detector=person_detector).open()
+    run = resolve(detector, "detector", offline=offline)
+    detection = BatchDetector.load(run, batch_size, beta, precision)
+    loaded = load_lifters([resolve(one, "lifter", offline=offline) for one in lifters])
     # A picture has no frames around it, so sliding lifters give one frame at a time.
     options = {True: {}, False: {"slide": 1}}
     kinds = {source.is_video for source in opened}
@@ -136,6 +151,7 @@ def predict_to_files(
         "beta": detection.decoding.beta,
     }
     _make_folder(folder)
+    warned = False
     for source, own_stems in zip(opened, stems, strict=True):
         lifting = liftings[source.is_video]
         with tempfile.TemporaryDirectory(prefix=".predict-", dir=folder) as scratch:
@@ -151,8 +167,34 @@ def predict_to_files(
                 stems=own_stems,
             )
             _lift(result, lifting)
+            warned = warned or _warn(result, detection)
             print(_summary(result, _write(result, folder / source.name, writers)))
             del result  # some systems delete no file that is mapped into memory
+
+
+def _by_default(lifters: Sequence[str], where: BoxOptions) -> tuple[str, Sequence[str], BoxOptions]:
+    """A published detector, and with it what the user has not chosen; says what was taken."""
+    taken = dict(DEFAULTS)
+    if lifters:
+        del taken["lifter"]
+    if where.file or where.fixed or where.detector:
+        del taken["person detector"]
+    named = ", ".join(f"{what} {name}" for what, name in taken.items())
+    print(f"Published weights: {named}; `python -m liftjax weights` lists others.", flush=True)
+    where = dataclasses.replace(where, detector=taken.get("person detector", where.detector))
+    return taken["detector"], lifters or [taken["lifter"]], where
+
+
+def _warn(result: Result, detection: BatchDetector) -> bool:
+    """Whether the keypoints' scores are so low that the user was warned."""
+    if not len(result.rows):
+        return False
+    mean = float(result.rows["kpt_score"].mean(dtype=np.float64))
+    given = result.source.given
+    said = trust.warning(given, mean, detection.usual_score, detection.trained_on)
+    if said:
+        print(said, file=sys.stderr)
+    return bool(said)
 
 
 def _writers(names: Sequence[str] | None, lifted: bool) -> dict[str, Writer]:
@@ -281,10 +323,10 @@ def _lift(result: Result, lifting: Lifting) -> None:
         for positions, pose_m_NLJ3 in lifted:
             some = rows[positions]
             size_N2 = sizes_px(result.frames[some["frame"]])
-            seen = lifting.joints(some["kpts_px"], some["kpt_score"])
+            places, *seen = lifting.joints(some["kpts_px"], some["kpt_score"])
             camera = placing.focal_px(size_N2, result.focal_px), (size_N2 - 1) / 2
             for lifter, pose_m_NJ3 in enumerate(pose_m_NLJ3.swapaxes(0, 1)):
-                root_m_N3 = placing.place_roots(pose_m_NJ3, *seen, *camera)
+                root_m_N3 = placing.place_roots(pose_m_NJ3[:, places], *seen, *camera)
                 rows["root_m"][positions, lifter] = root_m_N3
             rows["pose_m"][positions] = pose_m_NLJ3
             bar.update(len(positions))

@@ -15,6 +15,7 @@ from liftjax.inference.boxes import overlaps
 from liftjax.inference.detection import BatchDetector
 from liftjax.inference.lifting import Lifting, load_lifters
 from liftjax.skeletons import Skeleton
+from liftjax.weights.using import resolve
 
 _FARTHEST_PX = 1e6  # of a box's side; float32 cannot tell pixels apart beyond
 _PEOPLE = 8  # lifted at a time when a picture comes alone
@@ -49,15 +50,17 @@ class Predictor:
     :mod:`liftjax.skeletons` knows how.
 
     Args:
-      detector: run directory, checkpoint or module.
-      lifters: run directories or modules; by name, or named after their networks.
+      detector: run directory, checkpoint, name of published weights or module.
+      lifters: run directories, names of published weights or modules; by name, or named after
+        their networks.
       batch_size: crops that go through the detector at a time; one compiled program serves any
         number of people. Default: 1 on a CPU, else 32.
       beta: of the soft-argmax; default: the one the detector was trained with, else 100.
       precision: of the detector's activations, 'float32' or 'bfloat16'.
 
     Raises:
-      LiftjaxError: a checkpoint is missing or of another kind, or joint sets do not fit.
+      LiftjaxError: a checkpoint is missing or of another kind, published weights cannot be
+        fetched, or joint sets do not fit.
     """
 
     def __init__(
@@ -69,10 +72,10 @@ class Predictor:
         beta: float | None = None,
         precision: str = "float32",
     ):
-        self.detection = BatchDetector.load(detector, batch_size, beta, precision)
-        self.lifting = Lifting(
-            load_lifters(lifters), self.detection.skeleton, slide=1, batch_size=_PEOPLE
-        )
+        run = resolve(detector, "detector")
+        self.detection = BatchDetector.load(run, batch_size, beta, precision)
+        loaded = load_lifters(_run_directories(lifters))
+        self.lifting = Lifting(loaded, self.detection.skeleton, slide=1, batch_size=_PEOPLE)
 
     def __call__(self, image: np.ndarray, boxes_xyxy: np.ndarray | None = None) -> People:
         """Finds keypoints and poses of the people in the boxes.
@@ -90,6 +93,15 @@ class Predictor:
         poses_m_PLJ3 = self.lifting.people(kpts_px, size_P2)
         poses_m = {name: poses_m_PLJ3[:, i] for i, name in enumerate(self.lifting.names)}
         return People(kpts_px, scores, poses_m, self.detection.skeleton, self.lifting.skeleton)
+
+
+def _run_directories(lifters):
+    """`lifters` with run directories in place of the names of published weights."""
+    if isinstance(lifters, Mapping):
+        return {name: resolve(lifter, "lifter") for name, lifter in lifters.items()}
+    if isinstance(lifters, (list, tuple)):
+        return [resolve(lifter, "lifter") for lifter in lifters]
+    return resolve(lifters, "lifter")
 
 
 def _checked_picture(image) -> np.ndarray:

@@ -19,7 +19,13 @@ from liftjax.interchange.programs import Program
 from liftjax.interchange.sidecar import Origin
 from liftjax.interchange.writing import beside, local_path, new_files
 from liftjax.registry import find_preset
-from liftjax.runtime.checkpoints import build_model, checkpoint_spec, load_model, read_meta
+from liftjax.runtime.checkpoints import (
+    build_model,
+    checkpoint_spec,
+    licence_of,
+    load_model,
+    read_meta,
+)
 
 _INSIDE, _BESIDE = WEIGHTS = ("inside", "beside")
 
@@ -81,12 +87,14 @@ def export_network(
         if skeleton or num_joints or overrides:
             raise LiftjaxError("A checkpoint has its joints and sizes; leave out those options.")
         module, origin = _stored(checkpoint, model, build)
-    path = local_path(out)
+    path, origins = local_path(out), [origin]
     if format in _WEIGHT_FORMATS:
         lines = _WEIGHT_FORMATS[format](path, module, origin)
     else:
         program, origins = _program(module, origin, options)
         lines = _PROGRAM_FORMATS[format](path, program, origins, options)
+    licences = [(one.spec["name"], licence_of(one.meta)) for one in origins]
+    lines += [f"licence of {name}'s weights: {terms}" for name, terms in licences if terms]
     print("\n  ".join([f"{origin.spec['name']}, {origin.place} -> {out}", *lines]))
 
 

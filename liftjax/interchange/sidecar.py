@@ -12,6 +12,7 @@ import liftjax
 from liftjax.interchange.programs import Port, Program
 from liftjax.interchange.verify import Check
 from liftjax.registry import get_preset
+from liftjax.runtime.checkpoints import licence_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +80,10 @@ def _network(origin: Origin) -> dict[str, Any]:
         "name": spec["name"],
         "keywords": keywords,
         "paper": preset.paper,
-        "licence": {"this_program": "Apache-2.0", "published_weights": preset.licence},
+        "licence": {
+            "this_program": "Apache-2.0",
+            "published_weights": licence_of(origin.meta) or preset.licence,
+        },
         "weights": origin.place,
         "training_data": _training_data(origin.meta),
     }

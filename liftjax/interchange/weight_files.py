@@ -22,7 +22,7 @@ from liftjax.interchange.run_directory import write_run_directory
 from liftjax.interchange.sidecar import Origin
 from liftjax.interchange.verify import compare_arrays
 from liftjax.interchange.writing import new_files
-from liftjax.runtime.checkpoints import load_model
+from liftjax.runtime.checkpoints import licence_of, load_model
 from liftjax.runtime.state import flat_arrays
 
 
@@ -61,8 +61,10 @@ def write_torch(out: Path, module: nnx.Module, origin: Origin) -> list[str]:
 
 def _import_line(out: Path, spec: dict, options: list[str]) -> str:
     """The command that makes a run directory of a state_dict."""
-    fixed = {"kind", "name", "skeleton", "num_joints"}
-    if "skeleton" in spec:
+    fixed = {"kind", "name", "skeleton", "skeleton_2d", "num_joints"}
+    if "skeleton_2d" in spec:
+        joints = ["--source-skeleton", spec["skeleton_2d"], "--skeleton", spec["skeleton"]]
+    elif "skeleton" in spec:
         joints = ["--source-skeleton", spec["skeleton"]]
     else:
         joints = ["--num-joints", str(spec["num_joints"])]
@@ -94,6 +96,8 @@ def write_safetensors(out: Path, module: nnx.Module, origin: Origin) -> list[str
     }
     if spec["kind"] == "detector":
         header["recipe"] = json.dumps(_decoding(origin).as_recipe())
+    if licence := licence_of(origin.meta):
+        header["licence"] = licence
     found = statistics_of_module(module)
     if found:
         header["statistics"] = json.dumps(found)

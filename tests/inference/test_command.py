@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import signal
 
 import cv2
@@ -13,6 +14,8 @@ import liftjax
 from liftjax.cli import main
 from liftjax.inference import command
 from liftjax.inference.video_file import video_writer
+from liftjax.runtime.checkpoints import find_checkpoint
+from liftjax.runtime.scores import Scores
 from liftjax.writing import output_file
 from tests.inference import networks
 
@@ -289,6 +292,23 @@ def test_names_of_other_encodings_stop_nothing(runs, video, tmp_path, monkeypatc
     assert found["frames"][0]["people"][0]["box_xyxy"] == [5, 5, 45, 65]
     assert np.load(out / "caf%E9.npz")["frame_names"].tolist() == ["caf%E9.png"]
     assert b"t%E9/caf%E9.png: 1 frame, 1 pose\n" in written.getvalue()
+
+
+@pytest.mark.parametrize(("usual", "times"), [(1000.0, 1), (-1.0, 0)])
+def test_scores_far_below_the_usual_ones_are_told_once(runs, tmp_path, capsys, usual, times):
+    detector = tmp_path / "run"
+    shutil.copytree(runs[0], detector)
+    Scores(detector).add(int(find_checkpoint(detector).name), keypoints=usual)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        cv2.imwrite(str(tmp_path / name / "noise.png"), picture(0))
+    words = [tmp_path / "a", tmp_path / "b", "--write", "npz"]
+    assert predict([str(detector)], *words, lifters=(), out=tmp_path / "out") == 0
+    told = capsys.readouterr().err
+    mean = np.load(tmp_path / "out" / "a.npz")["keypoint_scores"].mean()
+    assert told.count("mean score") == times
+    assert told.count(f"{tmp_path / 'a'}: the keypoints' mean score is {mean:.2f}; on") == times
+    assert told.count("the detector had 1000.00.") == times
 
 
 def test_out_that_is_a_file_is_one_clear_line(runs, video, tmp_path, capsys):

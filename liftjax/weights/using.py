@@ -1,0 +1,151 @@
+"""Published weights where a run directory or a file is asked for: by their names."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from liftjax import hosts
+from liftjax.errors import LiftjaxError
+from liftjax.recipes import set_value
+from liftjax.weights.fetching import fetch, folder, locked, unwritable
+from liftjax.weights.published import PUBLISHED, PublishedWeights, find_weights, in_words
+
+
+def run_directory(name: str, *, skeleton: str | None = None, offline: bool = False) -> Path:
+    """The run directory of a published detector, backbone or lifter.
+
+    The first call fetches the file and imports it; later calls find the directory.
+
+    Args:
+      name: a key of PUBLISHED.
+      skeleton: joint set to which a detector's last layer is converted, or that of the layer which
+        a backbone gets. None: the published one.
+      offline: take what is there and ask nobody.
+
+    Raises:
+      LiftjaxError: there are no such weights, or their file cannot be had or read.
+    """
+    weights = find_weights(name)
+    if weights.kind == "person_detector":
+        raise LiftjaxError(f"{name} is a person detector, which has no run directory.")
+    if weights.kind == "backbone" and not skeleton:
+        raise LiftjaxError(f"{name} is a backbone without joints; name their set (--skeleton).")
+    skeleton = None if skeleton == weights.skeleton else skeleton
+    if weights.kind == "lifter" and skeleton:
+        raise LiftjaxError(f"{name} is a lifter, which cannot be converted to other joints.")
+    out = run_path(weights, skeleton)
+    if out.exists():  # it appears whole
+        return out
+    if hosts.started():
+        _import_apart(weights, skeleton, offline)
+        return out
+    with locked(out, f"is importing {name}"):
+        if not out.exists():
+            _import(weights, out, skeleton, offline)
+    return out
+
+
+def run_path(weights: PublishedWeights, skeleton: str | None = None) -> Path:
+    """Where the run directory is, once it is made."""
+    return folder() / "runs" / (weights.name + (f"_as_{skeleton}" if skeleton else ""))
+
+
+def _import(weights: PublishedWeights, out: Path, skeleton: str | None, offline: bool) -> None:
+    path, sha256 = fetch(weights, offline=offline)
+    from liftjax.interchange.importing import import_weights  # it takes seconds
+
+    about = {
+        "name": weights.name,
+        "address": weights.address or weights.page,
+        "sha256": sha256,
+        "licence": weights.terms,
+        "non_commercial": weights.non_commercial,
+        "paper": weights.paper,
+    }
+    settings = {
+        "model": weights.network,
+        "skeleton": weights.skeleton if weights.kind == "lifter" else skeleton,
+        "source_skeleton": weights.skeleton_2d or weights.skeleton,
+        "stats": str(weights.stats) if weights.stats else None,
+        "overrides": [f"image_size={weights.image_size}"] if weights.image_size else [],
+    }
+    try:
+        import_weights(str(path), str(out), **settings, about=about)
+    except LiftjaxError as error:
+        if isinstance(error.__cause__, OSError):  # it proposes another --out, which is not ours
+            raise unwritable(out.parent, error.__cause__) from None
+        raise
+
+
+def _import_apart(weights: PublishedWeights, skeleton: str | None, offline: bool) -> None:
+    """Imports in a process of its own, because a checkpoint is written by all that have joined."""
+    command = [sys.executable, "-m", "liftjax", "weights", weights.name]
+    command += ["--skeleton", skeleton] if skeleton else []
+    command += ["--offline"] if offline else []
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"}  # accelerators belong to this process
+    if subprocess.run(command, env=environment).returncode:
+        raise LiftjaxError(f"{weights.name} could not be fetched and imported; see above.")
+
+
+def file(name: str, *, offline: bool = False) -> Path:
+    """The file of published weights as it was published; the first call fetches it.
+
+    Args:
+      name: a key of PUBLISHED.
+      offline: take what is there and ask nobody.
+
+    Raises:
+      LiftjaxError: there are no such weights, or their file cannot be had.
+    """
+    return fetch(find_weights(name), offline=offline).path
+
+
+def resolve(given, *kinds: str, skeleton: str | None = None, offline: bool = False):
+    """What `given` stands for: published weights' run directory (or file), otherwise itself.
+
+    Args:
+      given: a name, a path or an object. What exists as a path is not taken for a name.
+      *kinds: the kinds of weights that may be named here.
+      skeleton: see :func:`run_directory`.
+      offline: take what is there and ask nobody.
+
+    Raises:
+      LiftjaxError: it names weights of another kind, or weights that cannot be had.
+    """
+    if not isinstance(given, str) or given not in PUBLISHED or Path(given).exists():
+        return given
+    kind = PUBLISHED[given].kind
+    if kind not in kinds:
+        wanted = " or ".join(f"a {in_words(one)}" for one in kinds)
+        raise LiftjaxError(f"{given} is a {in_words(kind)}, not {wanted}.")
+    if kind == "person_detector":
+        return str(file(given, offline=offline))
+    return str(run_directory(given, skeleton=skeleton, offline=offline))
+
+
+def resolve_lifters(config: ConfigDict, offline: bool = False) -> None:
+    """Puts the run directories of the published lifters that a recipe names into it."""
+    for name, given in config.lifters.to_dict().items():
+        set_value(config, f"lifters.{name}", resolve(given, "lifter", offline=offline))
+
+
+def resolve_recipe(config: ConfigDict, offline: bool = False) -> None:
+    """Puts the run directories of all published weights that a recipe names into it.
+
+    The detector to start from is converted to the joint set of the recipe's data.
+    """
+    from liftjax.data.records import PoseDataset
+
+    resolve_lifters(config, offline)
+    start, skeleton = config.detector.checkpoint, None
+    if start in PUBLISHED:
+        skeleton = PoseDataset.open(config.data.dir, config.data.split).skeleton.name
+    start = resolve(start, "detector", "backbone", skeleton=skeleton, offline=offline)
+    teacher = resolve(config.distill.teacher, "detector", offline=offline)
+    lifter = resolve(config.lifter.checkpoint, "lifter", offline=offline)
+    set_value(config, "detector.checkpoint", start)
+    set_value(config, "distill.teacher", teacher)
+    set_value(config, "lifter.checkpoint", lifter)
