@@ -63,7 +63,10 @@ def add_import(commands) -> None:
     )
     example = "python -m liftjax import-weights dw-ll_ucoco_384.pth --out runs/dwpose"
     parser = command(commands, "import-weights", run, text, f"{example} --skeleton human36m")
-    parser.add_argument("checkpoint", help=".pth, .pt, .bin, .tar or .safetensors")
+    parser.add_argument(
+        "checkpoint",
+        help=".pth, .pt, .bin, .tar, .safetensors or .onnx, or a .zip with one .onnx inside",
+    )
     parser.add_argument("--out", required=True, metavar="RUN", help="run directory to write")
     add_network(parser, "default: recognised by the shapes in the file")
     # fmt: off

@@ -51,7 +51,7 @@ def add_predict(commands) -> None:
     where.add_argument("--box", nargs="+", action="extend", default=[], metavar="X0,Y0,X1,Y1",
         help="boxes in pixels, the same in all frames; if X0 is negative, write --box=X0,...")
     where.add_argument("--person-detector", metavar="FILE",
-        help="ONNX file of a YOLOX network, or a name that `weights` lists")
+        help="ONNX file of a YOLOX network, a .zip with one inside, or a name that `weights` lists")
     where.add_argument("--min-score", type=float, default=0.5, metavar="SCORE",
         help="leave out detections with a lower score; default: %(default)s")
     where.add_argument("--least-score", dest="min_score", type=float,  # the old name

@@ -3,7 +3,10 @@
 There are two kinds of files. The network alone gives (1, N, 5 + classes), one row for each cell of
 grids with strides 8, 16 and 32. The network with non-maximum suppression gives (1, N, 5). Rows of
 the first kind are offsets from the cells and logarithms of sides or, if the file was exported with
---decode_in_inference, boxes; :func:`are_boxes` tells which.
+--decode_in_inference, boxes; :func:`are_boxes` tells which. Their scores are probabilities or
+logits; :func:`are_logits` tells which.
+
+A file may be in a zip archive, as MMPose publishes them, beside MMDeploy's description.
 """
 
 from pathlib import Path
@@ -15,12 +18,16 @@ from liftjax.errors import LiftjaxError, needs
 from liftjax.inference.boxes import Boxes, overlaps
 from liftjax.inference.files import check_file
 from liftjax.inference.results import Frame
+from liftjax.interchange import zipped
 
 _STRIDES = (8, 16, 32)
 _GREY = 114  # fills the part of the square that the picture does not cover
-_USUAL_SIDE = 640  # where the file leaves the size free
+_USUAL_SIDE = 640  # where neither the file nor its archive says a size
 _CLASSES = (1, 80)  # people alone, or COCO's classes, whose first is person
 _ROUNDING = 1e-3  # in half precision a score may lie outside 0 to 1 by this
+_NOTHING = -1.0  # a logit of a cell that sees nothing is lower; its probability is 0.27
+_LARGEST_LOGIT = 50.0  # its probability is 1 in single precision
+_RTMDET = b"bbox_head.rtm_"  # begins the names of its arrays; its outputs are like a YOLOX's
 _LARGEST = 10  # times the input's side; no person's box is so large
 _PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 
@@ -32,18 +39,23 @@ class PersonDetector:
         """Loads the network.
 
         Args:
-          path: of the ONNX file.
+          path: of the ONNX file, or of a zip archive with one inside.
           score: boxes with a lower score are left out.
           nms: of two boxes with more intersection over union than this only the better one is
             kept; files with suppression inside use their own threshold.
 
         Raises:
-          LiftjaxError: onnxruntime is missing, or the file is another network.
+          LiftjaxError: onnxruntime is missing, the file is damaged, or it is another network.
         """
         check_file(path, "person detector")
         self.path = Path(path)
         self.score, self.nms = score, nms
-        self._session = _session(self.path)
+        content, stated = None, zipped.Preparation()
+        if zipped.is_zip(self.path):
+            content, stated = zipped.read_onnx(self.path), zipped.stated_preparation(self.path)
+        self._session = _session(self.path, content)
+        if any(stated.mean) or _RTMDET in (content or self.path.read_bytes()):
+            raise self._other("it wants normalised pictures, as RTMDet does")
         entry = self._session.get_inputs()[0]
         shape = entry.shape
         channels = shape[1] if len(shape) == 4 else 0  # a name or None where it is free
@@ -51,7 +63,8 @@ class PersonDetector:
             raise self._other(f"its input is {entry.name} {shape}, expected (1, 3, height, width)")
         self._input = entry.name
         self._dtype = np.float16 if entry.type == "tensor(float16)" else np.float32
-        self.input_size = tuple(s if isinstance(s, int) else _USUAL_SIDE for s in shape[2:])
+        side = stated.size[0] if len(set(stated.size)) == 1 else _USUAL_SIDE
+        self.input_size = tuple(s if isinstance(s, int) else side for s in shape[2:])
 
     def __call__(self, frame: Frame) -> Boxes:
         """Boxes (N, 4) float32 x0, y0, x1, y1 in pixels of the frame, and scores (N,) float32.
@@ -96,6 +109,7 @@ class PersonDetector:
         """Boxes in pixels of the square, and scores of the class person, of every grid cell."""
         cells, strides = grid(self.input_size)
         self._check_rows(rows, len(cells))
+        scores = self._probabilities(rows[:, 4:])
         ready = are_boxes(rows[:, :4], cells, strides)
         if ready is None:
             raise self._other(
@@ -109,7 +123,7 @@ class PersonDetector:
             with np.errstate(over="ignore"):  # an infinite box matters where a person is seen
                 sides = np.exp(rows[:, 2:4]) * strides
         boxes = np.concatenate([centers - sides / 2, centers + sides / 2], axis=1)
-        return boxes, rows[:, 4] * rows[:, 5]  # something is there, and it is a person
+        return boxes, scores[:, 0] * scores[:, 1]  # something is there, and it is a person
 
     def _check_rows(self, rows: np.ndarray, cells: int) -> None:
         """Raises a LiftjaxError for the rows of another network."""
@@ -125,14 +139,19 @@ class PersonDetector:
             )
         if np.isnan(rows).any():
             raise self._other("its rows have NaN; its weights or its half precision are broken")
-        low, high = rows[:, 4:].min(), rows[:, 4:].max()
-        if low < -_ROUNDING or high > 1 + _ROUNDING:
-            raise self._other(
-                f"its scores are logits, from {low:.3g} to {high:.3g}; export it with the sigmoid "
-                "inside"
-            )
         if (rows[:, 4] == 1).all():
             raise self._other("all its cells have the objectness 1, as those of YOLOv6")
+
+    def _probabilities(self, scores: np.ndarray) -> np.ndarray:
+        """The scores (N, 1 + classes) of all cells, objectness first, between 0 and 1."""
+        if _are_probabilities(scores):
+            return scores
+        if are_logits(scores):
+            return (1 + np.tanh(scores / 2)) / 2
+        raise self._other(
+            f"its scores, from {scores.min():.3g} to {scores.max():.3g}, are neither probabilities "
+            "nor their logits; export it with YOLOX's tools/export_onnx.py"
+        )
 
     def _check_boxes(self, boxes: np.ndarray) -> None:
         """Raises a LiftjaxError for boxes (N, 4) that no person can have in such an input."""
@@ -205,15 +224,36 @@ def are_boxes(rows: np.ndarray, cells: np.ndarray, strides: np.ndarray) -> bool 
     return None if shares or 2 * as_offsets > as_boxes else False
 
 
-def _session(path: Path):
-    with needs(f"{path}: running an ONNX file", "onnxruntime", "liftjax[onnx]"):
+def _are_probabilities(scores: np.ndarray) -> bool:
+    return scores.min() >= -_ROUNDING and scores.max() <= 1 + _ROUNDING
+
+
+def are_logits(scores: np.ndarray) -> bool:
+    """Whether scores outside 0 to 1 are logits, to be made probabilities by the sigmoid.
+
+    Nothing is in most cells of any picture, so that most logits of the objectness are far below 0.
+    Scores in per cent are never below 0. The classes need not be low where nothing is, since only
+    cells with something train them, but no logits all lie between 0 and 1.
+
+    Args:
+      scores: (N, 1 + classes) of all cells, objectness first.
+    """
+    nothing_in_most = np.median(scores[:, 0]) < _NOTHING
+    return bool(
+        nothing_in_most and not _are_probabilities(scores[:, 1:]) and scores.max() < _LARGEST_LOGIT
+    )
+
+
+def _session(path: Path, content: bytes | None):
+    """An onnxruntime session of the file, or of its content if that is in an archive."""
+    with needs(f"{path}: running an ONNX file", "onnxruntime", "liftjax[people]"):
         import onnxruntime
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors only; exceptions say the same
     available = onnxruntime.get_available_providers()
     providers = [name for name in _PROVIDERS if name in available]
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=providers)
+        return onnxruntime.InferenceSession(content or str(path), options, providers=providers)
     except Exception as error:  # onnxruntime's classes are not public
         raise LiftjaxError(
             f"{path}: cannot be loaded as an ONNX file: {_last_line(error)}"

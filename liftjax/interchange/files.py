@@ -1,5 +1,7 @@
 """Weight files as plain trees of arrays, whoever wrote them; nothing in them is run.
 
+The weights in an ONNX file, alone or in a zip archive, come as MMPose's checkpoint of its network.
+
 A pickle is a program. PyTorch's weights-only reader reads it without running it. Objects of other
 packages that real checkpoints hold (message hubs, random states, configurations) become empty
 placeholders. NumPy's arrays of plain numbers are made from their bytes, without NumPy's own
@@ -20,8 +22,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from liftjax.errors import LiftjaxError, first_line, needs
+from liftjax.interchange import zipped
 
 _LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch.save before PyTorch 1.6
+_ONNX = re.compile(rb"\x08[\x01-\x1f][\x12\x1a\x22:B]")  # its version, then another field
 _MOST_PLACEHOLDERS = 200
 _PLAIN_NUMBERS = re.compile("b1|[iu][1248]|f[248]")
 
@@ -33,18 +37,24 @@ class WeightFile(NamedTuple):
       tree: nested dictionaries; arrays are NumPy arrays or PyTorch tensors.
       metadata: the texts in the header of a safetensors file.
       foreign: package -> how many of its classes were replaced by empty placeholders.
+      notes: one line for everything else to report.
     """
 
     tree: Any
     metadata: dict[str, str]
     foreign: dict[str, int]
+    notes: tuple[str, ...] = ()
 
 
 def read_weight_file(path: str | os.PathLike) -> WeightFile:
-    """Reads a .safetensors file, or one that torch.save wrote (.pth, .pt, .bin, .tar).
+    """Reads a .safetensors or ONNX file, or one that torch.save wrote (.pth, .pt, .bin, .tar).
+
+    Args:
+      path: of the file, or of a zip archive with one ONNX file inside.
 
     Raises:
-      LiftjaxError: the file is missing, damaged, not a weight file, or wants to run a program.
+      LiftjaxError: the file is missing, damaged, not a weight file, wants to run a program, or is
+        an ONNX file of a network that liftjax does not have.
     """
     path = Path(path).expanduser()
     if path.is_dir():
@@ -58,9 +68,13 @@ def read_weight_file(path: str | os.PathLike) -> WeightFile:
     if head.startswith((b"PK", _LEGACY_MAGIC)):
         if path.suffix == ".safetensors":
             raise LiftjaxError(f"{path} is a PyTorch file under a wrong name; rename it to .pth.")
+        if head.startswith(b"PK") and not zipped.is_torch_file(path):
+            return _read_onnx(path, zipped.read_onnx(path), None)
         return _read_pickled(path)
     if head[8:9] == b"{" or path.suffix == ".safetensors":
         return _read_safetensors(path)
+    if _ONNX.match(head) or (path.suffix == ".onnx" and not head.isascii()):
+        return _read_onnx(path, path.read_bytes(), path.parent)
     if head.startswith(b"\x80"):
         raise LiftjaxError(f"{path} is a pickle, but torch.save did not write it; it is not read.")
     raise LiftjaxError(_not_weights(path, head))
@@ -74,7 +88,22 @@ def _not_weights(path: Path, head: bytes) -> str:
         return f"{path} is a Git LFS pointer, not a weight file; run `git lfs pull`."
     if head.isascii():
         return f"{path} is a text file, not a weight file; download it again."
-    return f"{path} is neither a safetensors file nor one that torch.save wrote."
+    return f"{path} is neither a safetensors file, nor one that torch.save wrote, nor an ONNX file."
+
+
+def _read_onnx(path: Path, content: bytes, folder: Path | None) -> WeightFile:
+    """The network as MMPose's checkpoint, with as much of its configuration as the file tells."""
+    from liftjax.interchange.onnx_weights import read_onnx_weights
+
+    try:
+        weights = read_onnx_weights(content, folder)
+    except LiftjaxError as error:
+        raise LiftjaxError(f"{path} {error}") from None
+    tree = {"state_dict": weights.state}
+    if weights.image_size:
+        height, width = weights.image_size
+        tree["meta"] = {"cfg": f"input_size=({width}, {height})"}
+    return WeightFile(tree, {}, {}, weights.notes)
 
 
 def _read_safetensors(path: Path) -> WeightFile:

@@ -22,6 +22,7 @@ from liftjax.interchange.lifter_statistics import (
     statistics_of_configuration,
 )
 from liftjax.interchange.network_spec import best_preset, differing_names, network_spec
+from liftjax.interchange.other_networks import known_but_absent
 from liftjax.interchange.recognising import known_networks, nearest_network, recognise, source_of
 from liftjax.interchange.run_directory import check_free, write_run_directory
 from liftjax.interchange.wrappings import dictionaries, unwrap
@@ -52,7 +53,8 @@ def import_weights(
     """Reads `checkpoint`, writes the run directory `out` and prints what was done.
 
     Args:
-      checkpoint: .pth, .pt, .bin, .tar or .safetensors; never executed.
+      checkpoint: .pth, .pt, .bin, .tar, .safetensors or .onnx, or a .zip with one .onnx inside;
+        never executed.
       out: new, or one that an earlier import wrote.
       model: a name in the registry; default: the one that the shapes tell.
       skeleton: joint set that a detector shall find, whose last layer is converted by name; or
@@ -98,7 +100,7 @@ def import_weights(
             of_input = spec.get("skeleton_2d", spec["skeleton"])
             notes = [f"joints in 2D: {of_input} ({found.why_2d})", *notes]
     lines = [f"{checkpoint}: {found.family} -> {_in_words(spec)}", f"took {len(state)} arrays"]
-    lines += found.notes
+    lines += [*file.notes, *found.notes]
     if file.foreign:
         packages = ", ".join(sorted(file.foreign))
         lines.append(f"left objects of {packages}, unread (nothing in the file was run)")
@@ -184,13 +186,15 @@ def _recognise(
     checkpoint: str, file: WeightFile, entry: str | None, model: str | None, given: Keywords
 ) -> Found:
     networks = known_networks(model, given)
+    state, _ = unwrap(file.tree, (), entry if entry in dictionaries(file.tree) else None)
+    if model is None and (absent := known_but_absent(state)):
+        raise LiftjaxError(f"{checkpoint} is {absent}")
     try:
         found = recognise(file.tree, Path(checkpoint).name, entry, networks)
     except LiftjaxError as error:
         raise LiftjaxError(f"{checkpoint} {error}") from None
     if found is not None:
         return found
-    state, _ = unwrap(file.tree, (), entry if entry in dictionaries(file.tree) else None)
     if not state:
         raise LiftjaxError(
             f"{checkpoint} holds no arrays by name; give a file that holds a state_dict."

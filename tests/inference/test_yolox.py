@@ -11,6 +11,7 @@ from liftjax.errors import LiftjaxError
 from liftjax.inference.boxes import overlaps
 from liftjax.inference.results import Frame
 from liftjax.inference.yolox import PersonDetector, are_boxes, grid, letterbox
+from tests.interchange.test_zipped import archive, pipeline
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -169,15 +170,47 @@ def test_rows_that_can_be_read_two_ways_or_none(tmp_path):
     refused(path, sides_alone, r"a person's box of .*e\+\d+ pixels")
 
 
+def with_logits(rows: np.ndarray) -> np.ndarray:
+    """The same rows as a network without the sigmoid gives them."""
+    probabilities = np.clip(rows[..., 4:], 1e-4, 1 - 1e-4)
+    return np.concatenate([rows[..., :4], np.log(probabilities / (1 - probabilities))], axis=-1)
+
+
+@pytest.mark.parametrize("classes", [1, 80])
+@pytest.mark.parametrize("change", [np.copy, decoded], ids=["offsets", "boxes"])
+def test_scores_that_are_logits(tmp_path, classes, change):
+    rows = change(raw_rows(BOXES, SCORES, classes))
+    wanted = PersonDetector(write_network(tmp_path / "a.onnx", [rows]))(frame())
+    path = write_network(tmp_path / "b.onnx", [with_logits(rows).astype(np.float32)])
+    for ours, theirs in zip(PersonDetector(path)(frame()), wanted, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+
+
+def test_a_class_that_is_likely_where_nothing_is(tmp_path):
+    """Only cells that see something train the classes."""
+    rows = with_logits(raw_rows(BOXES, SCORES, 1))
+    rows[..., 5] = np.maximum(rows[..., 5], 3)
+    path = write_network(tmp_path / "net.onnx", [rows.astype(np.float32)])
+    assert len(PersonDetector(path)(frame())[0]) == 4  # the doubtful one, too
+    empty = with_logits(raw_rows([], [])).astype(np.float32)
+    assert len(PersonDetector(write_network(path, [empty]))(frame())[0]) == 0
+
+
 def test_scores_that_are_no_shares_of_one(tmp_path):
-    """Logits are no probabilities, whatever the threshold."""
     path, rows = tmp_path / "net.onnx", raw_rows(BOXES, SCORES)
-    logits = rows.copy()
-    logits[..., 4:] = np.log((rows[..., 4:] + 1e-4) / (1.0002 - rows[..., 4:]))
-    refused(path, logits, r"scores are logits, from -9.21 to 2.2; export .* sigmoid")
-    high = rows.copy()
+    logits = with_logits(rows)
+    half = rows.copy()
+    half[..., 5:] = logits[..., 5:]
+    refused(path, half, r"scores, from -9.21 to 2.08, are neither probabilities nor their logits")
+    half = rows.copy()
+    half[..., 4] = logits[..., 4]
+    refused(path, half, "are neither probabilities nor their logits")
+    percent = rows.copy()
+    percent[..., 4:] *= 100
+    refused(path, percent, "scores, from 0 to 90, are neither")
+    high = logits.copy()
     high[0, 3, 4] = 505
-    refused(path, high, "scores are logits, from 0 to 505")
+    refused(path, high, "from -9.21 to 505, are neither")
     refused(path, [[[10, 12, 40, 70, 505]]], "its scores reach 505, expected 0 to 1")
     broken = rows.copy()
     broken[0, 200, 4] = np.nan
@@ -222,6 +255,45 @@ def test_a_network_with_suppression_inside(tmp_path):
     np.testing.assert_allclose(PersonDetector(path)(frame())[1], [0.7, 0.55, 0.6], rtol=1e-6)
     path = write_network(tmp_path / "net.onnx", [rows[:, :0]])
     assert PersonDetector(path)(frame())[0].shape == (0, 4)
+
+
+def test_a_network_in_a_zip_archive(tmp_path):
+    """As MMPose publishes them, with boxes and labels as outputs."""
+    rows, labels = np.c_[BOXES, SCORES].astype(np.float32)[None], np.array([[0, 16, 0, 0, 0]])
+    network = write_network(tmp_path / "net.onnx", [rows, labels]).read_bytes()
+    path = archive(
+        tmp_path / "net.zip", end2end_onnx=network, pipeline_json=pipeline([0.0, 0.0, 0.0])
+    )
+    boxes, scores = PersonDetector(path)(frame())
+    np.testing.assert_allclose(boxes, 2 * np.array(BOXES)[[0, 2, 3]], rtol=1e-6)
+    np.testing.assert_allclose(scores, [0.7, 0.55, 0.6], rtol=1e-6)
+    archive(path, end2end_onnx=network, pipeline_json=pipeline([103.53, 116.28, 123.675]))
+    with pytest.raises(
+        LiftjaxError, match=r"net\.zip: .*wants normalised pictures, as RTMDet does"
+    ):
+        PersonDetector(path)
+    free = write_network(tmp_path / "net.onnx", [rows], (1, 3, "height", "width")).read_bytes()
+    archive(path, end2end_onnx=free, pipeline_json=pipeline([0, 0, 0], [416, 416]))
+    assert PersonDetector(path).input_size == (416, 416)
+    archive(path, end2end_onnx=free)
+    assert PersonDetector(path).input_size == (640, 640)
+    archive(path, end2end_onnx=b"no network")
+    with pytest.raises(LiftjaxError, match=r"net\.zip: cannot be loaded as an ONNX file"):
+        PersonDetector(path)
+    archive(path)
+    with pytest.raises(LiftjaxError, match=r"net\.zip holds no ONNX file"):
+        PersonDetector(path)
+
+
+def test_an_rtmdet_is_known_by_the_names_of_its_arrays(tmp_path):
+    """Its outputs are those of a YOLOX with suppression inside."""
+    path = write_network(tmp_path / "net.onnx", [np.c_[BOXES, SCORES].astype(np.float32)[None]])
+    model = onnx.load(path)
+    weight = onnx.numpy_helper.from_array(np.ones(1, np.float32), "bbox_head.rtm_cls.0.weight")
+    model.graph.initializer.append(weight)
+    onnx.save(model, path)
+    with pytest.raises(LiftjaxError, match="wants normalised pictures, as RTMDet does"):
+        PersonDetector(path)
 
 
 def test_free_input_size_and_half_precision(tmp_path):
@@ -318,5 +390,5 @@ def test_without_onnxruntime(tmp_path, monkeypatch):
 
     path = write_network(tmp_path / "net.onnx", [np.zeros((1, 9, 5), np.float32)])
     monkeypatch.setattr(builtins, "__import__", lacking)
-    with pytest.raises(LiftjaxError, match=r"needs onnxruntime .*: pip install .*\[onnx\]"):
+    with pytest.raises(LiftjaxError, match=r"needs onnxruntime .*: pip install .*\[people\]"):
         PersonDetector(path)

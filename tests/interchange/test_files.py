@@ -145,7 +145,7 @@ BAD = {
     "page.pth": (b"\n<!DOCTYPE html><html>", "is a web page"),
     "words.bin": (b"File not found", "is a text file"),
     "pointer.pth": (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
-    "picture.pt": (b"\xff\xd8\xff\xe0 a picture", "neither a safetensors file nor"),
+    "picture.pt": (b"\xff\xd8\xff\xe0 a picture", "neither a safetensors file, nor"),
     "plain.pkl": (b"\x80\x04}.", "torch.save did not write it"),
     "header.safetensors": (b"\xff" * 40, "not a whole safetensors file"),
     "json.safetensors": (b"\x05\0\0\0\0\0\0\0{abc}", "not a whole safetensors file"),
