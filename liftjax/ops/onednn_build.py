@@ -9,6 +9,7 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
@@ -136,6 +137,7 @@ def _compiled(command: Sequence[str]) -> Path:
 
 
 def _compile(command: Sequence[str], path: Path) -> None:
+    print("Compiling oneDNN's calls for this processor, once (about 15 s) ...", file=sys.stderr)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
         partial = Path(folder, path.name)
         done = subprocess.run([*command, "-o", partial], capture_output=True, text=True)
