@@ -127,7 +127,7 @@ def evaluate(
     return found | {"score": score}, kpts_px_NK2, poses
 
 
-def evaluate_run(config: ConfigDict, workdir: str, step: str = LAST) -> dict:
+def evaluate_run(config: ConfigDict, workdir: str, step: str = LAST, write: bool = True) -> dict:
     """The command `evaluate`: evaluates a run's network on the recipe's evaluation split.
 
     Prints the tables and writes them to WORKDIR/evaluation.json.
@@ -136,6 +136,7 @@ def evaluate_run(config: ConfigDict, workdir: str, step: str = LAST) -> dict:
       config: the recipe.
       workdir: the run directory of a detector or a lifter.
       step: which checkpoint, see `checkpoints.find_checkpoint`.
+      write: whether to write the file.
 
     Raises:
       LiftjaxError: network, lifters and data do not fit together, or the file cannot be written
@@ -153,7 +154,8 @@ def evaluate_run(config: ConfigDict, workdir: str, step: str = LAST) -> dict:
         text += f"\n\nStep {meta['step']}, chosen by {Scores(workdir).title}."
     if is_first():
         print(text, flush=True)
-        _write(epath.Path(workdir) / "evaluation.json", {"rows": rows, "step": meta["step"]})
+        if write:
+            _write(epath.Path(workdir) / "evaluation.json", {"rows": rows, "step": meta["step"]})
     return rows
 
 

@@ -395,5 +395,9 @@ def convert_confidence(confidence, source: str, target: str):
       LiftjaxError: as for :func:`convert`.
     """
     check_joints(confidence, source, axis=-1, what="confidence")
-    used = conversion_matrix(source, target) != 0
-    return np.stack([confidence[..., row].min(axis=-1) for row in used], axis=-1)
+    return lowest(confidence, conversion_matrix(source, target))
+
+
+def lowest(values: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """(..., J) for values (..., K): the lowest of those that each row of a (J, K) matrix uses."""
+    return np.stack([values[..., row != 0].min(axis=-1) for row in matrix], axis=-1)

@@ -73,6 +73,7 @@ TINY: dict[str, list[str]] = {
 }  # fmt: skip
 PARSED_ONLY = {
     "liftjax weights ": "it fetches files; tests/weights fetches some from a server of its own",
+    "checkpoint=dwpose_l/wholebody": "it fetches a file; tests/weights starts a training so",
     "predict photo.jpg": "it fetches files; tests/weights has such a call with a server of its own",
     "--person-detector": "it takes a file that is not ours; tests/inference runs one of its kind",
     "--out docs/benchmarks": "the same as the benchmark of docs/performance.md, for hours",

@@ -26,17 +26,24 @@ def add_weights(commands) -> None:
         from liftjax.weights import table
 
         if args.names:
-            table.fetch_all(args.names, skeleton=args.skeleton, offline=args.offline)
+            form = {"skeleton": args.skeleton, "image_size": args.image_size}
+            table.fetch_all(args.names, **form, offline=args.offline)
         else:
             table.print_weights()
 
     text = (
-        "List published weights, or fetch those named. Other commands take the names of this list "
-        "in place of run directories, and fetch what they need."
+        "List published weights, or fetch those named. train, evaluate, predict and export take "
+        "these names in place of run directories, and fetch what they need."
     )
     parser = command(commands, "weights", run, text, "python -m liftjax weights rtmpose_m/halpe26")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="weights to fetch; default: none")
-    parser.add_argument("--skeleton", metavar="NAME", help="joint set to convert detectors to")
+    # fmt: off
+    parser.add_argument("names", nargs="*", metavar="NAME",
+        help="weights to fetch; without a name the list is printed")
+    parser.add_argument("--skeleton", metavar="NAME",
+        help="convert the detectors to this joint set; backbones need it")
+    parser.add_argument("--image-size", nargs=2, type=int, metavar=("H", "W"),
+        help="crops of a detector that is made of a backbone; default: the network's own")
+    # fmt: on
     add_offline(parser)
 
 
@@ -71,7 +78,8 @@ def add_import(commands) -> None:
     add_network(parser, "default: recognised by the shapes in the file")
     # fmt: off
     parser.add_argument("--source-skeleton", metavar="NAME",
-        help="joint set of the file; overrides what the file says; needed if it says nothing")
+        help="joint set of the network in the file (of a lifter: of its 2D input); needed if the "
+             "file does not tell")
     parser.add_argument("--entry", metavar="KEY",
         help="where the network is, if the file holds several: a key of its dictionary, or the "
              "beginning of the weights' names")
@@ -130,8 +138,8 @@ def add_export(commands) -> None:
              "maps, 3D poses (default of a lifter and with --lifter), or SimCC vectors as rtmlib "
              "takes them")
     group.add_argument("--lifter", nargs="+", default=(), metavar="RUN",
-        help="run directories or such names of lifters, which lift the joints that the detector "
-             "finds")
+        help="run directories of lifters, or names that `weights` lists; they lift the joints that "
+             "the detector finds")
     add_beta(group)
     group.add_argument("--weights", choices=("inside", "beside"),
         help="whether stablehlo's weights are inside the file or in a file beside it; default: "

@@ -4,6 +4,8 @@ import argparse
 import textwrap
 from collections.abc import Sequence
 
+from liftjax.errors import LiftjaxError
+
 
 def command(commands, name: str, run, text: str, example: str) -> argparse.ArgumentParser:
     """Adds a command; returns the parser of its options.
@@ -45,11 +47,18 @@ def add_trained_run(parser: argparse.ArgumentParser, network: str) -> None:
 def recipe_of_run(args: argparse.Namespace):
     """The recipe that --config names, or that of the run, with the user's changes.
 
-    In it and in `args.workdir` run directories stand for the names of published weights.
+    Published weights that it names are fetched. Of those in `args.workdir` the run directory is
+    put there.
+
+    Raises:
+      LiftjaxError: a recipe is missing or wrong, or weights cannot be had.
     """
     from liftjax.recipes import load_recipe
+    from liftjax.weights.published import PUBLISHED
     from liftjax.weights.using import resolve, resolve_lifters
 
+    if args.workdir in PUBLISHED and not args.config:
+        raise LiftjaxError(f"{args.workdir} has no recipe; add --config RECIPE.")
     recipe = load_recipe(args.config or f"{args.workdir}/config.json", args.overrides)
     resolve_lifters(recipe, args.offline)
     args.workdir = resolve(args.workdir, "detector", "lifter", offline=args.offline)
@@ -59,7 +68,7 @@ def recipe_of_run(args: argparse.Namespace):
 def add_offline(parser) -> None:
     # fmt: off
     parser.add_argument("--offline", action="store_true",
-        help="take published weights that are here already and fetch none (see `weights`)")
+        help="fetch nothing; use published weights only if they are on this machine")
     # fmt: on
 
 
@@ -90,7 +99,8 @@ def add_network(parser: argparse.ArgumentParser, model: str) -> None:
     # fmt: off
     parser.add_argument("--model", metavar="NAME",
         help=f"network, a name that `models` lists; {model}; --model.KEY=VALUE sets a keyword")
-    parser.add_argument("--skeleton", metavar="NAME", help="joint set that it finds or lifts")
+    parser.add_argument("--skeleton", metavar="NAME",
+        help="joint set to convert a detector to, or that of a lifter's poses")
     parser.add_argument("--num-joints", type=int, metavar="N",
         help="number of joints, if the set has no name")
     # fmt: on

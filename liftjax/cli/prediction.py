@@ -37,11 +37,11 @@ def add_predict(commands) -> None:
     parser.add_argument("input", nargs="+",
         help="pictures, folders of pictures, videos, or the number of a camera")
     parser.add_argument("--detector", metavar="RUN",
-        help="run directory of the detector, or a name that `weights` lists; default: published "
-             "weights, and for the next two options as well")
+        help="run directory of the detector, or a name that `weights` lists; without this option "
+             "published weights find people, joints and poses")
     parser.add_argument("--lifter", nargs="+", action="extend", default=[], metavar="RUN",
-        help="run directories or such names of lifters; with --detector alone there are only 2D "
-             "poses")
+        help="run directories of lifters, or names that `weights` lists; with --detector alone "
+             "there are only 2D poses")
     parser.add_argument("--out", default="poses", metavar="DIR",
         help="directory to write to; default: %(default)s")
     where = parser.add_argument_group(

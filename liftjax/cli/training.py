@@ -63,8 +63,10 @@ def add_train(commands) -> None:
 def add_evaluate(commands) -> None:
     def run(args) -> None:
         from liftjax import evaluation
+        from liftjax.weights.published import PUBLISHED
 
-        evaluation.evaluate_run(recipe_of_run(args), args.workdir, args.step)
+        ours = args.workdir not in PUBLISHED  # others share the folder of published weights
+        evaluation.evaluate_run(recipe_of_run(args), args.workdir, args.step, write=ours)
 
     text = (
         "Measure the errors of a trained detector (MPJPE through lifters, PCK@0.2, PDJ@0.2) or "

@@ -73,12 +73,14 @@ class BoxOptions:
     detector: str | None = None
     min_score: float = 0.5
 
-    def open(self) -> Callable[[Source], GetBoxes]:
-        """Reads and checks the files; returns a function from a source to its boxes."""
+    def __post_init__(self):
         if sum(map(bool, (self.file, self.fixed, self.detector))) > 1:
             raise LiftjaxError("Give one of --boxes, --box and --person-detector.")
         if not 0 <= self.min_score <= 1:
             raise LiftjaxError(f"--min-score {self.min_score:g}: scores are from 0 to 1.")
+
+    def open(self) -> Callable[[Source], GetBoxes]:
+        """Reads and checks the files; returns a function from a source to its boxes."""
         if self.file:
             return boxes.read_detections(self.file, self.min_score)
         if self.fixed:

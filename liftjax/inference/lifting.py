@@ -22,7 +22,14 @@ from liftjax.geometry import interpolate_frames
 from liftjax.lifters.spec import Lifter
 from liftjax.prediction import ClipLifter, sliding_form
 from liftjax.runtime.checkpoints import load_model
-from liftjax.skeletons import Skeleton, conversion_matrix, convert, get_skeleton, partial_matrix
+from liftjax.skeletons import (
+    Skeleton,
+    conversion_matrix,
+    convert,
+    get_skeleton,
+    lowest,
+    partial_matrix,
+)
 
 _STRETCH = 4096  # frames lifted at a time; bounds memory, however long the video
 
@@ -68,8 +75,7 @@ class Lifting:
           between others has the lowest score of these.
         """
         places, matrix_SK = partial_matrix(self._keypoints.name, self.skeleton.name)
-        scores = [scores_NK[:, row != 0].min(axis=1) for row in matrix_SK]
-        return places, matrix_SK @ kpts_px_NK2, np.stack(scores, axis=1)
+        return places, matrix_SK @ kpts_px_NK2, lowest(scores_NK, matrix_SK)
 
     def people(self, kpts_px_NK2: np.ndarray, size_N2: np.ndarray) -> np.ndarray:
         """Poses (N, L, J, 3) of people in pictures of these sizes, each person alone."""

@@ -54,8 +54,13 @@ def _lifter_joints(checkpoint: str, found: Found, skeleton: str | None) -> dict:
     poses = skeleton or found.skeleton
     count, count_2d = found.num_joints, found.num_joints_2d
     if poses is None:
+        option = "--source-skeleton" if count_2d in (None, count) else "--skeleton"
         raise LiftjaxError(
-            f"{checkpoint} lifts {count} joints ({found.why}); name them with --source-skeleton."
+            f"{checkpoint} lifts {count} joints ({found.why}); name their set with {option}."
+        )
+    if get_skeleton(poses).root is None:
+        raise LiftjaxError(
+            f"Poses in 3D have a root joint, which {poses} lacks; name another set with --skeleton."
         )
     if count not in (None, get_skeleton(poses).num_joints):
         raise LiftjaxError(
@@ -63,6 +68,11 @@ def _lifter_joints(checkpoint: str, found: Found, skeleton: str | None) -> dict:
             "converted to other joints."
         )
     if count_2d is None:
+        if found.skeleton and found.skeleton != poses:
+            raise LiftjaxError(
+                f"{checkpoint} has one joint set for its input and its poses; give {poses} or "
+                f"{found.skeleton} ({found.why}), not both."
+            )
         return {"skeleton": poses}
     keypoints = found.skeleton_2d
     if keypoints is None:
@@ -93,8 +103,8 @@ def _joints(
         return {"skeleton": skeleton or preset.skeleton}
     if found.skeleton is None:
         raise LiftjaxError(
-            f"{checkpoint} finds {count} joints without their names ({found.why}); name their set "
-            f"with --source-skeleton, or keep them unnamed with --num-joints {count}."
+            f"{checkpoint} finds {count} joints, whose set is unknown ({found.why}); name it with "
+            f"--source-skeleton, or leave the joints unnamed with --num-joints {count}."
         )
     return {"skeleton": skeleton or found.skeleton}
 

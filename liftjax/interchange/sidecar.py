@@ -75,6 +75,7 @@ def _network(origin: Origin) -> dict[str, Any]:
     spec = origin.spec
     preset = get_preset(spec["kind"], spec["name"])
     keywords = {k: v for k, v in spec.items() if k not in ("kind", "name")}
+    unknown = "unknown" if "origin" in origin.meta else None  # ours have none
     return {
         "kind": spec["kind"],
         "name": spec["name"],
@@ -82,7 +83,8 @@ def _network(origin: Origin) -> dict[str, Any]:
         "paper": preset.paper,
         "licence": {
             "this_program": "Apache-2.0",
-            "published_weights": licence_of(origin.meta) or preset.licence,
+            "authors_code": preset.licence,
+            "published_weights": licence_of(origin.meta) or unknown,
         },
         "weights": origin.place,
         "training_data": _training_data(origin.meta),

@@ -119,6 +119,7 @@ def write_orbax(out: Path, module: nnx.Module, origin: Origin) -> list[str]:
         compare_arrays(*arrays, "orbax")
 
     about = {**origin.meta.get("origin", {}), "exported": origin.place}
+    about |= {"licence": licence} if (licence := licence_of(origin.meta)) else {}
     recipe = origin.meta.get("recipe", {})
     write_run_directory(str(out), module, origin.spec, about, recipe, check)
     return [

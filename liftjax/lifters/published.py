@@ -8,8 +8,10 @@ from flax import nnx
 from liftjax.nn.declaration import Found, Keywords, Preset, Shapes, Source, State, WeightFiles
 from liftjax.nn.stated_joints import stated_joints
 
+Name = str | Callable[[re.Match], str]  # a replacement in `re.sub`
 
-def renamed(state: State, names: Mapping[str, str | Callable[[re.Match], str]]) -> State:
+
+def renamed(state: State, names: Mapping[str, Name]) -> State:
     """`state` with each name changed by the patterns and replacements `names`, as by `re.sub`."""
     found = {}
     for key, value in state.items():
@@ -17,6 +19,25 @@ def renamed(state: State, names: Mapping[str, str | Callable[[re.Match], str]]) 
             key = re.sub(pattern, name, key)
         found[key] = value
     return found
+
+
+def mmpose_names(
+    first: str, first_norm: str, last: str, layer: Name, norm: Name
+) -> dict[str, Name]:
+    """For `renamed`: the arrays of MMPose's temporal network by the names of another program.
+
+    Args:
+      first, first_norm, last: of the first layer, its batch norm and the last layer.
+      layer, norm: of a block's layers and their batch norms, given the block and which of the two.
+    """
+    block = r"^backbone\.tcn_blocks\.(\d+)\.conv([12])\.0\."
+    return {
+        r"^backbone\.expand_conv\.conv\.": first,
+        r"^backbone\.expand_conv\.bn\.": first_norm,
+        r"^(?:keypoint_)?head\.conv\.": last,
+        block + r"conv\.": layer,
+        block + r"bn\.": norm,
+    }
 
 
 def published_lifter(
@@ -56,5 +77,5 @@ def published_lifter(
         keypoints, why = stated_joints(source, joints_2d(shapes), beside=skeleton)
         return found._replace(num_joints_2d=joints_2d(shapes), skeleton_2d=keypoints, why_2d=why)
 
-    files = WeightFiles(marks, read_file, sizes, unpack)
+    files = WeightFiles(tuple(marks), read_file, sizes, unpack)
     return Preset(cls, paper=paper, licence=licence, weight_files=files)

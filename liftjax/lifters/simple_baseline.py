@@ -12,7 +12,7 @@ import numpy as np
 from flax import nnx
 
 from liftjax.errors import LiftjaxError
-from liftjax.lifters.published import published_lifter, renamed
+from liftjax.lifters.published import mmpose_names, published_lifter, renamed
 from liftjax.lifters.spec import Lifter, LifterSpec
 from liftjax.nn.declaration import State, count_layers
 from liftjax.nn.initial import constant, he_normal, ones, zeros
@@ -128,14 +128,7 @@ def _standardize(pose_BTKD: jax.Array, mean_KD: jax.Array, std_KD: jax.Array) ->
     return (jnp.asarray(pose_BTKD, dtype) - mean_KD[None, None]) / (std_KD + _EPSILON)[None, None]
 
 
-# MMPose's names as patterns, and ours for them.
-_MMPOSE = {
-    r"^(?:keypoint_)?head\.conv\.": "w2.",
-    r"^backbone\.expand_conv\.conv\.": "w1.",
-    r"^backbone\.expand_conv\.bn\.": "bn1.",
-    r"^backbone\.tcn_blocks\.(\d+)\.conv([12])\.0\.conv\.": r"linear_stages.\1.w\2.",
-    r"^backbone\.tcn_blocks\.(\d+)\.conv([12])\.0\.bn\.": r"linear_stages.\1.bn\2.",
-}
+_MMPOSE = mmpose_names("w1.", "bn1.", "w2.", r"linear_stages.\1.w\2.", r"linear_stages.\1.bn\2.")
 _WITHOUT_ONE = 16  # of Human3.6M's joints
 
 

@@ -12,7 +12,7 @@ import jax
 from flax import nnx
 
 from liftjax.errors import LiftjaxError
-from liftjax.lifters.published import published_lifter, renamed
+from liftjax.lifters.published import mmpose_names, published_lifter, renamed
 from liftjax.lifters.spec import Lifter, LifterSpec
 from liftjax.nn.declaration import Keywords, Shapes, State, count_layers
 from liftjax.nn.initial import fan_in_uniform
@@ -166,20 +166,16 @@ def _sizes(shapes: Shapes) -> Keywords:
     return {"num_frames": field, "channels": first[0], **sizes}
 
 
-# MMPose's names as patterns, and the authors' for them.
-_MMPOSE = {
-    r"^(?:keypoint_)?head\.conv\.": "shrink.",
-    r"^backbone\.expand_conv\.conv\.": "expand_conv.",
-    r"^backbone\.expand_conv\.bn\.": "expand_bn.",
-    r"^backbone\.tcn_blocks\.(\d+)\.conv([12])\.0\.conv\.": lambda of: f"layers_conv.{_layer(of)}.",
-    r"^backbone\.tcn_blocks\.(\d+)\.conv([12])\.0\.bn\.": lambda of: f"layers_bn.{_layer(of)}.",
-}
-_MMPOSE_MARK = ("backbone.expand_conv.conv.weight", "backbone.tcn_blocks.0.conv1.0.conv.weight")
-
-
 def _layer(found: re.Match) -> int:
     """The number of a layer, of which each block has two."""
     return 2 * int(found[1]) + int(found[2]) - 1
+
+
+_MMPOSE = mmpose_names(
+    "expand_conv.", "expand_bn.", "shrink.",
+    lambda found: f"layers_conv.{_layer(found)}.", lambda found: f"layers_bn.{_layer(found)}.",
+)  # fmt: skip
+_MMPOSE_MARK = ("backbone.expand_conv.conv.weight", "backbone.tcn_blocks.0.conv1.0.conv.weight")
 
 
 def _read(state: State) -> tuple[State, list[str]]:

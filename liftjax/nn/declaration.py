@@ -97,7 +97,7 @@ class Preset:
       cls: the module.
       keywords: arguments of its constructor.
       paper: where it was published.
-      licence: that of the authors' code, under which published weights come.
+      licence: that of the authors' code.
       skeleton: the joint set of the published weights, and the default here.
       weight_files: how published weights are recognised. Without it a file is recognised by the
         names in the preset's own state_dict.

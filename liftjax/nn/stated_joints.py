@@ -17,7 +17,8 @@ _DATASETS = {
     "h36m": "human36m", "human36m": "human36m", "posetrack18": "posetrack18",
     "panoptic": "panoptic", "humaneva15": "humaneva15", "body25": "body25", "body25b": "body25b",
 }  # fmt: skip
-_OTHERS = {"ap10k", "mpiinf3dhp"}  # data sets of 17 joints without a joint set here
+# Data sets of 17 joints without a joint set here.
+_OTHERS = {"ap10k": "ap10k", "mpiinf3dhp": "mpi_inf_3dhp", "3dhp": "mpi_inf_3dhp"}
 _WRAPPERS = {"combined", "repeat", "concat"}  # MMPose's data sets of data sets
 _EQUALLY_WEIGHED = {"human36m"}  # of the sets of 17 joints; MMPose weighs the others' limbs more
 
@@ -48,10 +49,14 @@ def stated_joints(
         told[_known(dataset)] = f"the data set of the file's configuration, {dataset}"
     sets = (s for s in SKELETONS.values() if s.num_joints == count)
     candidates = [s.name for s in sets if s.root or not rooted]
-    named = _in_name(f"{source.model} {source.name}") & {*candidates, *_OTHERS}
+    words = f"{source.model} {source.name}".strip()
+    all_named = _in_name(words)
+    named = all_named & {*candidates, *_OTHERS.values()}
     named -= {beside} if len(named) > 1 else set()
     if len(named) == 1:
-        told.setdefault(*named, f"the file's name, {source.name or source.model}")
+        told.setdefault(*named, f"the file's name, {words}")
+    elif all_named and not told:
+        return None, f"its name, {words}, tells of {', '.join(sorted(all_named))}"
     if len(told) > 1:
         return None, "; ".join(f"{name} by {why}" for name, why in told.items())
     if told:
@@ -81,9 +86,9 @@ def configuration(source: Source) -> str:
 
 
 def _by_joint_names(names) -> str | None:
-    if not isinstance(names, Mapping):
+    if not isinstance(names, Mapping) or not all(str(key).isdigit() for key in names):
         return None
-    joined = tuple(str(names[key]) for key in sorted(names))
+    joined = tuple(str(names[key]) for key in sorted(names, key=lambda key: int(str(key))))
     return next((s.name for s in SKELETONS.values() if s.joints == joined), None)
 
 
@@ -97,11 +102,14 @@ def _configured_dataset(text: str) -> str | None:
 def _known(dataset: str) -> str:
     """The joint set of a data set; the data set's plain name if it has none here."""
     plain = re.sub(r"[_.-]", "", dataset.lower())
-    return _DATASETS.get(plain, plain)
+    return (_DATASETS | _OTHERS).get(plain, plain)
 
 
 def _in_name(name: str) -> set[str]:
     """The joint sets whose data sets stand in a file's name."""
-    words = re.split(r"[^a-z0-9]+", name.lower())
+    measure = (
+        r"best_\w*?(?=epoch|iter)"  # by which MMEngine chose a checkpoint: best_coco_AP_epoch_9
+    )
+    words = re.split(r"[^a-z0-9]+", re.sub(measure, "", name.lower()))
     runs = {"".join(words[i : i + n]) for i in range(len(words)) for n in (1, 2, 3)}
-    return {_known(run) for run in runs if run in _DATASETS or run in _OTHERS}
+    return {_known(run) for run in runs & (_DATASETS | _OTHERS).keys()}

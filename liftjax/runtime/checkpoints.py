@@ -35,6 +35,10 @@ FORMAT = 1
 FOLDER = "checkpoints"
 LAST, BEST = "last", "best"  # which of a run's checkpoints
 
+NAMED: dict[str, str] = {}
+"""Run directories by the names that recipes have for them: those of published weights, which
+`weights.using` fetches."""
+
 _TRASH = "deleted"
 
 
@@ -281,13 +285,13 @@ def find_checkpoint(path: str | epath.Path, step: str | int = LAST) -> epath.Pat
     """The folder of one checkpoint.
 
     Args:
-      path: a run directory, or the folder of a checkpoint.
+      path: a run directory, the folder of a checkpoint, or a name in NAMED.
       step: which checkpoint of a run directory: LAST, BEST (by validation score) or a step number.
 
     Raises:
       LiftjaxError: there is no such checkpoint.
     """
-    path = epath.Path(path).expanduser().resolve()
+    path = epath.Path(NAMED.get(str(path), path)).expanduser().resolve()
     if _is_whole(path):
         return path
     if path.is_file():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -67,7 +68,7 @@ def _heritage(config: ConfigDict) -> dict[str, Any]:
     if not start:
         return {"trained_on": list(dict.fromkeys(data))}
     before = read_meta(start)
-    data += before.get("trained_on", ["other data before"])
+    data += before.get("trained_on", ["the data of the weights that it started from"])
     licence = licence_of(before)
     return {"trained_on": list(dict.fromkeys(data))} | ({"licence": licence} if licence else {})
 
@@ -77,8 +78,16 @@ def _add_keypoint_score(workdir: str, measure: Callable[[], float]) -> None:
     scores, step = Scores(workdir), int(find_checkpoint(workdir).name)
     known = step in scores.keypoints
     hosts.check_same("file scores.json", f"{known}")
-    if not known:
+    if known:
+        return
+    try:
         scores.add(step, keypoints=measure())
+    except LiftjaxError as error:
+        if hosts.started():  # the others wait for this process
+            raise
+        print(
+            f"The training is complete, but its keypoints have no score: {error}", file=sys.stderr
+        )
 
 
 def _check_workdir(workdir: str) -> None:

@@ -86,8 +86,10 @@ def make_keypoint_score(config: ConfigDict, task: Task) -> Callable[[Arrays], fl
     if not all(config.data.eval_split in split_names(one) for one in directories):
         return None
     dataset = PoseDataset.open(directories, config.data.eval_split)
-    dataset = dataset.where(subjects=config.data.eval_subjects or None)
-    dataset = dataset.select(dataset.labels["has_image"])
+    wanted = dataset.labels["has_image"]
+    if config.data.eval_subjects:
+        wanted = wanted & np.isin(dataset.labels["subject"], list(config.data.eval_subjects))
+    dataset = dataset.select(wanted)
     if not len(dataset):
         return None
     some = np.linspace(0, len(dataset) - 1, min(_ENOUGH, len(dataset))).round().astype(int)

@@ -59,7 +59,7 @@ def fetch(weights: PublishedWeights, *, offline: bool = False) -> Fetched:
         return _checked(weights, path)
     if offline:
         once = "run the command without --offline" if weights.address else ""
-        raise _error(weights, "it is not here, and --offline asks nobody for it", once)
+        raise _error(weights, "it has not been fetched yet, and --offline forbids it", once)
     if not weights.address:
         raise _error(weights, "programs cannot fetch it")
     with locked(path, f"is fetching {weights.name}"):
@@ -107,7 +107,7 @@ def _download(weights: PublishedWeights, path: Path) -> None:
         _get(weights, part, length)
         fault = _whole_or_fault(weights, part, length)
         if not fault:
-            _record(path).unlink(missing_ok=True)  # of an earlier file
+            record_of(path).unlink(missing_ok=True)  # of an earlier file
             part.replace(path)
     except requests.RequestException as error:  # an OSError too
         raise _in_words(weights, error) from None
@@ -191,12 +191,14 @@ def _examine(weights: PublishedWeights, path: Path) -> tuple[str, str]:
 def _checked(weights: PublishedWeights, path: Path) -> Fetched:
     """The file at `path`, which a person may have put there; the first time it is reported on."""
     digest, fault = _examine(weights, path)
-    record = _record(path)
+    record = record_of(path)
     recorded = record.read_text("utf-8")[:64] if record.exists() else ""
     if recorded and recorded != digest:
         fault = f"not what it was (its SHA-256 began with {recorded[:8]}, now with {digest[:8]})"
     if fault:
         them = f"it and {record.name}" if recorded else "it"
+        if recorded and not weights.sha256:
+            them = f"only {record.name} if you replaced the file yourself, or else {them}"
         again = _AGAIN if weights.address else ""
         raise _error(weights, f"{path} is {fault}; delete {them}", again)
     if not recorded:
@@ -207,8 +209,8 @@ def _checked(weights: PublishedWeights, path: Path) -> Fetched:
     return Fetched(path, digest)
 
 
-def _record(path: Path) -> Path:
-    """Where the SHA-256 of a file is kept."""
+def record_of(path: Path) -> Path:
+    """The file beside the one at `path` that keeps its SHA-256."""
     return path.with_name(f"{path.name}.sha256")
 
 

@@ -23,7 +23,6 @@ class PublishedWeights:
       address: where the file is fetched from; None if only people can fetch it.
       page: where people fetch it, if programs cannot.
       sha256: the file's SHA-256, or the beginning of it; empty if unknown.
-      non_commercial: whether the licence allows only non-commercial use.
       skeleton: joint set that a detector finds, or that of a lifter's poses.
       skeleton_2d: joint set of a lifter's 2D input, if it is another one.
       image_size: (height, width) of a crop; for person detectors of the picture.
@@ -40,7 +39,6 @@ class PublishedWeights:
     address: str | None = None
     page: str | None = None
     sha256: str = ""
-    non_commercial: bool = False
     skeleton: str | None = None
     skeleton_2d: str | None = None
     image_size: tuple[int, int] | None = None
@@ -56,7 +54,7 @@ class PublishedWeights:
     @property
     def terms(self) -> str:
         """The licence, and in words whether it is for non-commercial use only."""
-        return self.licence + (", for non-commercial use only" if self.non_commercial else "")
+        return self.licence + (", for non-commercial use only" if "NC" in self.licence else "")
 
 
 def find_weights(name: str) -> PublishedWeights:
@@ -71,7 +69,7 @@ def find_weights(name: str) -> PublishedWeights:
 
 def in_words(kind: str) -> str:
     """A kind for people: "person detector"."""
-    return kind.replace("_", " ")
+    return {"detector": "keypoint detector"}.get(kind, kind.replace("_", " "))
 
 
 def _read() -> Iterator[PublishedWeights]:

@@ -9,12 +9,12 @@ from liftjax.weights.using import file, run_directory, run_path
 
 _COLUMNS = ("name", "kind", "joints", "input", "frames", "MB", "licence", "paper", "here")
 _NOTE = """\
-`python -m liftjax weights NAME` fetches weights. Wherever a run directory is named, in commands and
-recipes, such a name may stand too. The weights belong to their publishers, whose licence is shown.
-They come into the folder
+`python -m liftjax weights NAME` fetches weights. train, evaluate, predict, export and
+liftjax.Predictor take such names in place of run directories. The weights belong to their
+publishers, whose licence is shown. They are kept in
   {folder}
-or into that of {variable}=DIRECTORY, which several machines may share. A file that you put there
-under its publisher's name is taken. These files must be downloaded with a browser:
+({variable}=DIRECTORY chooses another folder, which several machines may share). A file that you
+put there under its publisher's name is taken. These must be downloaded with a browser:
 
 {by_hand}"""
 
@@ -29,18 +29,26 @@ def print_weights() -> str:
     return text
 
 
-def fetch_all(names: Sequence[str], *, skeleton: str | None = None, offline: bool = False) -> None:
+def fetch_all(
+    names: Sequence[str],
+    *,
+    skeleton: str | None = None,
+    image_size: Sequence[int] | None = None,
+    offline: bool = False,
+) -> None:
     """Fetches the weights of these names, imports those of networks, and prints where they are.
 
     Args:
       names: keys of PUBLISHED.
       skeleton: joint set to which detectors are converted; backbones are imported only with it.
+      image_size: (height, width) of the crops of detectors that are made of backbones.
       offline: fetch nothing.
     """
     chosen = [find_weights(name) for name in names]  # a wrong name is told before any download
     for weights in chosen:
         if skeleton or weights.kind in ("detector", "lifter"):
-            place = run_directory(weights.name, skeleton=skeleton, offline=offline)
+            form = {"skeleton": skeleton, "image_size": image_size and tuple(image_size)}
+            place = run_directory(weights.name, **form, offline=offline)
         else:
             place = file(weights.name, offline=offline)
         print(f"{weights.name}: {place}")

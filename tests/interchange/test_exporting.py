@@ -14,6 +14,7 @@ from liftjax.cli import main
 from liftjax.detectors.spec import Decoding
 from liftjax.errors import LiftjaxError
 from liftjax.interchange import exporting, importing, run_directory
+from liftjax.registry import LIFTERS
 from liftjax.runtime.checkpoints import build_model, load_model, read_meta
 from tests.interchange.checkpoints import SMALL, assert_same, imported, state_dict
 from tests.slow import slow
@@ -53,16 +54,18 @@ def test_import_takes_back_what_export_wrote(tmp_path, name, capsys):
     options = overrides(name) + (["num_heads=4"] if name == "mixste" else [])
     save_file(state_dict(name), tmp_path / "first.safetensors")
     run = str(tmp_path / "run")
+    joints = "human36m" if name in LIFTERS else "coco"
     importing.import_weights(
-        str(tmp_path / "first.safetensors"), run, model=name, overrides=options
-    )
+        str(tmp_path / "first.safetensors"), run, model=name, source_skeleton=joints,
+        overrides=options,
+    )  # fmt: skip
     state, spec = imported(run)
     exporting.export_network(str(tmp_path / "orbax"), format="orbax", checkpoint=run)
     assert_same(imported(tmp_path / "orbax")[0], state)
     for format in ("safetensors", "torch"):
         file, back = str(tmp_path / f"a.{format}"), str(tmp_path / f"back_{format}")
         exporting.export_network(file, format=format, checkpoint=run)
-        importing.import_weights(file, back)
+        importing.import_weights(file, back, source_skeleton=joints)
         found, again = imported(back)
         assert_same(found, state)
         if format == "safetensors":

@@ -139,7 +139,7 @@ def test_joints_without_a_name(tmp_path):
     for leaf in ("weight", "bias"):
         state[f"final_layer.{leaf}"] = state[f"final_layer.{leaf}"][:14]
     path = safetensors(tmp_path / "w.safetensors", state)
-    with pytest.raises(LiftjaxError, match=r"14 joints without their names .* --num-joints 14"):
+    with pytest.raises(LiftjaxError, match=r"14 joints, whose set is unknown .* --num-joints 14"):
         import_weights(path, str(tmp_path / "run"))
     import_weights(path, str(tmp_path / "run"), num_joints=14)
     found, spec = imported(tmp_path / "run")

@@ -46,6 +46,9 @@ def config(dataset: str) -> dict:
         (Source("rtmpose-m_simcc-body7_pt-body7-halpe26_700e-256x192.pth"), 26, "halpe26"),
         (Source("rtmpose-l_simcc-ucoco_dw-ucoco_270e-384x288-2438fd99.pth"), 133, "wholebody"),
         (Source("my_coco_model.pth", config("TopDownH36MDataset")), 17, None),
+        (Source("best_coco_AP_epoch_210.pth"), 17, None),  # named after the measure
+        (Source("h36m_16_joints.bin"), 16, None),
+        (Source(meta={"dataset_meta": {"keypoint_id2name": {0: "nose", "1": "x"}}}), 17, None),
         (Source("pose.pth"), 17, None),
         (Source("pose.pth"), 15, None),
         (Source("pose.pth"), 12, None),
@@ -68,10 +71,35 @@ def test_sets_of_equal_count_are_named_where_nothing_tells():
 
 def test_poses_have_a_root():
     assert stated_joints(Source(), 17, rooted=True)[0] == "human36m"
-    assert (
-        stated_joints(Source("simple_baseline3d_mpi-inf-3dhp_1frame.pth"), 17, rooted=True)[0]
-        is None
-    )
+    for name in ("simple_baseline3d_mpi-inf-3dhp_1frame.pth", "best_epoch_3dhp_27f.bin"):
+        assert stated_joints(Source(name), 17, rooted=True)[0] is None
+
+
+@pytest.mark.parametrize(
+    ("name", "joints", "said"),
+    [
+        ("mixste", {"source_skeleton": "coco"}, "have a root joint, which coco lacks"),
+        ("iganet", {"source_skeleton": "coco", "skeleton": "human36m"}, "not both"),
+        ("videopose3d", {"skeleton": "coco"}, "have a root joint, which coco lacks"),
+    ],
+)
+def test_joints_that_a_lifter_cannot_have(tmp_path, name, joints, said):
+    path = save(tmp_path / "w.pth", state_dict(name))
+    with pytest.raises(LiftjaxError, match=said):
+        import_weights(path, str(tmp_path / "run"), **joints)
+
+
+def test_a_lifter_of_two_sets_asks_for_the_one_that_is_missing(tmp_path):
+    """VideoPose3D's network for HumanEva takes COCO's 17 joints and gives 15."""
+    state = state_dict("videopose3d")
+    small = {k: v[:45] if k.startswith("shrink.") else v for k, v in state.items()}
+    path = save(tmp_path / "w.pth", small)
+    with pytest.raises(LiftjaxError, match=r"lifts 15 joints .* name their set with --skeleton"):
+        import_weights(path, str(tmp_path / "run"), source_skeleton="coco")
+    sets = {"source_skeleton": "coco", "skeleton": "humaneva15"}
+    import_weights(path, str(tmp_path / "run"), **sets)
+    spec = load_model(tmp_path / "run", "lifter")[0].spec
+    assert (spec.skeleton_2d, spec.skeleton) == ("coco", "humaneva15")
 
 
 @pytest.mark.parametrize("dataset", ["TopDownH36MDataset", "TopDownPoseTrack18Dataset"])
@@ -85,7 +113,7 @@ def test_hrnet_of_mmpose_0(tmp_path, dataset):
 
 def test_animals_are_refused(tmp_path):
     tree = {"meta": config("AnimalAP10KDataset"), "state_dict": state_dict("rtmpose_tiny")}
-    with pytest.raises(LiftjaxError, match=r"without their names .*AP10K.* --num-joints 17"):
+    with pytest.raises(LiftjaxError, match=r"whose set is unknown .*AP10K.* --num-joints 17"):
         import_weights(save(tmp_path / "w.pth", tree), str(tmp_path / "run"))
 
 

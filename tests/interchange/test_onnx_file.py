@@ -106,7 +106,7 @@ def test_command_writes_the_file_and_what_one_needs_to_know(tmp_path, capsys):
     assert about["soft_argmax"]["beta"] == 20
     assert about["joints"]["names"][0] == "hip"
     assert [n["name"] for n in about["networks"]] == ["rtmpose_tiny", *["simple_baseline"] * 2]
-    assert about["networks"][0]["licence"]["published_weights"] == "Apache-2.0"
+    assert about["networks"][0]["licence"]["authors_code"] == "Apache-2.0"
     assert about["checked"]["largest_difference_from_jax"] <= verify.TOLERANCE
     assert str(tmp_path) not in out.with_name("chain.onnx.json").read_text()
     printed = capsys.readouterr().out

@@ -90,14 +90,15 @@ def test_with_a_declaration_the_sizes_are_read_off_the_shapes(tmp_path):
         registry.LIFTERS["semgcn"].cls,
         "Zhao et al., CVPR 2019",
         "mine",
-        mark=("enter.conv.edges", "leave.own.weight"),
+        marks=[("enter.conv.edges", "leave.own.weight")],
         joints=lambda shapes: shapes["leave.edges"][0],
         sizes=lambda shapes: {
             "channels": shapes["leave.own.weight"][1],
             "blocks": count_layers(shapes, r"layers\.(\d+)\.") // 2,
         },
     )
-    import_weights(str(tmp_path / "bare.safetensors"), str(tmp_path / "run"))
+    bare = str(tmp_path / "bare.safetensors")
+    import_weights(bare, str(tmp_path / "run"), source_skeleton="panoptic")
     found, spec = imported(tmp_path / "run")
     assert_same(found, arrays)
     assert (spec["skeleton"], spec["channels"], spec["blocks"]) == ("panoptic", 8, 1)
@@ -136,7 +137,7 @@ def test_joints_without_names(tmp_path):
     import_weights(str(tmp_path / "w.safetensors"), str(tmp_path / "run"))
     assert_same(imported(tmp_path / "run")[0], arrays)
     bare = str(tmp_path / "bare.safetensors")
-    with pytest.raises(LiftjaxError, match=r"The 5 joints .* --num-joints 5"):
+    with pytest.raises(LiftjaxError, match=r"finds 5 joints, .* --num-joints 5"):
         import_weights(bare, str(tmp_path / "run"))
     import_weights(bare, str(tmp_path / "run"), num_joints=5)
     assert_same(imported(tmp_path / "run")[0], arrays)

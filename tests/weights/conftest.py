@@ -2,6 +2,7 @@
 
 import pytest
 
+from liftjax.runtime.checkpoints import NAMED
 from tests.weights.publisher import publishing
 
 
@@ -9,7 +10,8 @@ from tests.weights.publisher import publishing
 def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("LIFTJAX_WEIGHTS", str(tmp_path / "weights"))
     monkeypatch.setenv("NO_PROXY", "*")
-    return tmp_path / "weights"
+    yield tmp_path / "weights"
+    NAMED.clear()
 
 
 @pytest.fixture

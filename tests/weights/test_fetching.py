@@ -155,7 +155,7 @@ def test_a_fault_is_one_line_that_says_what_to_do(fault, server, folder, monkeyp
 
 def test_offline_takes_what_is_there(server, folder, monkeypatch):
     entry = publish(monkeypatch, server, HASHED)
-    with pytest.raises(LiftjaxError, match="is not here, and --offline asks nobody") as stop:
+    with pytest.raises(LiftjaxError, match="not been fetched yet, and --offline forbids") as stop:
         fetch(entry, offline=True)
     assert "; run the command without --offline, or download http" in str(stop.value)
     assert f"save it as {folder / entry.file}" in str(stop.value)
@@ -193,7 +193,10 @@ def test_a_file_that_has_changed_is_not_read(server, monkeypatch):
     entry = publish(monkeypatch, server, UNHASHED)
     path = fetch(entry).path
     path.write_bytes(b"\x80changed")
-    with pytest.raises(LiftjaxError, match=r"is not what it was .*; delete it and .*\.sha256"):
+    with pytest.raises(
+        LiftjaxError,
+        match=r"is not what it was .*; delete only .*\.sha256 if you",
+    ):
         fetch(entry)
     path.unlink()
     server.content += b"a later version"

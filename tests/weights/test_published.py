@@ -20,7 +20,6 @@ def test_an_entry_says_all_that_is_needed(name):
     assert weights.kind in KINDS
     assert weights.licence
     assert weights.paper
-    assert weights.non_commercial == ("NC" in weights.licence)
     assert bool(weights.address) != bool(weights.page)
     assert (weights.address or weights.page).startswith("https://")
     if weights.address:

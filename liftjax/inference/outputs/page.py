@@ -112,8 +112,7 @@ def _keypoints(people: np.ndarray, result: Result) -> tuple[np.ndarray, np.ndarr
     kpts_px_PJ2 = np.full((len(people), result.skeleton_3d.num_joints, 2), np.nan)
     kpts_px_PJ2[:, places] = matrix @ kpts_px_PK2
     strength_PJ = np.ones(kpts_px_PJ2.shape[:2])
-    for joint, weights in zip(places, matrix, strict=True):
-        strength_PJ[:, joint] = strength_PK[:, weights != 0].min(axis=1)
+    strength_PJ[:, places] = skeletons.lowest(strength_PK, matrix)
     return kpts_px_PJ2, strength_PJ
 
 
