@@ -67,13 +67,14 @@ DETECTOR = [
     "liftjax models",
 ]
 
-VIDEO, DATA, REPORT, ONNX = (
-    rf"pip install '(liftjax|\.)\[{extra}\]'\." for extra in ("video", "data", "report", "onnx")
+VIDEO, DATA, REPORT, ONNX, PEOPLE = (
+    rf"pip install '(liftjax|\.)\[{extra}\]'\."
+    for extra in ("video", "data", "report", "onnx", "people")
 )
 REFUSED = {
     "liftjax predict walk.mp4 --detector base --out out": f"Reading videos needs PyAV: {VIDEO}",
     "liftjax predict man.jpg --detector base --out out --person-detector net.onnx": (
-        f"net.onnx: running an ONNX file needs onnxruntime: {ONNX}"
+        f"net.onnx: running an ONNX file needs onnxruntime: {PEOPLE}"
     ),
     "liftjax demo": f"Drawing figures needs Matplotlib: {REPORT}",
     "liftjax tables 1 --scale tiny": REPORT,
