@@ -56,8 +56,8 @@ class LifterSpec:
     skeleton_2d: str | None = None
 
     def __post_init__(self):
-        get_skeleton(self.skeleton)
         object.__setattr__(self, "skeleton_2d", self.skeleton_2d or self.skeleton)
+        _ = self.num_joints, self.num_joints_2d  # raises for unknown sets
         if self.num_frames < 1:
             raise LiftjaxError(f"A lifter needs num_frames >= 1, not {self.num_frames}.")
         if self.frames == "strided":
