@@ -20,7 +20,6 @@ _DATASETS = {
 # Data sets of 17 joints without a joint set here.
 _OTHERS = {"ap10k": "ap10k", "mpiinf3dhp": "mpi_inf_3dhp", "3dhp": "mpi_inf_3dhp"}
 _WRAPPERS = {"combined", "repeat", "concat"}  # MMPose's data sets of data sets
-_EQUALLY_WEIGHED = {"human36m"}  # of the sets of 17 joints; MMPose weighs the others' limbs more
 
 _WEIGHTS = r"joint_weights=\[([\d.,\s]+)\]"
 _NAME = r"""dataset_name['"]?\s*[=:]\s*['"](\w+)['"]"""
@@ -36,7 +35,8 @@ def stated_joints(
       source: what the file says.
       count: how many joints its network has.
       rooted: whether only sets with a root joint may be meant, as those of 3D poses.
-      beside: a set that the file's name has for another reason, if it has two.
+      beside: a set to ignore if the file's name says two: that of the poses, which stands beside
+        that of a lifter's 2D input.
     """
     data = source.meta.get("dataset_meta")
     data = data if isinstance(data, Mapping) else {}
@@ -56,7 +56,7 @@ def stated_joints(
     if len(named) == 1:
         told.setdefault(*named, f"the file's name, {words}")
     elif all_named and not told:
-        return None, f"its name, {words}, tells of {', '.join(sorted(all_named))}"
+        return None, f"its name, {words}, says {', '.join(sorted(all_named))}"
     if len(told) > 1:
         return None, "; ".join(f"{name} by {why}" for name, why in told.items())
     if told:
@@ -69,8 +69,9 @@ def _by_count(candidates: list[str], count: int, weights, source: Source) -> tup
     if weights is None and (found := re.search(_WEIGHTS, configuration(source))):
         weights = [number for number in found[1].split(",") if number.strip()]
     if weights is not None and count == 17:
+        # Of these sets, MMPose weighs the joints of Human3.6M alike, and the limbs of others more.
         alike = len({float(weight) for weight in weights}) == 1
-        candidates = [name for name in candidates if (name in _EQUALLY_WEIGHED) == alike]
+        candidates = [name for name in candidates if (name == "human36m") == alike]
     if len(candidates) == 1:
         return candidates[0], f"the only set of {count} joints that it can be"
     if not candidates:
@@ -107,9 +108,8 @@ def _known(dataset: str) -> str:
 
 def _in_name(name: str) -> set[str]:
     """The joint sets whose data sets stand in a file's name."""
-    measure = (
-        r"best_\w*?(?=epoch|iter)"  # by which MMEngine chose a checkpoint: best_coco_AP_epoch_9
-    )
-    words = re.split(r"[^a-z0-9]+", re.sub(measure, "", name.lower()))
+    # MMEngine names a checkpoint after the measure that chose it: best_coco_AP_epoch_9.
+    plain = re.sub(r"best_\w*?(?=epoch|iter)", "", name.lower())
+    words = re.split(r"[^a-z0-9]+", plain)
     runs = {"".join(words[i : i + n]) for i in range(len(words)) for n in (1, 2, 3)}
     return {_known(run) for run in runs & (_DATASETS | _OTHERS).keys()}
