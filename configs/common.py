@@ -30,8 +30,10 @@ def base() -> ConfigDict:
                 "shares": (),  # of each data set in a batch; empty: all samples are alike
                 "split": "train",
                 "subjects": (),  # empty: all subjects of the split
+                "stride": 1,  # train on every n-th frame; lifters of several frames see all frames
                 "eval_split": "test",
                 "eval_subjects": (),
+                "eval_stride": 1,  # evaluate on every n-th frame
                 "eval_batch_size": 64,
                 "cache": True,  # keep decoded crops in memory
                 "workers": 0,  # processes that decode pictures if there is no cache
@@ -124,5 +126,11 @@ def loss() -> dict:
         # with precision='bfloat16', which changes the guiding gradient by less than 5 %. See
         # `liftjax.training.detector_step.GuidanceOptions` for what narrower ones cost.
         "lifter_precision": None,
+        # For lifters of several frames: how many frames around a sample, an odd number, run through
+        # the detector with a gradient. In the others, lifters see what it found there last.
+        "window_frames": 1,
+        # More frames in which the detector finds keypoints in a step, without a gradient, for
+        # lifters of several frames; a share of the batch size.
+        "renewed": 0.25,
         "quarter_pixel_shift": False,  # after soft-argmax, as in the released configs
     }

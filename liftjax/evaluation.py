@@ -17,10 +17,12 @@ from liftjax.data.records import PoseDataset, read_metadata
 from liftjax.data.schema import known_joints
 from liftjax.errors import LiftjaxError
 from liftjax.hosts import check_same, is_first
+from liftjax.lifters.spec import Lifter
 from liftjax.prediction import (
     detection_settings,
-    lift,
+    frames_seen,
     lift_dataset,
+    lift_found,
     predict_scored,
     sliding_form,
 )
@@ -87,7 +89,7 @@ def lifters_for(config: ConfigDict, dataset: PoseDataset) -> dict[str, nnx.Modul
     """The recipe's lifters; none if the data have no 3D poses to compare with."""
     if not dataset.labels["has_3d"].any():
         return {}
-    return load_lifters(config.lifters.to_dict(), dataset.skeleton.name)
+    return load_lifters(config.lifters.to_dict(), dataset.skeleton.name, sliding_form)
 
 
 def evaluate(
@@ -95,36 +97,46 @@ def evaluate(
     lifters: Mapping[str, nnx.Module],
     dataset: PoseDataset,
     *,
+    stride: int = 1,
     replicas: Replicas | None = None,
     **detection,
 ) -> tuple[dict, np.ndarray, dict[str, np.ndarray]]:
-    """The report, the keypoints and the lifted poses.
+    """The report, and the keypoints and the lifted poses of the samples in it.
 
     The report is that of :func:`report`, with the keypoints' mean "score" (None without detector).
 
     Args:
       detector: the network; None takes the ground-truth 2D poses.
-      lifters: by name.
+      lifters: by name. Those of several frames see the records around a sample.
       dataset: the records.
+      stride: every `stride`-th frame of a recording is a sample.
       replicas: the devices; all by default.
       **detection: further arguments of :func:`predict_scored`.
     """
     replicas = replicas or Replicas.create()
-    labels, skeleton = dataset.labels, dataset.skeleton.name
+    skeleton, samples = dataset.skeleton.name, np.flatnonzero(dataset.every(stride))
+    if all(lifter.spec.receptive_field == 1 for lifter in lifters.values()):
+        dataset, samples = dataset.select(samples), np.arange(len(samples))
     if detector is None:
-        kpts_px_NK2, score = labels["joints_px"], None
+        kpts_px_NK2, score = dataset.labels["joints_px"], None
     else:
         if detector.spec.skeleton != skeleton:
             raise LiftjaxError(
                 f"The detector finds {detector.spec.skeleton or 'unnamed'} joints, "
                 f"{dataset.directory} has {skeleton} poses; use a detector of that joint set."
             )
-        pictures = dataset.with_pictures()
-        kpts_px_NK2, scores_NK = predict_scored(detector, pictures, replicas=replicas, **detection)
-        score = float(scores_NK.mean(dtype=np.float64))
-    poses = {n: lift(lf, kpts_px_NK2, labels["image_size"], replicas) for n, lf in lifters.items()}
-    found = report(labels, skeleton, kpts_px_NK2, poses)
-    return found | {"score": score}, kpts_px_NK2, poses
+        seen = frames_seen(lifters.values(), dataset, samples)
+        pictures = dataset.select(seen).with_pictures()
+        found, scores = predict_scored(detector, pictures, replicas=replicas, **detection)
+        kpts_px_NK2 = np.zeros((len(dataset), *found.shape[1:]), np.float32)
+        kpts_px_NK2[seen] = found
+        score = float(scores[np.isin(seen, samples)].mean(dtype=np.float64))
+    detected = dataset.with_keypoints(kpts_px_NK2)
+    poses = {name: lift_found(lifter, detected, replicas) for name, lifter in lifters.items()}
+    poses = {name: pose_m_NK3[samples] for name, pose_m_NK3 in poses.items()}
+    kpts_px_SK2 = kpts_px_NK2[samples]
+    found = report(dataset.select(samples).labels, skeleton, kpts_px_SK2, poses)
+    return found | {"score": score}, kpts_px_SK2, poses
 
 
 def evaluate_run(config: ConfigDict, workdir: str, step: str = LAST, write: bool = True) -> dict:
@@ -178,11 +190,12 @@ def _run_detector(config, checkpoint, dataset: PoseDataset, replicas: Replicas) 
         "batch_size": config.data.eval_batch_size,
         **detection_settings(config),
     }
+    stride = config.data.eval_stride
     rows = {
-        "gt": evaluate(None, lifters, dataset, replicas=replicas)[0],
-        meta["model"]["name"]: evaluate(detector, lifters, dataset, **options)[0],
+        "gt": evaluate(None, lifters, dataset, stride=stride, replicas=replicas)[0],
+        meta["model"]["name"]: evaluate(detector, lifters, dataset, stride=stride, **options)[0],
     }
-    text = format_report(rows, _protocol(config, dataset))
+    text = format_report(rows, _protocol(config, dataset.select(dataset.every(stride)), lifters))
     if not lifters:
         missing = "No lifters named (--config.lifters.NAME=RUN_DIRECTORY)"
         if len(config.lifters):
@@ -199,8 +212,10 @@ def _run_lifter(config, checkpoint, dataset: PoseDataset, replicas: Replicas) ->
     if not len(dataset):
         raise LiftjaxError(f"{config.data.dir}: split {dataset.split} has no 3D poses.")
     flip = config.lifter.get("flip_test", False)
-    row = lifter_report(lift_dataset(lifter, dataset, flip, replicas), dataset.labels)
-    rows = {meta["model"]["name"]: row}
+    samples_N = dataset.every(config.data.eval_stride)
+    pose_m_NK3 = lift_dataset(lifter, dataset, flip, replicas)
+    dataset = dataset.select(samples_N)
+    rows = {meta["model"]["name"]: lifter_report(pose_m_NK3[samples_N], dataset.labels)}
     return rows, format_lifter_report(rows, _lifter_protocol(config, dataset, lifter, flip))
 
 
@@ -233,8 +248,7 @@ def format_lifter_report(rows: Mapping[str, dict], protocol: str) -> str:
 def _lifter_protocol(config: ConfigDict, dataset: PoseDataset, lifter, flip: bool) -> str:
     stored = [read_metadata(directory).get("metadata", {}) for directory in dataset.directories]
     inputs = [one.get("keypoints", "the labels of the data set") for one in stored]
-    field = lifter.spec.receptive_field
-    how = f"{field} frames a pose, clips padded by repetition" if field > 1 else "single frames"
+    how = _frames_of(lifter) or "single frames"
     return (
         f"{len(dataset)} poses of {', '.join(np.unique(dataset.labels['subject']))} (split "
         f"{config.data.eval_split} of {config.data.dir}); 2D input: {', '.join(inputs)}; {how}"
@@ -244,18 +258,25 @@ def _lifter_protocol(config: ConfigDict, dataset: PoseDataset, lifter, flip: boo
     )
 
 
-def _protocol(config: ConfigDict, dataset: PoseDataset) -> str:
+def _frames_of(lifter: Lifter) -> str:
+    """What a lifter of several frames sees, in words."""
+    frames = lifter.spec.receptive_field
+    return f"{frames} frames a pose, clips padded by repetition" if frames > 1 else ""
+
+
+def _protocol(config: ConfigDict, dataset: PoseDataset, lifters: Mapping[str, Lifter]) -> str:
     labels, skeleton = dataset.labels, dataset.skeleton.name
     subjects = ", ".join(np.unique(labels["subject"]))
     known_NK = known_joints(labels)
     counted_NK = metrics.counted_by_torso(labels["joints_px"], skeleton, known=known_NK)
     without = int((~counted_NK.any(axis=-1)).sum())
+    several = "".join(f"; {n}: {text}" for n, one in lifters.items() if (text := _frames_of(one)))
     left_out = f", without {without} samples whose torso's ends are not labelled" if without else ""
     return (
         f"{len(dataset)} samples of {subjects} (split {config.data.eval_split} of "
         f"{config.data.dir}); MPJPE in mm, root-relative, mean over frames; P-MPJPE after "
         "similarity alignment; PCK@0.2 of the box's longer side, PDJ@0.2 of the torso"
-        f"{left_out}."
+        f"{left_out}{several}."
     )
 
 

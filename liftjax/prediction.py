@@ -7,7 +7,7 @@ Legend: N records, B batch, K joints, T input frames, M output frames.
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -166,6 +166,28 @@ def sliding_form(spec: dict) -> nnx.Module:
     return build_model({k: v for k, v in spec.items() if k != "strided"})
 
 
+def strided_form(spec: dict) -> nnx.Module:
+    """The cheapest form of a lifter that gives one pose of a window, with the same weights.
+
+    For a dilated VideoPose3D it is the strided one, which computes only what the pose depends on.
+    """
+    lifter = build_model(spec)
+    field = lifter.spec.receptive_field
+    if lifter.spec.frames != "sliding" or field == 1 or spec.get("dense"):
+        return lifter
+    frames = {"num_frames": 1} if spec.get("filter_widths") else {}  # 1 stands for the field
+    return build_model(spec | frames | {"strided": True})
+
+
+def lift_found(
+    lifter: nnx.Module, dataset: PoseDataset, replicas: Replicas | None = None
+) -> np.ndarray:
+    """Poses (N, K, 3) in metres of the data set's 2D poses, of single frames or of their clips."""
+    if lifter.spec.receptive_field == 1:
+        return lift(lifter, dataset.labels["joints_px"], dataset.labels["image_size"], replicas)
+    return lift_dataset(lifter, dataset, replicas=replicas)
+
+
 def lift_dataset(
     lifter: nnx.Module,
     dataset: PoseDataset,
@@ -263,6 +285,27 @@ def _mapped_windows(pure: PureModule, replicas: Replicas, spec: LifterSpec, flip
         return {"pose_m": pose_m_BMK3, "index": batch["index"], "weight": batch["weight"]}
 
     return replicas.map_predict(lift_batch)
+
+
+def window_of_one_pose(lifter: nnx.Module, clips: windows.Clips) -> windows.Windows:
+    """The windows in which a lifter sees the frames of `clips` if it gives them one by one.
+
+    They have as many frames as a pose depends on. For MixSTE, which gives all poses of a window,
+    they are the windows in which it is tested.
+    """
+    frames = lifter.spec.receptive_field
+    given = frames if lifter.spec.frames == "exact" else 1
+    return windows.cut(clips, frames, given, lifter.frames_before)
+
+
+def frames_seen(
+    lifters: Iterable[nnx.Module], dataset: PoseDataset, samples: np.ndarray
+) -> np.ndarray:
+    """The records, in order, that the poses of `samples` depend on."""
+    clips = windows.find_clips(dataset.labels, dataset.part)
+    several = [lifter for lifter in lifters if lifter.spec.receptive_field > 1]
+    inputs = [window_of_one_pose(lifter, clips).around(samples)["inputs"] for lifter in several]
+    return np.unique(np.concatenate([samples, *(one.reshape(-1) for one in inputs)]))
 
 
 def _window_size(lifter: nnx.Module, slide: int) -> tuple[int, int]:

@@ -81,6 +81,10 @@ class Draws(NamedTuple):
     scale: np.ndarray
     color: np.ndarray | None
 
+    def repeated(self, times: int) -> "Draws":
+        """The changes of `times` frames of each sample: (B * times, ...)."""
+        return Draws(*(None if draw is None else draw.repeat(times, axis=0) for draw in self))
+
 
 def draw_changes(amounts: Augment, seed: int, step: int, rows: slice, batch_size: int) -> Draws:
     """The changes for `rows` of the batch of `step`; the same for a row whatever `rows` are."""

@@ -11,8 +11,12 @@ A batch is a dictionary of NumPy arrays, B samples of K joints, 2D in pixels of 
   joints_px (B, K, 2), joint_visible (B, K), pose_m (B, K, 3), has_3d (B,)
   image_size (B, 2) width and height, box_xyxy (B, 4)
   index (B,) int32 position in the data set, mask (B,) bool, false where the last batch is padded
+  with augmentation view (B, 2, 3), the affine from the pixels of the image to those of the changed
+    one, and mirrored (B,)
   on request root_m (B, 3), camera_K (B, 3, 3), camera_R (B, 3, 3), camera_t (B, 3) and
     camera_distortion (B, 5)
+
+Where a sample consists of several frames, all arrays have an axis of frames after B.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -49,6 +53,7 @@ def train_batches(
     augment: Augment | Mapping[str, float] | None = None,
     shares: Sequence[float] = (),
     cameras: bool = False,
+    frames: np.ndarray | None = None,
 ) -> Iterator[Batch]:
     """Endless batches, from that of `start_step` on.
 
@@ -66,9 +71,11 @@ def train_batches(
       augment: random changes of the samples, see `liftjax.data.augment`.
       shares: share of each data set of `dataset` in a batch; none to treat all samples alike.
       cameras: whether to give roots and cameras too.
+      frames: (S, F) positions of the frames of each sample, which are changed alike; default: every
+        position is a sample.
     """
     source = Batches(
-        dataset, image_size, batch_size, shard, seed, Augment.of(augment), shares, cameras
+        dataset, image_size, batch_size, shard, seed, Augment.of(augment), shares, cameras, frames
     )
     return _iterate(source, start_step, _FOREVER, num_workers, cache)
 
@@ -80,7 +87,8 @@ def train_samples(
 
     Args: as for :func:`train_batches`.
     """
-    return _positions(dataset, _mixture(dataset, shares), batch_size, seed, step)
+    mixture = _mixture(dataset, dataset.part, shares)
+    return _positions(len(dataset), mixture, batch_size, seed, step)
 
 
 def evaluation_batches(
@@ -104,7 +112,16 @@ class Batches:
     """Maps a step to its batch; in order, or shuffled if there is a seed. Can be pickled."""
 
     def __init__(
-        self, dataset, image_size, batch_size, shard, seed, augment=None, shares=(), cameras=False
+        self,
+        dataset,
+        image_size,
+        batch_size,
+        shard,
+        seed,
+        augment=None,
+        shares=(),
+        cameras=False,
+        frames=None,
     ):
         if not len(dataset):
             raise LiftjaxError(f"{dataset.directory}: no records are left for batches.")
@@ -115,7 +132,9 @@ class Batches:
         self.image_size = image_size and tuple(image_size)
         self.augment = augment or Augment()
         self.fields = _FIELDS + (_CAMERA_FIELDS if cameras else ())
-        self.mixture = _mixture(dataset, shares)
+        self.frames = frames
+        part = dataset.part if frames is None else dataset.part[frames[:, 0]]
+        self.mixture = _mixture(dataset, part, shares)
         self.has_pictures = bool(image_size) and _have_pictures(dataset)
         if image_size:
             to_crop = crops.image_to_crop(dataset.labels["box_xyxy"], self.image_size)
@@ -142,12 +161,18 @@ class Batches:
             )
 
     def positions(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """Samples of this shard of the batch of `step`, and which of them are not padding."""
+        """This shard's positions in the batch of `step`, and which of them are not padding.
+
+        Of samples of several frames, all frames of the first sample come first.
+        """
         if self.seed is None:
             samples = np.arange(step * self.batch_size, (step + 1) * self.batch_size)[self.rows]
             return np.minimum(samples, len(self.dataset) - 1), samples < len(self.dataset)
-        whole = _positions(self.dataset, self.mixture, self.batch_size, self.seed, step)
-        return whole[self.rows], np.ones(len(whole[self.rows]), bool)
+        count = len(self.dataset if self.frames is None else self.frames)
+        samples = _positions(count, self.mixture, self.batch_size, self.seed, step)[self.rows]
+        if self.frames is not None:
+            samples = self.frames[samples].reshape(-1)
+        return samples, np.ones(len(samples), bool)
 
     def __call__(self, step: int) -> Batch:
         batch = self.labels(step)
@@ -158,13 +183,14 @@ class Batches:
         samples, mask = self.positions(step)
         batch, _, _ = self._view(step, samples)
         batch = {key: array.astype(np.float32, copy=False) for key, array in batch.items()}
-        return batch | {"index": samples.astype(np.int32), "mask": mask}
+        batch |= {"index": samples.astype(np.int32), "mask": mask}
+        return {key: self._by_sample(array) for key, array in batch.items()}
 
     def images(self, step: int) -> np.ndarray:
         """(B, H, W, 3) uint8 crops of the batch of `step`."""
         samples, _ = self.positions(step)
         if self.crops is not None:
-            return self.crops[samples]
+            return self._by_sample(self.crops[samples])
         _, stored_to_crop, colors = self._view(step, samples)
         images = np.empty((len(samples), *self.image_size, 3), np.uint8)
         for row, sample in enumerate(samples.tolist()):
@@ -177,7 +203,13 @@ class Batches:
             crops.cut(picture, stored_to_crop[row], self.image_size, reduction, out=crop)
             if colors is not None:
                 cv2.transform(crop, colors[row], dst=crop)
-        return images
+        return self._by_sample(images)
+
+    def _by_sample(self, array: np.ndarray) -> np.ndarray:
+        """With an axis of frames, if samples consist of several."""
+        if self.frames is None:
+            return array
+        return array.reshape(-1, self.frames.shape[1], *array.shape[1:])
 
     def _view(self, step: int, samples: np.ndarray):
         """Labels, affines from stored to crop pixels and colour maps, with any augmentation."""
@@ -190,9 +222,14 @@ class Batches:
             return view, self.stored_to_crop[samples], None
         view["stored_to_image"] = labels["stored_to_image"][samples]
         draws = draw_changes(self.augment, self.seed, step, self.rows, self.batch_size)
+        if self.frames is not None:  # the same for all frames of a sample
+            draws = draws.repeated(self.frames.shape[1])
         permutation = self.dataset.skeleton.flip_permutation
+        before = geometry.invert_affine(view["stored_to_image"])
         view = transform_view(view, draws.reflect, draws.roll, permutation)
         to_image = view.pop("stored_to_image")
+        view["view"] = geometry.compose_affine(to_image, before)
+        view["mirrored"] = draws.reflect
         if not self.image_size:
             return view, None, None
         to_crop = crops.image_to_crop(
@@ -202,20 +239,26 @@ class Batches:
         return view, geometry.compose_affine(to_crop, to_image), draws.color
 
 
-def _positions(dataset: PoseDataset, mixture, batch_size: int, seed: int, step: int) -> np.ndarray:
-    """Samples of the whole training batch of `step`."""
+def _positions(count: int, mixture, batch_size: int, seed: int, step: int) -> np.ndarray:
+    """Samples of the whole training batch of `step`, of `count`."""
     if mixture is None:
-        return train_positions(len(dataset), batch_size, seed, step)
+        return train_positions(count, batch_size, seed, step)
     members, shares = mixture
     return mixed_positions(members, shares, batch_size, seed, step)
 
 
-def _mixture(dataset: PoseDataset, shares):
-    """The samples of each data set and its exact share; None to treat all samples alike."""
+def _mixture(dataset: PoseDataset, part: np.ndarray, shares):
+    """The samples of each data set and its exact share; None to treat all samples alike.
+
+    Args:
+      dataset: all records.
+      part: (S,) data set of each sample.
+      shares: see :func:`train_batches`.
+    """
     if not len(shares):
         return None
     exact = as_shares(shares, [str(directory) for directory in dataset.directories])
-    members = [np.flatnonzero(dataset.part == i) for i in range(len(exact))]
+    members = [np.flatnonzero(part == i) for i in range(len(exact))]
     for directory, indices in zip(dataset.directories, members, strict=True):
         if not len(indices):
             raise LiftjaxError(

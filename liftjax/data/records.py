@@ -137,6 +137,20 @@ class PoseDataset:
             )
         return self.select(keep)
 
+    def every(self, stride: int) -> np.ndarray:
+        """(N,) bool: frames whose number is a multiple of `stride`, from a recording's first on.
+
+        A recording has one subject, action and trial, and the first frame that any of its cameras
+        has here.
+        """
+        names = [self.labels[field] for field in ("subject", "action", "trial")] + [self.part]
+        keys = np.stack([np.unique(column, return_inverse=True)[1] for column in names])
+        _, recording = np.unique(keys, axis=1, return_inverse=True)
+        frame = self.labels["frame"].astype(np.int64)
+        first = np.full(recording.max(initial=0) + 1, np.iinfo(np.int64).max)
+        np.minimum.at(first, recording, frame)
+        return (frame - first[recording]) % stride == 0
+
     def with_keypoints(self, kpts_px_NK2: np.ndarray) -> "PoseDataset":
         """These records with other 2D joints, such as detected ones."""
         labels = self.labels | {"joints_px": np.asarray(kpts_px_NK2, np.float32)}

@@ -9,6 +9,7 @@ that it gives, K joints. A *place* is the number of a record in the order of cli
 """
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Iterator, Mapping
 
@@ -110,6 +111,29 @@ class Windows:
             for places in (taken, given)
         )
         return {"inputs": inputs, "index": index, "weight": counts.astype(np.float32)}
+
+    def around(self, records: np.ndarray) -> Batch:
+        """The windows in which records (B,) count.
+
+        Returns:
+          {"inputs": (B, T) int32 records, "given": (B,) int32 which of the window's M poses is that
+          of the record}
+        """
+        place, window = self._of_records
+        rows = window[records]
+        given = place[records] - self.start[rows]
+        return {"inputs": self.batch(rows)["inputs"], "given": given.astype(np.int32)}
+
+    @functools.cached_property
+    def _of_records(self) -> tuple[np.ndarray, np.ndarray]:
+        """(N,) the place of each record, and (N,) the window in which it counts."""
+        records = self.clips.records
+        place, window = np.empty(len(records), np.int64), np.empty(len(records), np.int64)
+        place[records] = np.arange(len(records))
+        order = np.argsort(self.counted)
+        found = np.searchsorted(self.counted[order], np.arange(len(records)), side="right") - 1
+        window[records] = order[found]
+        return place, window
 
 
 def cut(clips: Clips, num_inputs: int, num_outputs: int = 1, offset: int = 0) -> Windows:

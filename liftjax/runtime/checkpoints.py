@@ -243,7 +243,8 @@ def _check_format(folder: epath.Path, meta: dict) -> None:
 _FREE = (
     "log_every", "checkpoint_every", "keep_every", "keep_best", "evaluate_every", "select_on_test",
     "nonfinite", "replicate", "num_devices", "remat", "data.workers", "data.cache",
-    "data.eval_split", "data.eval_subjects", "data.eval_batch_size", "lifter.flip_test", "steps",
+    "data.eval_split", "data.eval_subjects", "data.eval_batch_size", "data.eval_stride",
+    "lifter.flip_test", "steps",
 )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from liftjax.data import integrity
 from liftjax.data.records import read_metadata, split_directories
 
 _DATA = {"data.dir": "split", "data.eval_split": "eval_split"}  # the key of the split's name
-EVALUATED = ("data.eval_split", "data.eval_subjects")
+EVALUATED = ("data.eval_split", "data.eval_subjects", "data.eval_stride")
 
 
 def fingerprints(config: ConfigDict, frozen: Any) -> dict[str, Any]:
@@ -32,6 +32,7 @@ def fingerprints(config: ConfigDict, frozen: Any) -> dict[str, Any]:
     if config.keep_best:
         found["data.eval_split"] = _data(config.data.dir, config.data.eval_split)
         found["data.eval_subjects"] = sorted(config.data.eval_subjects)
+        found["data.eval_stride"] = config.data.eval_stride
     known = {key: value for key, value in found.items() if value is not None}
     return known | {key: _digest(arrays) for key, arrays in _networks(config, frozen).items()}
 
@@ -81,7 +82,7 @@ def changes(saved: dict, now: dict) -> dict[str, str]:
 def _words(key: str, before: Any, after: Any, data: dict) -> str:
     if key in _DATA:
         return _data_words(before, after, data["dir"], data[_DATA[key]])
-    if key == "data.eval_subjects":
+    if key in EVALUATED:
         return f"{key} is {after or 'empty'}, was {before or 'empty'}"
     return f"{key} holds other weights"
 

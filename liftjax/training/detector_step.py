@@ -3,6 +3,9 @@
     images -> detector -> output -> soft-argmax -> crop pixels -> image pixels
            -> each lifter's own normalisation -> frozen lifters -> 3D poses -> losses
 
+A lifter of several frames sees the keypoints of a sample among those of the frames around it
+(`training.last_found`).
+
 The 2D and the 3D terms each have a gradient with respect to the detector's output (heatmaps or
 SimCC logits). Their norms are compared and, if asked for, balanced; their sum is propagated back
 through the detector once.
@@ -10,11 +13,13 @@ through the detector once.
 Losses are those of the whole batch: the 2D losses of joints and the 3D poses are small, and are
 gathered from all replicas; each replica then takes its own rows of their gradient.
 
-Legend: B batch rows of a replica, N of all replicas, H x W x K heatmaps, K joints, M lifters.
+Legend: B batch rows of a replica, N of all replicas, F frames of a sample that run through the
+detector (1 but for `loss.window_frames`), H x W x K heatmaps, K joints, M lifters.
 """
 
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +32,7 @@ from liftjax.lifters.spec import Lifter, Precision
 from liftjax.nn.layers import unsynchronized
 from liftjax.runtime import replicas
 from liftjax.runtime.state import Arrays, PureModule
+from liftjax.training.last_found import Seen
 from liftjax.training.update import Backward, TrainStep, Update, make_update_step
 
 _RATIO_MEMORY = 0.95  # of the running mean of the gradient ratio: about 20 steps
@@ -80,6 +86,7 @@ def make_train_step(
     lifters: Sequence[Lifter] = (),
     update: Update = Update(optax.scale_by_adam()),  # noqa: B008
     options: GuidanceOptions = GuidanceOptions(),
+    num_records: int = 0,
 ) -> TrainStep:
     """The step that trains a detector through frozen lifters; without lifters, FT-2D.
 
@@ -89,23 +96,29 @@ def make_train_step(
       update: the optimizer and how gradients are accumulated. The optimizer gives a direction: a
         step multiplies it by minus `hyper["learning_rate"]`.
       options: what is compiled into the step.
+      num_records: where lifters see several frames, the length of the data set.
 
     Returns:
-      The step. Its state is {"params", "others", "opt", "guidance"}; `frozen` is (params, others)
-      of each lifter; `hyper` holds "weights" (`losses.DEFAULT_WEIGHTS` of the detector's
-      kind), "beta" (100), "balance" (used only if `options.balanced`), "learning_rate" (1e-4),
-      "seed" and "step". For batches see `liftjax.data.pipeline`.
+      The step. Its state is {"params", "others", "opt", "guidance"} and, with `num_records`,
+      "found_px", the keypoints (num_records, K, 2) that the detector found last; `frozen` is
+      (params, others) of each lifter; `hyper` holds "weights" (`losses.DEFAULT_WEIGHTS` of the
+      detector's kind), "beta" (100), "balance" (used only if `options.balanced`),
+      "learning_rate" (1e-4), "seed" and "step". For batches see `liftjax.data.pipeline`, and with
+      `num_records` `liftjax.training.surroundings`.
     """
     pure, params, others = PureModule.split(detector)
     split = [PureModule.split(lifter) for lifter in lifters]
     update = update._replace(averaged=unsynchronized(detector))
-    backward = _make_backward(pure, detector.spec, tuple(s[0] for s in split), options)
+    skeleton = lifters[0].spec.skeleton_2d if lifters else None
+    backward = _make_backward(pure, detector.spec, tuple(s[0] for s in split), skeleton, options)
     state = {
         "params": params,
         "others": others,
         "opt": update.optimizer.init(params),
         "guidance": _initial_guidance(len(split)),
     }
+    if num_records:
+        state["found_px"] = jnp.zeros((num_records, detector.spec.num_joints, 2))
     hyper = {
         "weights": losses.DEFAULT_WEIGHTS[detector.spec.kind],
         "beta": 100.0,
@@ -134,12 +147,22 @@ def _make_backward(
     detector: PureModule,
     spec: DetectorSpec,
     lifters: tuple[PureModule, ...],
+    skeleton: str | None,
     options: GuidanceOptions,
 ) -> Backward:
-    """The backward pass of a step (see `training.update`)."""
+    """The backward pass of a step (see `training.update`).
+
+    Args:
+      detector: the network that is trained.
+      spec: of the detector.
+      lifters: those that guide it.
+      skeleton: the joint set of their 2D input.
+      options: see `make_train_step`.
+    """
 
     def backward(state, frozen, batch, hyper):
-        images_BHWC = spec.normalize(batch["image_u8"], jnp.dtype(options.dtype))
+        sample, frames, around = _split_batch(batch)
+        images_BHWC = spec.normalize(frames["image_u8"], jnp.dtype(options.dtype))
 
         def forward(params):
             module = detector.merge(params, state["others"])
@@ -147,23 +170,70 @@ def _make_backward(
                 return module(images_BHWC, train=True), detector.others(module)
 
         out, pull_back, others = jax.vjp(forward, state["params"], has_aux=True)
-        if lifters:
-            decode = detector.merge(state["params"], state["others"]).decode
-            grad_out, guidance, metrics = _guided(
-                out, decode, spec, lifters, frozen, state["guidance"], batch, hyper, options
-            )
-        else:
-            grad_out, metrics = _ft2d(out, spec, batch, hyper["weights"])
-            guidance = state["guidance"]
+        in_2d = jax.vjp(lambda out: _loss_2d(out, spec, frames, sample), out)
+        if not lifters:
+            grad_out, metrics = _ft2d(in_2d, hyper["weights"])
+            (grads,) = pull_back(grad_out)
+            return grads, {"others": others, "guidance": state["guidance"]}, metrics
+
+        module = detector.merge(state["params"], state["others"])
+        seen = around and Seen(around, state["found_px"], skeleton)
+
+        def lift(out):
+            kpts_px = _keypoints(module, out, frames, hyper, options)
+            precision = options.precision_of_lifters
+            poses = lift_all(lifters, frozen, kpts_px, sample["image_size"], precision, seen)
+            return poses, kpts_px
+
+        poses_MBK3, pull_3d, kpts_px = jax.vjp(lift, out, has_aux=True)
+        in_3d = poses_MBK3, pull_3d
+        grad_out, guidance, metrics = _guided(
+            in_2d, in_3d, state["guidance"], sample, hyper, options
+        )
         (grads,) = pull_back(grad_out)
-        return grads, {"others": others, "guidance": guidance}, metrics
+        changes = {"others": others, "guidance": guidance}
+        if seen:
+            find = partial(_find, module, hyper=hyper, options=options)
+            changes["found_px"] = seen.renewed(kpts_px, find)
+        return grads, changes, metrics
 
     return backward
 
 
-def _ft2d(out, spec, batch, weights):
+def _split_batch(batch):
+    """The samples of a batch, all of their frames that run through the detector, and the rest."""
+    if "around" not in batch:
+        return batch, batch, None
+    arrays = {key: array for key, array in batch.items() if key != "around"}
+    frames = {key: array.reshape(-1, *array.shape[2:]) for key, array in arrays.items()}
+    return {key: array[:, 0] for key, array in arrays.items()}, frames, batch["around"]
+
+
+def _loss_2d(out, spec, frames, sample):
+    """The 2D loss (B, K) of each joint of the samples: the mean over their frames."""
+    loss_FK = loss_2d_per_joint(out, spec, frames)
+    return loss_FK.reshape(len(sample["image_size"]), -1, loss_FK.shape[-1]).mean(axis=1)
+
+
+def _keypoints(module, out, frames, hyper, options):
+    """Keypoints of a detector's output, in pixels of the image."""
+    with jax.named_scope("soft_argmax"):
+        kpts_crop_FK2 = module.decode(
+            out, hyper["beta"], options.normalizer, options.quarter_pixel_shift
+        )
+    return geometry.apply_affine(frames["crop_to_image"], kpts_crop_FK2)
+
+
+def _find(module, frames, *, hyper, options):
+    """Keypoints of frames as the detector gives them when it is used, without a gradient."""
+    with jax.named_scope("renewed"):
+        images = module.spec.normalize(frames["image_u8"], jnp.dtype(options.dtype))
+        return _keypoints(module, module(images), frames, hyper, options)
+
+
+def _ft2d(in_2d, weights):
     """Gradient of the plain 2D loss at the detector's output, and metrics."""
-    loss_2d_BK, pull_2d = jax.vjp(lambda out: loss_2d_per_joint(out, spec, batch), out)
+    loss_2d_BK, pull_2d = in_2d
     loss_2d_NK = replicas.gather(loss_2d_BK)
     loss_2d, pull = jax.vjp(lambda loss_NK: weights.l_2d * loss_NK.mean(), loss_2d_NK)
     (grad_NK,) = pull(jnp.ones_like(loss_2d))
@@ -171,21 +241,19 @@ def _ft2d(out, spec, batch, weights):
     return grad, {"loss": loss_2d, "loss_2d": loss_2d_NK.mean()}
 
 
-def _guided(out, decode, spec, lifters, frozen, guidance, batch, hyper, options):
-    """Gradient of the guided loss at the detector's output, new guidance state, metrics."""
+def _guided(in_2d, in_3d, guidance, batch, hyper, options):
+    """Gradient of the guided loss at the detector's output, new guidance state, metrics.
 
-    def lift(out):
-        with jax.named_scope("soft_argmax"):
-            kpts_crop_BK2 = decode(
-                out, hyper["beta"], options.normalizer, options.quarter_pixel_shift
-            )
-        kpts_px_BK2 = geometry.apply_affine(batch["crop_to_image"], kpts_crop_BK2)
-        precision = options.precision_of_lifters
-        return lift_all(lifters, frozen, kpts_px_BK2, batch["image_size"], precision)
-
-    loss_2d_BK, pull_2d = jax.vjp(lambda out: loss_2d_per_joint(out, spec, batch), out)
-    poses_MBK3, pull_3d = jax.vjp(lift, out)
-    weights_M = _lifter_weights(guidance["dwa_history"], len(lifters), hyper, options)
+    Args:
+      in_2d: the 2D losses (B, K), and the function that pulls their gradient back to the output.
+      in_3d: the 3D poses (M, B, K, 3), and that function.
+      guidance: of the state.
+      batch: the samples.
+      hyper: see `make_train_step`.
+      options: see `make_train_step`.
+    """
+    (loss_2d_BK, pull_2d), (poses_MBK3, pull_3d) = in_2d, in_3d
+    weights_M = _lifter_weights(guidance["dwa_history"], len(poses_MBK3), hyper, options)
     labels = {key: batch[key] for key in ("pose_m", "has_3d", "joint_visible")}
     labels = replicas.gather(labels)
 
@@ -236,19 +304,35 @@ def loss_2d_per_joint(out, spec: DetectorSpec, batch: dict) -> jax.Array:
 def lift_all(
     lifters: tuple[PureModule, ...],
     frozen: tuple[tuple[Arrays, Arrays], ...],
-    kpts_px_BK2: jax.Array,
+    kpts_px: jax.Array,
     image_size_B2: jax.Array,
     precision: Precision = "highest",
+    seen: Seen | None = None,
 ) -> jax.Array:
-    """The 3D poses (M, B, K, 3), in metres, that every lifter gives for single frames."""
+    """The 3D poses (M, B, K, 3) of the samples, in metres, that every lifter gives.
 
-    def lift(pure, arrays):
-        lifter = pure.merge(*arrays)
+    Args:
+      lifters: the networks.
+      frozen: their arrays.
+      kpts_px: (B, K, 2) of the samples; with `seen` (B * F, K, 2), of all their frames.
+      image_size_B2: (width, height) of the pictures.
+      precision: of the lifters, see `lifters.spec.Precision`.
+      seen: what lifters of several frames see around the samples.
+    """
+    kpts_px_BFK2 = kpts_px.reshape(len(image_size_B2), -1, *kpts_px.shape[1:])
+
+    def lift(number):
+        lifter = lifters[number].merge(*frozen[number])
+        window = seen and seen.window(number, kpts_px_BFK2)
+        kpts_px_BTK2, given_B = window or (kpts_px_BFK2[:, :1], None)
         with jax.named_scope(type(lifter).__name__):
-            return lifter.lift(kpts_px_BK2[:, None], image_size_B2, precision=precision)[:, 0]
+            poses_BMK3 = lifter.lift(kpts_px_BTK2, image_size_B2, precision=precision)
+        if given_B is None:
+            return poses_BMK3[:, 0]
+        return jnp.take_along_axis(poses_BMK3, given_B[:, None, None, None], axis=1)[:, 0]
 
     with jax.named_scope("lifters"):
-        return jnp.stack([lift(*pair) for pair in zip(lifters, frozen, strict=True)])
+        return jnp.stack([lift(number) for number in range(len(lifters))])
 
 
 def _lifter_weights(history_2M, num_lifters, hyper, options) -> jax.Array:

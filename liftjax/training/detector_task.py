@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
+import numpy as np
 from flax import nnx
 from ml_collections import ConfigDict
 
@@ -10,9 +11,12 @@ from liftjax.data.augment import Augment
 from liftjax.data.pipeline import train_batches, train_samples
 from liftjax.data.records import PoseDataset
 from liftjax.errors import LiftjaxError, check_name
+from liftjax.lifters.spec import Lifter
+from liftjax.prediction import strided_form
 from liftjax.runtime.checkpoints import build_model, load_lifters, load_same_model
 from liftjax.runtime.replicas import Replicas
 from liftjax.training.detector_step import GuidanceOptions, make_train_step
+from liftjax.training.surroundings import Surroundings
 from liftjax.training.task import Task, make_replicas, make_task, make_update, prepare
 
 METHODS = {"none": "FT-2D", "single": "single-model", "multi": "multi-model"}
@@ -21,9 +25,12 @@ METHODS = {"none": "FT-2D", "single": "single-model", "multi": "multi-model"}
 def make_detector_task(config: ConfigDict) -> Task:
     """The detector of `config.detector` on `config.data`, guided as `config.loss` says."""
     replicas = make_replicas(config)
-    dataset = pictures(config)
+    every_frame = pictures(config)
+    samples = np.flatnonzero(every_frame.every(config.data.stride))
+    dataset = every_frame.select(samples)
     detector, spec = starting_detector(config, dataset)
     lifters = _lifters(config, dataset.skeleton.name)
+    surroundings = _surroundings(config, every_frame, samples, lifters)
     options = GuidanceOptions(
         normalizer=config.loss.normalizer,
         quarter_pixel_shift=config.loss.quarter_pixel_shift,
@@ -36,7 +43,19 @@ def make_detector_task(config: ConfigDict) -> Task:
         dtype=config.precision,
         lifter_precision=config.loss.lifter_precision,
     )
-    train = make_train_step(detector, list(lifters.values()), make_update(config), options)
+    train = make_train_step(
+        detector,
+        list(lifters.values()),
+        make_update(config),
+        options,
+        num_records=len(every_frame) if surroundings else 0,
+    )
+    image_size, more = detector.spec.image_size, {}
+    batches = picture_batches(config, dataset, image_size, replicas)
+    if surroundings:
+        own = {"augment": _augment(config), "shares": config.data.shares}
+        batches = surroundings.batches(config, image_size, replicas, **own)
+        more["begin"] = surroundings.first_found(detector, config, replicas)
     constant = {
         "weights": loss_weights(config, detector.spec.kind),
         "beta": config.loss.beta,
@@ -48,9 +67,10 @@ def make_detector_task(config: ConfigDict) -> Task:
         train,
         name=f"{config.detector.name}, {METHODS[config.loss.guidance]}",
         model=spec,
-        batches=picture_batches(config, dataset, detector.spec.image_size, replicas),
+        batches=batches,
         samples=picture_names(config, dataset),
         hyper=lambda t: constant,
+        **more,
     )
 
 
@@ -64,7 +84,7 @@ def picture_batches(
     config: ConfigDict, dataset: PoseDataset, image_size: tuple[int, int], replicas: Replicas
 ) -> Callable[[int], Iterator[dict]]:
     """This process's rows of batches of crops, `image_size` (height, width), from any step on."""
-    augment = Augment.of(config.data.augment.to_dict())
+    augment = _augment(config)
     return lambda start: train_batches(
         dataset,
         image_size=image_size,
@@ -77,6 +97,10 @@ def picture_batches(
         augment=augment,
         shares=config.data.shares,
     )
+
+
+def _augment(config: ConfigDict) -> Augment:
+    return Augment.of(config.data.augment.to_dict())
 
 
 def picture_names(config: ConfigDict, dataset: PoseDataset) -> Callable[[int], list[str]]:
@@ -133,4 +157,18 @@ def _lifters(config: ConfigDict, skeleton: str) -> dict[str, nnx.Module]:
             f"loss.guidance={config.loss.guidance} takes {count}, the recipe names "
             f"{len(paths)}; give --config.lifters.NAME=RUN_DIRECTORY."
         )
-    return load_lifters(paths, skeleton)
+    return load_lifters(paths, skeleton, strided_form)
+
+
+def _surroundings(
+    config: ConfigDict, dataset: PoseDataset, samples: np.ndarray, lifters: dict[str, Lifter]
+) -> Surroundings | None:
+    """The frames around the samples, if a lifter sees them."""
+    if any(lifter.spec.receptive_field > 1 for lifter in lifters.values()):
+        return Surroundings(dataset, samples, lifters, config.loss.window_frames)
+    if config.loss.window_frames > 1:
+        raise LiftjaxError(
+            f"config.loss.window_frames is {config.loss.window_frames}, but no lifter that guides "
+            "sees several frames; set 1, or name one that does."
+        )
+    return None

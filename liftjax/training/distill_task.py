@@ -29,6 +29,7 @@ def make_distill_task(config: ConfigDict) -> Task:
     check_name("config.distill.stage", config.distill.stage, stages)
     _check(config)
     dataset = pictures(config)
+    dataset = dataset.select(dataset.every(config.data.stride))
     student, model = starting_detector(config, dataset)
     _check_simcc(student.spec, config.detector.name)
     train = stages[config.distill.stage](config, student, dataset.skeleton.name)

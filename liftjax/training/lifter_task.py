@@ -7,6 +7,7 @@ from liftjax.data import windows
 from liftjax.data.records import PoseDataset, PoseStatistics, read_metadata
 from liftjax.errors import LiftjaxError
 from liftjax.lifters.spec import Lifter
+from liftjax.prediction import strided_form
 from liftjax.runtime.checkpoints import build_model, load_same_model
 from liftjax.runtime.state import assign, flat_arrays
 from liftjax.training.lifter_step import make_lifter_step
@@ -64,6 +65,11 @@ def _check_data(config: ConfigDict) -> None:
         raise LiftjaxError(
             f"config.data.augment.{set_ones[0]} applies to pictures only; to mirror the poses "
             "that a lifter is trained on, set config.lifter.flip=True."
+        )
+    if config.data.stride != 1:
+        raise LiftjaxError(
+            "config.data.stride applies to pictures only; a lifter is trained on every frame, so "
+            "build its data set with the stride."
         )
     if len(config.data.shares):
         raise LiftjaxError(
@@ -124,9 +130,8 @@ def _trained_form(lifter: Lifter, spec: dict) -> Lifter:
     For a dilated VideoPose3D that is the strided form, as its authors train it: batch norm then
     sees only the frames that the output depends on.
     """
-    one = lifter.spec.frames == "sliding" and lifter.spec.num_frames == lifter.spec.receptive_field
-    if not one or lifter.spec.num_frames == 1 or spec.get("dense"):
+    if lifter.spec.frames != "sliding" or lifter.spec.num_frames > lifter.spec.receptive_field:
         return lifter
-    strided = build_model(spec | {"strided": True})
-    assign(strided, flat_arrays(lifter))
-    return strided
+    cheapest = strided_form(spec)
+    assign(cheapest, flat_arrays(lifter))
+    return cheapest

@@ -132,7 +132,7 @@ def _restore(
     step = checkpoints.latest()
     hosts.check_same("newest checkpoint", f"{step}")
     if step is None:
-        return jax.tree.map(jax.device_get, task.state), 0, 0, {}
+        return task.begin(jax.tree.map(jax.device_get, task.state)), 0, 0, {}
     model, training, meta = checkpoints.restore(
         step, *_split(task.state), task.meta, accept_changes
     )

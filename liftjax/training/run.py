@@ -105,6 +105,7 @@ def check_recipe(config: ConfigDict) -> None:
     check_name("config.task", config.task, TASKS)
     whole = {"steps": config.steps, "batch_size": config.batch_size, "log_every": config.log_every}
     whole |= {"checkpoint_every": config.checkpoint_every, "loss.top_k": config.loss.top_k}
+    whole |= {"data.stride": config.data.stride, "data.eval_stride": config.data.eval_stride}
     whole |= {"accumulate": config.accumulate, "data.eval_batch_size": config.data.eval_batch_size}
     for key, value in whole.items():
         if value < 1:
@@ -117,7 +118,13 @@ def check_recipe(config: ConfigDict) -> None:
             f"{LARGEST_BETA:g}."
         )
     check_optim(config.optim, config.steps)
+    if config.loss.window_frames < 1 or config.loss.window_frames % 2 == 0:
+        raise LiftjaxError(
+            f"config.loss.window_frames is {config.loss.window_frames}; it is an odd number, so "
+            "that the sample is in the middle."
+        )
     off = {"loss.balance": config.loss.balance, "keep_every": config.keep_every}
+    off |= {"loss.renewed": config.loss.renewed}
     off |= {"evaluate_every": config.evaluate_every, "num_devices": config.num_devices}
     for key, value in off.items():
         if value < 0:

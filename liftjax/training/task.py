@@ -35,6 +35,7 @@ class Task:
       meta: what is saved with a checkpoint: "model" (see `checkpoints.build_model`), "recipe",
         "inputs" (see `inputs.fingerprints`) and "trained_on", the data sets in words.
       replicas: the devices.
+      begin: completes the state before the first step of a new run.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Task:
     samples: Callable[[int], list[str]]
     meta: dict
     replicas: Replicas
+    begin: Callable[[dict], dict] = lambda state: state
 
 
 def make_task(
@@ -58,6 +60,7 @@ def make_task(
     batches: Batches,
     samples: Callable[[int], list[str]],
     hyper: Callable[[int], dict] = lambda t: {},
+    begin: Callable[[dict], dict] = lambda state: state,
 ) -> Task:
     """The task of a recipe.
 
@@ -70,6 +73,7 @@ def make_task(
       batches: see `Task`.
       samples: see `Task`.
       hyper: the numbers of a step other than its learning rate, seed and step number.
+      begin: see `Task`.
     """
     schedule = make_schedule(config.optim, config.steps)
     state = train.state
@@ -92,6 +96,7 @@ def make_task(
         samples=samples,
         meta={"model": model, "recipe": config.to_dict()},
         replicas=replicas,
+        begin=begin,
     )
 
 

@@ -134,7 +134,9 @@ def _detector(config: ConfigDict, task: Task, dataset: PoseDataset):
     options = _detection(config, task)
 
     def report(detector) -> dict[str, float]:
-        found, _, _ = evaluation.evaluate(detector, lifters, dataset, **options)
+        found, _, _ = evaluation.evaluate(
+            detector, lifters, dataset, stride=config.data.eval_stride, **options
+        )
         values = {"eval_pck": found["pck"], KEYPOINT_SCORE: found["score"]}
         for name, row in found["lifters"].items():
             values[f"eval_mpjpe_{name}"] = row["mpjpe"]
@@ -155,11 +157,12 @@ def _lifter(config: ConfigDict, task: Task, dataset: PoseDataset):
     dataset = dataset.select(dataset.labels["has_3d"])
     if not len(dataset):
         raise LiftjaxError(f"{config.data.dir}: split {dataset.split} has no 3D poses.")
-    flip = config.lifter.flip_test
+    flip, samples_N = config.lifter.flip_test, dataset.every(config.data.eval_stride)
+    labels = dataset.select(samples_N).labels
 
     def report(lifter) -> dict[str, float]:
-        poses_m = prediction.lift_dataset(lifter, dataset, flip, replicas=task.replicas)
-        errors_mm = evaluation.lifter_report(poses_m, dataset.labels)["mpjpe"]
+        pose_m_NK3 = prediction.lift_dataset(lifter, dataset, flip, replicas=task.replicas)
+        errors_mm = evaluation.lifter_report(pose_m_NK3[samples_N], labels)["mpjpe"]
         return {"eval_mpjpe": errors_mm["average"]}
 
     return report, "eval_mpjpe"

@@ -10,12 +10,19 @@ import optax
 import pytest
 
 from liftjax.runtime.replicas import Replicas
-from tests.multi_device.problems import SMALL, batches, guided, largest_difference
+from tests.multi_device.problems import (
+    SMALL,
+    batches,
+    guided,
+    largest_difference,
+    with_frames,
+)
 
 LEARNING_RATE = 1e-3
 PROBLEMS = [
-    pytest.param(("toy_simcc", ("simple_baseline",)), id="toy"),
-    pytest.param(("hrnet_tiny", tuple(SMALL)), id="hrnet", marks=pytest.mark.slow),
+    pytest.param(("toy_simcc", ("simple_baseline",), False), id="toy"),
+    pytest.param(("toy_simcc", ("simple_baseline", "videopose3d", "mixste"), True), id="clips"),
+    pytest.param(("hrnet_tiny", tuple(SMALL), False), id="hrnet", marks=pytest.mark.slow),
 ]
 WAYS = [("shard_map", 8), ("pmap", 8), pytest.param("pmap", 1, marks=pytest.mark.slow)]
 
@@ -28,20 +35,27 @@ def float64():
 
 @pytest.fixture(scope="module", params=PROBLEMS)
 def problem(request):
-    detector, lifters = request.param
+    detector, lifters, several = request.param
     options = {"detector": detector, "lifters": lifters, "learning_rate": LEARNING_RATE}
-    return guided(optax.scale_by_adam(), dtype="float64", **options)
+    made = batches(20, "float64")
+    made = with_frames(made, lifters) if several else made
+    guides = guided(optax.scale_by_adam(), dtype="float64", several_frames=several, **options)
+    return guides, made
 
 
 @pytest.fixture(scope="module")
 def alone(problem):
-    return problem.run(Replicas.create("shard_map", 1), batches(20, "float64"))
+    guides, made = problem
+    return guides.run(Replicas.create("shard_map", 1), made)
 
 
 @pytest.mark.parametrize(("how", "devices"), WAYS)
 def test_twenty_guided_steps(problem, alone, how, devices):
-    state, metrics = problem.run(Replicas.create(how, devices), batches(20, "float64"))
-    assert largest_difference(problem.state["params"], state["params"]) > 10 * LEARNING_RATE
+    guides, made = problem
+    state, metrics = guides.run(Replicas.create(how, devices), made)
+    assert largest_difference(guides.state["params"], state["params"]) > 10 * LEARNING_RATE
+    if "found_px" in state:
+        assert largest_difference(alone[0]["found_px"], state["found_px"]) < 1e-6
     for part in ("params", "others"):
         assert largest_difference(alone[0][part], state[part]) < 1e-6 * LEARNING_RATE
     for ours, expected in zip(metrics, alone[1], strict=True):

@@ -20,6 +20,7 @@ from tests.training.test_step import ToyDetector
 from tests.training.toys import ToySimCC
 
 BATCH, JOINTS, SIZE = 16, 17, (64, 64)
+FRAMES, RECORDS = 5, 40  # of a window; of a data set
 
 SMALL = {
     "simple_baseline": {"linear_size": 16, "num_stages": 1},
@@ -60,6 +61,7 @@ def guided(
     dtype: str = "float32",
     sync: bool = True,
     learning_rate: float = 1e-3,
+    several_frames: bool = False,
     update: dict | None = None,
     ema: float = 0.0,
     **options,
@@ -68,9 +70,11 @@ def guided(
     module = make_detector(detector)
     if sync:
         synchronize(module, AXIS)
-    modules = [
-        create_lifter(name, rngs=nnx.Rngs(i), **SMALL[name]) for i, name in enumerate(lifters)
-    ]
+    longer = {"videopose3d": {"strided": True}, "mixste": {}} if several_frames else {}
+    sizes = {name: SMALL[name] for name in lifters}
+    for name in sizes.keys() & longer.keys():
+        sizes[name] = sizes[name] | longer[name] | {"num_frames": FRAMES}
+    modules = [create_lifter(n, rngs=nnx.Rngs(i), **s) for i, (n, s) in enumerate(sizes.items())]
     ones = np.ones((JOINTS, 3), np.float32)
     modules[0].set_statistics(50 * ones[:, :2], 20 * ones[:, :2], 0 * ones, 0.3 * ones)
     train = make_train_step(
@@ -78,6 +82,7 @@ def guided(
         modules,
         Update(optimizer, **update or {}),
         GuidanceOptions(dtype=dtype, **{"balanced": True, "lifter_names": lifters, **options}),
+        num_records=RECORDS if several_frames else 0,
     )
     state = train.state
     state |= {"ema": state["params"] | state["others"]} if ema else {}
@@ -134,6 +139,28 @@ def batches(count: int, dtype: str = "float32", size: int = BATCH) -> list[dict]
             }
         )
     return as_type(made, dtype)
+
+
+def with_frames(made: list[dict], lifters: tuple[str, ...]) -> list[dict]:
+    """The batches for lifters of several frames: three of a sample run through the detector."""
+    rng = np.random.default_rng(1)
+    several = []
+    for batch in made:
+        frames = {k: np.stack([np.roll(v, i, 0) for i in range(3)], 1) for k, v in batch.items()}
+        records = rng.permutation(RECORDS)[:BATCH][:, None] + np.arange(3, dtype=np.int32)
+        windows = []
+        for name in lifters:
+            inputs = rng.integers(0, RECORDS, (BATCH, FRAMES), np.int32)
+            inputs[:, 1:3] = records[:, :2]
+            given = np.full(BATCH, 0 if name == "videopose3d" else 1, np.int32)
+            several_frames = name in ("videopose3d", "mixste")
+            windows.append({"inputs": inputs, "given": given} if several_frames else None)
+        renewed = {key: batch[key][: BATCH // 2] for key in ("image_u8", "crop_to_image")}
+        renewed["records"] = rng.integers(0, RECORDS, BATCH // 2, np.int32)
+        around = {"records": records.astype(np.int32), "windows": windows, "renewed": renewed}
+        around |= {"view": batch["crop_to_image"], "mirrored": batch["has_3d"]}
+        several.append(frames | {"around": around})
+    return several
 
 
 def largest_difference(a: Any, b: Any) -> float:

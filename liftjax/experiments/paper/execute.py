@@ -23,7 +23,7 @@ from liftjax.experiments.paper import outcomes, sources
 from liftjax.experiments.paper.outcomes import Outcome
 from liftjax.experiments.paper.runs import Lifters, Run, Source, in_order, resolved
 from liftjax.lifters.spec import Lifter
-from liftjax.prediction import detection_settings, lift, lift_dataset, predict_2d, sliding_form
+from liftjax.prediction import detection_settings, lift_found, predict_2d, sliding_form
 from liftjax.runtime.checkpoints import FOLDER, load_lifters, load_model, whole_steps
 from liftjax.runtime.run_directory import read_json
 from liftjax.training import run as training
@@ -125,7 +125,7 @@ class Workdir:
             lifters = load_lifters(places, dataset.skeleton.name, sliding_form)
             self._loaded = {run.lifters: lifters}
         found = dataset.with_keypoints(kpts_px_NK2)
-        poses_m = {name: _lift(one, found) for name, one in self._loaded[run.lifters].items()}
+        poses_m = {name: lift_found(one, found) for name, one in self._loaded[run.lifters].items()}
         path.parent.mkdir(parents=True, exist_ok=True)
         outcomes.save(path, kpts_px_NK2, poses_m)
 
@@ -136,13 +136,6 @@ class Workdir:
         settings = detection_settings(detector.recipe)
         cache = detector.recipe["data"]["cache"]
         return predict_2d(self.detector(detector), dataset, **settings, cache=cache)
-
-
-def _lift(lifter: Lifter, dataset: PoseDataset) -> np.ndarray:
-    """Poses (N, K, 3) in metres, of each frame by itself or of the clips around it."""
-    if lifter.spec.frames == "any":
-        return lift(lifter, dataset.labels["joints_px"], dataset.labels["image_size"])
-    return lift_dataset(lifter, dataset)
 
 
 def execute_runs(runs: Iterable[Run], workdir: Workdir, estimate: Mapping[Run, float]) -> None:
