@@ -6,7 +6,9 @@ counted in the traced program, where loops have their true length. Of a `topolog
 program is read too: what it launches, what that moves, how long it should take (`account`).
 """
 
+import fractions
 import json
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from liftjax.benchmark import chips
 from liftjax.benchmark.account import account
-from liftjax.benchmark.problem import LIFTERS, all_lifters, random_batch
+from liftjax.benchmark.problem import LIFTERS, all_lifters, random_batch, with_surroundings
 from liftjax.benchmark.programs import program_bytes
 from liftjax.benchmark.results import report
 from liftjax.detectors.spec import DETECTOR_PRECISIONS
@@ -40,6 +42,8 @@ def count_cost(
     out: str | None = None,
     *,
     lifters: int = len(LIFTERS),
+    frames: int = 1,
+    window_frames: int = 1,
     precision: str = "float32",
     remat: bool = False,
     topology: str | None = None,
@@ -56,6 +60,8 @@ def count_cost(
       batch_size: pictures on each device.
       out: file to write.
       lifters: how many of the paper's lifters guide the detector; 0: none, FT-2D.
+      frames: how many VideoPose3D and MixSTE see.
+      window_frames: how many of them run through the detector with a gradient.
       precision: as in a recipe.
       remat: as in a recipe.
       topology: devices to compile for, such as "v5e:2x4" or "h200"; None: those of this machine.
@@ -81,8 +87,10 @@ def count_cost(
         if remat:
             rematerialise(module)
         options = GuidanceOptions(dtype=precision)
-        problem = make_train_step(module, all_lifters()[:lifters], options=options)
-        arguments = _arguments(problem, module.spec, replicas, batch_size)
+        guides = all_lifters(frames)[:lifters]
+        batch, records = with_surroundings(random_batch(module.spec, 4), guides, window_frames)
+        problem = make_train_step(module, guides, options=options, num_records=records)
+        arguments = _arguments(problem, batch, replicas, batch_size)
         return module.spec, problem, replicas.map_step(problem.step), arguments
 
     spec, problem, step, arguments = training_step(device.platform)
@@ -92,6 +100,8 @@ def count_cost(
     results = {
         "detector": detector,
         "lifters": lifters,
+        "frames": frames,
+        "window_frames": window_frames,
         "image_size": spec.image_size,
         "batch_size_per_device": batch_size,
         "precision": precision,
@@ -111,16 +121,26 @@ def count_cost(
     return report(results, format_results(results, before), out)
 
 
-def _arguments(problem: TrainStep, spec, replicas: Replicas, batch_size: int) -> tuple:
-    """Shapes of what the step takes, as they are spread over the devices."""
+def _arguments(problem: TrainStep, batch: dict, replicas: Replicas, batch_size: int) -> tuple:
+    """Shapes of what the step takes, as they are spread over the devices.
 
-    def shapes(tree: Any, where: PartitionSpec, rows: int | None = None):
+    Args:
+      problem: the step.
+      batch: any batch for it.
+      replicas: the devices.
+      batch_size: samples on each device.
+    """
+    larger = fractions.Fraction(batch_size * replicas.size, len(batch["image_size"]))
+
+    def shapes(tree: Any, where: PartitionSpec, factor: fractions.Fraction | None = None):
         sharding = NamedSharding(replicas.mesh, where)
 
         def shape(array):
             array = jax.typeof(array)
-            shape = array.shape if rows is None else (rows, *array.shape[1:])
-            return jax.ShapeDtypeStruct(shape, array.dtype, sharding=sharding)
+            first = () if factor is None else (math.ceil(array.shape[0] * factor),)
+            return jax.ShapeDtypeStruct(
+                (*first, *array.shape[len(first) :]), array.dtype, sharding=sharding
+            )
 
         return jax.tree.map(shape, tree)
 
@@ -128,7 +148,7 @@ def _arguments(problem: TrainStep, spec, replicas: Replicas, batch_size: int) ->
     return (
         shapes(problem.state, everywhere),
         shapes(problem.frozen, everywhere),
-        shapes(random_batch(spec, 1), PartitionSpec(AXIS), batch_size * replicas.size),
+        shapes(batch, PartitionSpec(AXIS), larger),
         shapes(problem.hyper, everywhere),
     )
 
@@ -144,6 +164,7 @@ def _bytes(problem: TrainStep, batch: dict, devices: int) -> dict[str, int]:
         "running statistics": _size(problem.state["others"]),
         "optimizer": _size(problem.state["opt"]),
         "lifters": _size(problem.frozen),
+        "found keypoints": _size(problem.state.get("found_px", ())),
         "batch": _size(batch) // devices,
     }
 
@@ -222,8 +243,10 @@ _MEANING = {
 
 def _title(results: dict) -> str:
     height, width = results["image_size"]
-    lifters = results["lifters"]
+    lifters, frames = results["lifters"], results["frames"]
     step = f"Step through {lifters} lifters" if lifters else "FT-2D step"
+    step += f" of up to {frames} frames" if frames > 1 else ""
+    step += f", {results['window_frames']} with a gradient" if results["window_frames"] > 1 else ""
     return (
         f"{step} of {results['detector']}, {height}x{width}, {results['precision']}"
         f"{', rematerialised' if results['remat'] else ''}, {results['batch_size_per_device']} "

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from liftjax.benchmark.problem import with_surroundings
 from liftjax.benchmark.programs import compile_program
 from liftjax.benchmark.timing import Candidate, Comparison
 from liftjax.runtime.replicas import Replicas
@@ -26,11 +27,12 @@ LIFTJAX = "liftjax"
 DECODE, COPY, FORWARD = "decode JPEG and crop (host, one core)", "host to device", "forward"
 
 
-def step_name(lifters: int) -> str:
-    """The stage of a training step through so many lifters."""
+def step_name(lifters: int, frames: int = 1) -> str:
+    """The stage of a training step through so many lifters of up to `frames` frames."""
     if not lifters:
         return "FT-2D step"
-    return f"guided step, {lifters} lifter{'s' if lifters > 1 else ''}"
+    several = f", {frames} frames" if frames > 1 else ""
+    return f"guided step, {lifters} lifter{'s' if lifters > 1 else ''}{several}"
 
 
 class Cell(NamedTuple):
@@ -42,6 +44,7 @@ class Cell(NamedTuple):
       counts: a training step is timed for each of these numbers of lifters.
       batch: a batch of `liftjax.data.pipeline`.
       precision: of the detector.
+      video_lifters: lifters of several frames; a further step is timed through the most of them.
     """
 
     module: nnx.Module
@@ -49,6 +52,7 @@ class Cell(NamedTuple):
     counts: Sequence[int]
     batch: dict[str, np.ndarray]
     precision: str
+    video_lifters: Sequence[nnx.Module] = ()
 
 
 def liftjax_candidates(cell: Cell) -> list[Candidate]:
@@ -70,12 +74,13 @@ def liftjax_candidates(cell: Cell) -> list[Candidate]:
         compiled, facts = compile_program(jax.jit(function), *placed)
         return lambda: compiled(*placed), facts
 
-    def step(count: int):
+    def step(lifters: Sequence[nnx.Module]):
         options = GuidanceOptions(dtype=cell.precision)
-        problem = make_train_step(module, cell.lifters[:count], options=options)
+        whole, records = with_surroundings(batch, lifters)
+        problem = make_train_step(module, lifters, options=options, num_records=records)
         state, frozen = one.replicate((problem.state, problem.frozen))
-        rest = (frozen, one.shard(batch), problem.hyper)
-        mapped, again = one.map_step(problem.step), count == max(cell.counts)
+        rest = (frozen, one.shard(whole), problem.hyper)
+        mapped, again = one.map_step(problem.step), len(lifters) == max(cell.counts)
         compiled, facts = compile_program(mapped, state, *rest, again=again)
         return Training(compiled, state, rest), facts
 
@@ -83,8 +88,12 @@ def liftjax_candidates(cell: Cell) -> list[Candidate]:
         DECODE: lambda: (decoding(module.spec.image_size, len(batch["image_u8"])), {}),
         COPY: lambda: (lambda: one.shard(batch), {}),
         FORWARD: forward,
-        **{step_name(n): functools.partial(step, n) for n in sorted(set(cell.counts))},
+        **{step_name(n): functools.partial(step, cell.lifters[:n]) for n in sorted({*cell.counts})},
     }
+    if cell.video_lifters:
+        most = cell.video_lifters[: max(cell.counts)]
+        frames = max(lifter.spec.receptive_field for lifter in most)
+        stages[step_name(len(most), frames)] = functools.partial(step, most)
     return [Candidate(stage, LIFTJAX, prepare) for stage, prepare in stages.items()]
 
 

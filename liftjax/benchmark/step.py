@@ -39,6 +39,8 @@ class StepOptions:
       detectors, batch_sizes, precisions: a cell for each combination.
       peers: PyTorch trainers beside ours, "tuned" and "released", or "none".
       lifters: a training step is timed for each of these numbers of lifters; 0 is FT-2D.
+      frames: with more than one, the step through most lifters is also timed with VideoPose3D and
+        MixSTE of so many frames.
       map_batch_sizes: soft-argmax alone is timed on so many maps; with 0 it is not.
       repeats: turns of every stage.
       calls: calls in a turn, which is waited for at its end.
@@ -51,6 +53,7 @@ class StepOptions:
     precisions: Sequence[str] | None = None
     peers: Sequence[str] | None = None
     lifters: Sequence[int] = (0, 1, 4)
+    frames: int = 1
     map_batch_sizes: Sequence[int] | None = None
     repeats: int = 10
     calls: int | None = None
@@ -205,7 +208,8 @@ class _Run:
         if len(self.lifters) < max(options.lifters):
             self.lifters = all_lifters()
         batch = random_batch(module.spec, batch_size)
-        given = stages.Cell(module, self.lifters, options.lifters, batch, precision)
+        several = all_lifters(options.frames) if options.frames > 1 else ()
+        given = stages.Cell(module, self.lifters, options.lifters, batch, precision, several)
         cell = {
             "detector": name,
             "image_size": module.spec.image_size,

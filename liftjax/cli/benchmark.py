@@ -27,7 +27,7 @@ def add_benchmark(commands) -> None:
                 os.environ["JAX_PLATFORMS"] = "cpu"
             from liftjax.benchmark.cost import count_cost
 
-            names = ("remat", "topology", "step_seconds", "compare")
+            names = ("remat", "topology", "step_seconds", "compare", "frames", "window_frames")
             more = {name: getattr(args, name) for name in names}
             more["lifters"] = _only("--lifters", args.lifters, 4)
             more["image_size"] = args.image_size and tuple(args.image_size)
@@ -63,6 +63,9 @@ def add_benchmark(commands) -> None:
     step.add_argument("--lifters", nargs="+", type=int, metavar="N",
         help="training steps through so many lifters each; 0 is FT-2D; cost takes one number; "
              "default: 0 1 4, for cost 4")
+    step.add_argument("--frames", type=int, default=1, metavar="N",
+        help="frames that VideoPose3D and MixSTE see, such as 27; step times the step through "
+             "most lifters with 1 and with N; default: %(default)s")
     step.add_argument("--map-batch-size", nargs="+", type=int, dest="map_batch_sizes", metavar="N",
         help="time soft-argmax alone on batches of so many maps; 0 leaves it out; default: 64 on "
              "a CPU, 64 and 1024 elsewhere")
@@ -82,6 +85,9 @@ def add_benchmark(commands) -> None:
         help="training steps in a repetition; 0 leaves the training out; default: %(default)s")
     cost = parser.add_argument_group("options of cost")
     cost.add_argument("--remat", action="store_true", help="count the step with rematerialisation")
+    cost.add_argument("--window-frames", type=int, default=1, metavar="N",
+        help="with --frames: frames of each sample that run through the detector with a gradient; "
+             "default: %(default)s")
     cost.add_argument("--topology", metavar="NAME",
         help="compile for devices that are not there, and predict the time of a step: v5e:2x4, "
              "v5p:2x2x1 or v6e:2x2 (needs the package libtpu), h100 or h200 (needs "

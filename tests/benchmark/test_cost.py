@@ -42,7 +42,7 @@ def test_collectives_are_counted_in_loops_and_branches():
 
 @pytest.fixture
 def small_lifters(monkeypatch):
-    monkeypatch.setattr(cost, "all_lifters", lambda: [build(name) for name in LIFTERS])
+    monkeypatch.setattr(cost, "all_lifters", lambda frames=1: [build(name) for name in LIFTERS])
 
 
 def test_the_account_of_a_small_detector(small_lifters, tmp_path, capsys):

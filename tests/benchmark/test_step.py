@@ -67,7 +67,7 @@ def trainers(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    monkeypatch.setattr(step, "all_lifters", lambda: [build(name) for name in LIFTERS])
+    monkeypatch.setattr(step, "all_lifters", lambda frames=1: [build(name) for name in LIFTERS])
     monkeypatch.setattr(step.peaks, "matmul_flops", lambda precision: 1e12)
     monkeypatch.setattr(step.peaks, "copy_bytes_per_s", lambda: 1e10)
     with toy_detector():
