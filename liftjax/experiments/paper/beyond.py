@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from liftjax.experiments.paper.measures import mpjpe, p_mpjpe, pck, pdj
+from liftjax.experiments.paper.scales import VIDEO_FRAMES
 from liftjax.experiments.paper.study import DETECTOR_TITLES, LIFTER_TITLES, Study
 from liftjax.experiments.paper.table import EXTRA_PCK, PCK, Cell, Column, Row, Table
 
@@ -46,6 +47,9 @@ def table_ablations(studies: Sequence[Study]) -> Table:
     )
 
 
+_ON_CLIPS = "(clips)"
+
+
 def table_video(studies: Sequence[Study]) -> Table:
     """Lifters of several frames on detected clips."""
     study = studies[0]
@@ -59,13 +63,21 @@ def table_video(studies: Sequence[Study]) -> Table:
     for detector in study.detectors:
         runs[detector, "FT-2D"] = study.on_clips(study.ft2d(detector))
         runs[detector, "Ours"] = study.on_clips(study.multi(detector))
+    for detector in study.detectors if study.trains_on_clips else ():
+        runs[detector, f"FT-2D {_ON_CLIPS}"] = study.ft2d_on_clips(detector)
+        for lifter in study.scale.video_lifters:
+            method = f"{LIFTER_TITLES[lifter]}, {VIDEO_FRAMES} frames {_ON_CLIPS}"
+            runs[detector, method] = study.single_on_clips(detector, lifter)
+        for frames, unit in ((1, "frame"), (VIDEO_FRAMES, "frames")):
+            method = f"both, {frames} {unit} {_ON_CLIPS}"
+            runs[detector, method] = study.multi_on_clips(detector, frames)
     runs["gt", ""] = truth
     rows = [
         Row(
             (DETECTOR_TITLES.get(detector, "GT"), method),
             [*(Cell(mpjpe(run, column.key)) for column in columns), Cell(pck(run))],
-            detector,
-            method == "FT-2D",
+            f"{detector} on clips" if method.endswith(_ON_CLIPS) else detector,
+            method.startswith("FT-2D"),
         )
         for (detector, method), run in runs.items()
     ]
@@ -73,8 +85,10 @@ def table_video(studies: Sequence[Study]) -> Table:
         key="video",
         title="Lifters of several frames",
         caption="MPJPE in mm on clips at the rate of the camera, each frame lifted by itself or "
-        "from the frames around it. Guidance (multi-model) is by lifters of one frame; those of "
-        "several have never been part of a detector's training.",
+        "from the frames around it. FT-2D and Ours (multi-model) are trained on single pictures, "
+        "without lifters of several frames. The others go on from the same first detector on "
+        f"clips, guided by one lifter of {VIDEO_FRAMES} frames, or by both with 1 or "
+        f"{VIDEO_FRAMES}.",
         row_heads=("2D detector", "Method"),
         columns=[*columns, EXTRA_PCK],
         rows=rows,

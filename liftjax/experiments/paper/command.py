@@ -11,7 +11,7 @@ from liftjax.experiments.paper.definitions import PAPER_TABLES, TABLES
 from liftjax.experiments.paper.execute import Workdir, execute_runs
 from liftjax.experiments.paper.plan import TablesPlan, describe, estimate_seconds
 from liftjax.experiments.paper.runs import Source
-from liftjax.experiments.paper.scales import SCALES, SMALL, VIDEO_FRAMES, TablesScale
+from liftjax.experiments.paper.scales import SCALES, SMALL, TESTED_FRAMES, VIDEO_FRAMES, TablesScale
 from liftjax.experiments.paper.study import Study
 from liftjax.runtime.checkpoints import read_meta
 
@@ -104,7 +104,11 @@ def _given_run(text: str, scale: TablesScale) -> tuple[str, str]:
     """--given NAME=DIRECTORY as (name, directory), whose network is the one that the name means."""
     presets = {name: ("detector", setup.preset) for name, setup in scale.detectors.items()}
     presets |= {name: ("lifter", name) for name in scale.lifters}
-    presets |= {f"{name}_{VIDEO_FRAMES}": ("lifter", name) for name in scale.video_lifters}
+    presets |= {
+        f"{name}_{frames}": ("lifter", name)
+        for name in scale.video_lifters
+        for frames in TESTED_FRAMES[1:]
+    }
     name, _, directory = text.partition("=")
     check_name("--given", name, presets)
     if not directory:

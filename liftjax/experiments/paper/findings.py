@@ -14,6 +14,7 @@ from liftjax.experiments.paper.measures import Measure, average, mpjpe, once, pc
 from liftjax.experiments.paper.outcomes import Outcomes
 from liftjax.experiments.paper.published import BETAS
 from liftjax.experiments.paper.runs import Run
+from liftjax.experiments.paper.scales import VIDEO_FRAMES
 from liftjax.experiments.paper.statistics import Paired, paired
 from liftjax.experiments.paper.study import DETECTOR_TITLES, LIFTER_TITLES, Study
 
@@ -86,6 +87,14 @@ def claims(study: Study) -> tuple[Claim, ...]:
         ("pck_unchanged",
          "PCK@0.2 hardly changes while MPJPE falls, for every detector (multi-model)",
          _pck_unchanged(study)),
+        ("clips_below_ft2d",
+         f"Guidance through {VIDEO_FRAMES} frames lowers the MPJPE through lifters of so many, for "
+         "every detector",
+         _clips_below(study)),
+        ("clips_below_one_frame",
+         f"Through lifters of {VIDEO_FRAMES} frames, guidance through so many is better than "
+         "through one",
+         _clips_below(study, frames=1)),
     ]  # fmt: skip
     made = [Claim(key, statement, tuple(parts)) for key, statement, parts in found]
     return tuple(claim for claim in made if claim.parts)
@@ -175,6 +184,20 @@ def _softmax_below_relu(study: Study) -> Iterator[Part]:
         relu = study.single("rtmpose", _SB, **{"loss.normalizer": "relu"})
         softmax = study.single("rtmpose", _SB)
         yield Part("RTMPose with SB, softmax against ReLU", mpjpe(softmax, _SB), mpjpe(relu, _SB))
+
+
+def _clips_below(study: Study, frames: int | None = None) -> Iterator[Part]:
+    """Guidance by both lifters of several frames against that of `frames`, or against FT-2D.
+
+    On clips, means over these lifters.
+    """
+    tested = [f"{lifter} {VIDEO_FRAMES}" for lifter in study.scale.video_lifters]
+    for detector in study.detectors if study.trains_on_clips else ():
+        other = study.multi_on_clips(detector, frames) if frames else study.ft2d_on_clips(detector)
+        pair = study.multi_on_clips(detector, VIDEO_FRAMES), other
+        a, b = (average([mpjpe(run, name) for name in tested]) for run in pair)
+        what = f"{frames} frame" if frames else "FT-2D"
+        yield Part(f"{DETECTOR_TITLES[detector]}, {VIDEO_FRAMES} frames against {what}", a, b)
 
 
 def _pck_unchanged(study: Study) -> Iterator[Part]:

@@ -34,6 +34,7 @@ class Source:
       settings: of the program that makes the data.
       lifter_split: the split that lifters learn from.
       samples: pictures to train on.
+      stride: every `stride`-th frame is one of them.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Source:
     settings: tuple[tuple[str, Any], ...] = ()
     lifter_split: str = "train"
     samples: int = 0
+    stride: int = 1
 
     @property
     def reference(self) -> str:

@@ -1,5 +1,6 @@
 """The data sets of the tables: the user's own, or made in the work directory."""
 
+import dataclasses
 from collections.abc import Mapping
 
 import numpy as np
@@ -10,11 +11,13 @@ from liftjax.data.records import PoseDataset, read_metadata, split_names
 from liftjax.errors import LiftjaxError, check_name
 from liftjax.experiments.paper.published import ACTION_HEADS
 from liftjax.experiments.paper.runs import Source, digest
-from liftjax.experiments.paper.scales import VIDEO_FRAMES, TablesScale
+from liftjax.experiments.paper.scales import TESTED_FRAMES, VIDEO_FRAMES, TablesScale
 
 NAMES = ("human36m", "panoptic", "synthetic", "multicam")
 _VIDEO_STEP = 5  # frame numbers between neighbours, at most: a tenth of a second at 50 Hz
 _RECORDING_SAMPLES = 180  # pictures to train on in the demo recording: 60 frames, 3 cameras
+_STRIDES = {"human36m": 40, "panoptic": 15}  # the paper's, of training samples
+_SYNTHETIC_STRIDE = 3  # neighbours are too alike
 _SYNTHETIC_SEED = 0  # the data stays the same whatever the seed of what is trained
 
 
@@ -46,15 +49,26 @@ def find(text: str, scale: TablesScale) -> Source:
 def find_clips(source: Source, scale: TablesScale) -> Source | None:
     """The data for lifters of several frames; None where the data has no clips.
 
-    Synthetic clips are a data set of their own; elsewhere the test split itself must be clips.
+    Synthetic clips are a data set of their own; elsewhere the test split itself must be clips. If
+    the training split is not, there are no samples to train on.
     """
     if source.name == "synthetic" and not source.directory:
-        return _synthetic("clips", scale, {**scale.clip_counts, "clip_frames": VIDEO_FRAMES})
-    if source.directory:
-        clips = windows.find_clips(PoseDataset.open(source.directory, "test").labels)
-        is_video = clips.step <= _VIDEO_STEP and np.median(clips.lengths) >= VIDEO_FRAMES
-        return source if is_video else None
-    return None
+        counts = {**scale.clip_counts, "clip_frames": max(TESTED_FRAMES)}
+        clips = _synthetic("clips", scale, counts)
+        return dataclasses.replace(
+            clips, stride=_SYNTHETIC_STRIDE, samples=clips.samples // _SYNTHETIC_STRIDE
+        )
+    if not source.directory or not _is_video(PoseDataset.open(source.directory, "test")):
+        return None
+    stride, pictures = _STRIDES.get(source.name, 1), PoseDataset.open(source.directory, "train")
+    pictures = pictures.select(pictures.labels["has_image"])
+    samples = int(pictures.every(stride).sum()) if _is_video(pictures) else 0
+    return dataclasses.replace(source, stride=stride, samples=samples)
+
+
+def _is_video(dataset: PoseDataset) -> bool:
+    clips = windows.find_clips(dataset.labels)
+    return clips.step <= _VIDEO_STEP and np.median(clips.lengths) >= VIDEO_FRAMES
 
 
 def _synthetic(name: str, scale: TablesScale, counts: Mapping[str, int]) -> Source:

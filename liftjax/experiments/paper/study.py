@@ -14,7 +14,7 @@ from typing import Any
 from liftjax.errors import check_name
 from liftjax.experiments.paper import runs
 from liftjax.experiments.paper.runs import Lifters, Run, Source
-from liftjax.experiments.paper.scales import VIDEO_FRAMES, TablesScale
+from liftjax.experiments.paper.scales import TESTED_FRAMES, VIDEO_FRAMES, TablesScale
 
 DETECTOR_TITLES = {"hrnet": "HRNet", "rtmpose": "RTMPose", "dwpose": "DWPose"}
 METHOD_TITLES = {
@@ -41,7 +41,8 @@ class Study:
       seed: of everything that is trained.
       given: the user's run directories for first detectors and lifters, by row and name.
       earlier: a study whose detectors and lifters this one starts from.
-      clips: data whose test split is clips, and on which lifters of several frames are trained.
+      clips: data whose test split is clips, and on which lifters of several frames are trained;
+        detectors too, if it has samples.
       actions: of the test split, in the order of the tables.
     """
 
@@ -85,13 +86,13 @@ class Study:
         title = f"lifter {LIFTER_TITLES[name]}"
         return self._train_lifter(name, title, self.source, settings, steps)
 
-    def video_lifter(self, name: str) -> Run:
-        """A lifter of `VIDEO_FRAMES` frames, trained on ground-truth clips."""
+    def video_lifter(self, name: str, frames: int = VIDEO_FRAMES) -> Run:
+        """A lifter of several frames, trained on ground-truth clips."""
         settings = {**self.scale.video_lifters[name], "lifter.name": name}
-        settings["lifter.num_frames"] = VIDEO_FRAMES
-        title = f"lifter {LIFTER_TITLES[name]}, {VIDEO_FRAMES} frames"
+        settings["lifter.num_frames"] = frames
+        title = f"lifter {LIFTER_TITLES[name]}, {frames} frames"
         steps = self.scale.lifter_steps
-        return self._train_lifter(f"{name}_{VIDEO_FRAMES}", title, self.clips, settings, steps)
+        return self._train_lifter(f"{name}_{frames}", title, self.clips, settings, steps)
 
     def start(self, detector: str) -> Run:
         """The detector that FT-2D and the guided ones go on from; trained on 2D labels alone."""
@@ -126,16 +127,43 @@ class Study:
         return self._further("multi_model", detector, lifters | changes, title, "multi")
 
     def on_clips(self, detector: Run | None) -> Run:
-        """A trained detector (None: ground-truth 2D) on clips, through lifters of one and of
-        several frames: `NAME` and `NAME 27`."""
-        lifters = tuple(
-            (name if frames == 1 else f"{name} {frames}", run)
-            for name in self.scale.video_lifters
-            for frames, run in ((1, self.lifter(name)), (VIDEO_FRAMES, self.video_lifter(name)))
-        )
+        """A trained detector (None: ground-truth 2D) on clips, through `clip_lifters`."""
         if detector is None:
-            return runs.truth_run(self.clips, lifters, self.seed)
-        return runs.measurement(detector, self.clips, lifters, "on clips")
+            return runs.truth_run(self.clips, self._clip_lifters, self.seed)
+        return runs.measurement(detector, self.clips, self._clip_lifters, "on clips")
+
+    @property
+    def trains_on_clips(self) -> bool:
+        """Whether there are clips to train detectors on."""
+        return self.clips is not None and self.clips.samples > 0
+
+    def ft2d_on_clips(self, detector: str) -> Run:
+        """The baseline of guidance on clips: 2D labels alone."""
+        return self._further("ft2d", detector, {}, "FT-2D", "ft2d", on_clips=True)
+
+    def single_on_clips(self, detector: str, lifter: str) -> Run:
+        """Guided on clips by one lifter of `VIDEO_FRAMES` frames."""
+        lifters = {f"lifters.{lifter}": self.video_lifter(lifter)}
+        title = f"single-model, {LIFTER_TITLES[lifter]} of {VIDEO_FRAMES} frames"
+        return self._further("single_model", detector, lifters, title, "single", on_clips=True)
+
+    def multi_on_clips(self, detector: str, frames: int) -> Run:
+        """Guided on clips by all lifters that there are for several frames, with 1 or more."""
+        lifters = {f"lifters.{n}": self._of_frames(n, frames) for n in self.scale.video_lifters}
+        title = f"multi-model, {frames} frame{'s' if frames > 1 else ''}"
+        return self._further("multi_model", detector, lifters, title, "multi", on_clips=True)
+
+    def _of_frames(self, lifter: str, frames: int) -> Run:
+        return self.lifter(lifter) if frames == 1 else self.video_lifter(lifter, frames)
+
+    @functools.cached_property
+    def _clip_lifters(self) -> Lifters:
+        """Lifters of one and of several frames: `NAME` and `NAME 27`."""
+        return tuple(
+            (name if frames == 1 else f"{name} {frames}", self._of_frames(name, frames))
+            for name in self.scale.video_lifters
+            for frames in TESTED_FRAMES
+        )
 
     @functools.cached_property
     def _lifters(self) -> Lifters:
@@ -167,8 +195,16 @@ class Study:
         settings = {**self.scale.lifter_settings, **settings, "data.split": source.lifter_split}
         return self._train("lifter", settings, steps, about, source)
 
-    def _further(self, recipe: str, detector: str, more: Mapping, title: str, method: str) -> Run:
-        """Steps that go on from the first detector."""
+    def _further(
+        self,
+        recipe: str,
+        detector: str,
+        more: Mapping,
+        title: str,
+        method: str,
+        on_clips: bool = False,
+    ) -> Run:
+        """Steps that go on from the first detector, on samples of the data or of the clips."""
         settings = self._detector_settings(detector) | self.scale.detectors[detector].settings
         settings |= {"detector.checkpoint": self.start(detector), **more}
         changed = [f"{k.rsplit('.')[-1]} {v}" for k, v in more.items() if not isinstance(v, Run)]
@@ -178,9 +214,14 @@ class Study:
             "method": method,
             "detector": detector,
             "seed": self.seed,
-            "lifters": self._lifters,
+            "lifters": self._clip_lifters if on_clips else self._lifters,
         }
-        return self._train(recipe, settings, self._length, about)
+        if not on_clips:
+            return self._train(recipe, settings, self._length, about)
+        settings["data.stride"] = self.clips.stride
+        about["title"] += ", on clips"
+        length = self.scale.length(self.clips.samples)
+        return self._train(recipe, settings, length, about, self.clips)
 
     def _distill(self, settings: Mapping, steps: int, about: Mapping) -> Run:
         """DWPose's two stages: taught by another detector, then a fresh head by the old one."""

@@ -8,7 +8,11 @@ from liftjax.experiments.paper.study import Study
 H36M = Source("human36m", "/somewhere/human36m", lifter_split="poses", samples=1000)
 PANOPTIC = Source("panoptic", "/somewhere/panoptic", samples=1000)
 SYNTHETIC = Source("synthetic", settings=(("seed", 0),), lifter_split="poses", samples=4000)
-CLIPS = {"synthetic": Source("clips", settings=(("seed", 0),), lifter_split="poses")}
+CLIPS = {
+    "synthetic": Source(
+        "clips", settings=(("seed", 0),), lifter_split="poses", samples=320, stride=3
+    )
+}
 
 
 def study(source=H36M, scale=PAPER, seed=0, **more) -> Study:

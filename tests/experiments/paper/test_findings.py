@@ -10,10 +10,12 @@ import pytest
 
 from liftjax.experiments.paper.findings import Claim, Part, check_findings, claims
 from liftjax.experiments.paper.measures import mpjpe, pck
+from liftjax.experiments.paper.scales import SMALL
 from liftjax.experiments.paper.statistics import Paired
 from tests.experiments.paper.hand_made import Run, labels, outcome
 
 LIFTERS = ("simple_baseline", "iganet", "videopose3d", "mixste")
+CLIP_LIFTERS = ("videopose3d 27", "mixste 27")
 ACTIONS = ["Eating"] * 200
 TRUTH = labels(ACTIONS)
 
@@ -26,6 +28,8 @@ class ToyStudy:
     detectors: tuple[str, ...] = ("hrnet", "rtmpose", "dwpose")
     lifters: tuple[str, ...] = LIFTERS
     own_beta: float = 100.0
+    trains_on_clips: bool = False
+    scale = SMALL
 
     def beta(self, detector):
         return self.own_beta
@@ -38,6 +42,12 @@ class ToyStudy:
 
     def multi(self, detector, without=None, **changes):
         return self._run("multi", detector, *([f"without:{without}"] if without else []), **changes)
+
+    def ft2d_on_clips(self, detector):
+        return self._run("ft2d", detector, "clips")
+
+    def multi_on_clips(self, detector, frames):
+        return self._run("multi", detector, "clips", f"frames:{frames}")
 
     def _run(self, *words, **changes):
         changes = {k: v for k, v in changes.items() if (k, v) != ("loss.beta", self.own_beta)}
@@ -56,7 +66,8 @@ def outcomes_of(study, mm, px=lambda words: 0.0, spread=5.0):
         noise = np.random.default_rng(zlib.crc32(name.encode())).normal(0, spread, len(ACTIONS))
         noise -= noise.mean()  # leaves the differences of means to `mm` alone
         words = name.split()
-        errors = {lifter: np.maximum(mm(words, lifter) + noise, 0) for lifter in LIFTERS}
+        tested = CLIP_LIFTERS if "clips" in words else LIFTERS
+        errors = {lifter: np.maximum(mm(words, lifter) + noise, 0) for lifter in tested}
         found[name] = outcome(TRUTH, errors, np.full(len(ACTIONS), px(words)))
     return found
 
@@ -122,6 +133,21 @@ def test_the_papers_pattern_makes_all_true():
         "pck_unchanged": "true",
     }
     json.dumps(found, allow_nan=False)
+
+
+def test_guidance_on_clips_is_compared_through_the_lifters_of_several_frames():
+    def mm(words, lifter):
+        if "frames:27" in words:
+            return 50
+        return {"ft2d": 60, "multi": 45}[words[0]] if "clips" in words else 60
+
+    study = ToyStudy(trains_on_clips=True)
+    found = by_key(check_findings([study], outcomes_of(study, mm)))
+    assert found["clips_below_ft2d"]["verdict"] == "true"
+    assert found["clips_below_one_frame"]["verdict"] == "false"
+    parts = {part["what"]: part["difference"] for part in found["clips_below_ft2d"]["parts"]}
+    assert parts["DWPose, 27 frames against FT-2D"] == pytest.approx(-10, abs=1)
+    assert len(parts) == 3
 
 
 def test_one_part_on_the_other_side_makes_it_false():

@@ -1,5 +1,7 @@
 """What the methods of a study are trained from, by which settings, and lifted by what."""
 
+import dataclasses
+
 import pytest
 
 from liftjax.errors import LiftjaxError
@@ -183,3 +185,29 @@ def test_clips_are_measured_with_what_is_trained_elsewhere():
     assert many.recipe["lifter"]["num_frames"] == VIDEO_FRAMES
     assert many.recipe["data"]["dir"] == one.clips.reference
     assert not any(one.video_lifter(name) in detector.needs for name in ("videopose3d", "mixste"))
+
+
+def test_detectors_go_on_from_one_start_on_clips():
+    """With the same samples and steps, and lifters of one or several frames."""
+    one = small_study()
+    methods = {
+        "ft2d": one.ft2d_on_clips("hrnet"),
+        "single": one.single_on_clips("hrnet", "mixste"),
+        "one": one.multi_on_clips("hrnet", 1),
+        "several": one.multi_on_clips("hrnet", VIDEO_FRAMES),
+    }
+    assert len(set(methods.values())) == 4
+    for run in methods.values():
+        assert run.source == one.clips
+        assert run.parents[0] == one.start("hrnet")
+        assert run.recipe["data"]["stride"] == one.clips.stride
+        assert run.steps == SMALL.steps
+        assert [name for name, _ in run.lifters] == [
+            "videopose3d", "videopose3d 27", "videopose3d 81", "mixste", "mixste 27", "mixste 81"
+        ]  # fmt: skip
+    assert methods["one"].parents[1:] == (one.lifter("videopose3d"), one.lifter("mixste"))
+    several = one.video_lifter("videopose3d"), one.video_lifter("mixste")
+    assert methods["several"].parents[1:] == several
+    assert methods["single"].parents[1:] == several[1:]
+    at_length = study(scale=dataclasses.replace(SMALL, steps=0), source=one.source)
+    assert at_length.ft2d_on_clips("hrnet").steps == 40 * 320 // 32
