@@ -126,11 +126,12 @@ def loss() -> dict:
         # with precision='bfloat16', which changes the guiding gradient by less than 5 %. See
         # `liftjax.training.detector_step.GuidanceOptions` for what narrower ones cost.
         "lifter_precision": None,
-        # For lifters of several frames: how many frames around a sample, an odd number, run through
-        # the detector with a gradient. In the others, lifters see what it found there last.
+        # For lifters of several frames: the number of frames (odd, the sample in the middle) that
+        # run through the detector with a gradient. In all other frames, lifters see the keypoints
+        # that the detector found last.
         "window_frames": 1,
-        # More frames in which the detector finds keypoints in a step, without a gradient, for
-        # lifters of several frames; a share of the batch size.
+        # For them, each step also finds keypoints again in some further frames, without a gradient.
+        # Their number is this share of the batch size.
         "renewed": 0.25,
         "quarter_pixel_shift": False,  # after soft-argmax, as in the released configs
     }

@@ -13,6 +13,7 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from liftjax import metrics
+from liftjax.data import windows
 from liftjax.data.records import PoseDataset, read_metadata
 from liftjax.data.schema import known_joints
 from liftjax.errors import LiftjaxError
@@ -25,6 +26,7 @@ from liftjax.prediction import (
     lift_found,
     predict_scored,
     sliding_form,
+    window_of_one_pose,
 )
 from liftjax.runtime.checkpoints import (
     BEST,
@@ -115,26 +117,34 @@ def evaluate(
     """
     replicas = replicas or Replicas.create()
     skeleton, samples = dataset.skeleton.name, np.flatnonzero(dataset.every(stride))
-    if all(lifter.spec.receptive_field == 1 for lifter in lifters.values()):
+    several = [lifter for lifter in lifters.values() if lifter.spec.receptive_field > 1]
+    if not several:
         dataset, samples = dataset.select(samples), np.arange(len(samples))
-    if detector is None:
-        kpts_px_NK2, score = dataset.labels["joints_px"], None
-    else:
+    found_px_NK2, score = dataset.labels["joints_px"], None
+    if detector is not None:
         if detector.spec.skeleton != skeleton:
             raise LiftjaxError(
                 f"The detector finds {detector.spec.skeleton or 'unnamed'} joints, "
                 f"{dataset.directory} has {skeleton} poses; use a detector of that joint set."
             )
-        seen = frames_seen(lifters.values(), dataset, samples)
+        seen = samples
+        if several:
+            clips = windows.find_clips(dataset.labels, dataset.part)
+            cuts = [window_of_one_pose(lifter, clips) for lifter in several]
+            seen = frames_seen(cuts, samples, len(dataset))
         pictures = dataset.select(seen).with_pictures()
-        found, scores = predict_scored(detector, pictures, replicas=replicas, **detection)
-        kpts_px_NK2 = np.zeros((len(dataset), *found.shape[1:]), np.float32)
-        kpts_px_NK2[seen] = found
-        score = float(scores[np.isin(seen, samples)].mean(dtype=np.float64))
-    detected = dataset.with_keypoints(kpts_px_NK2)
-    poses = {name: lift_found(lifter, detected, replicas) for name, lifter in lifters.items()}
-    poses = {name: pose_m_NK3[samples] for name, pose_m_NK3 in poses.items()}
-    kpts_px_SK2 = kpts_px_NK2[samples]
+        kpts, scores = predict_scored(detector, pictures, replicas=replicas, **detection)
+        found_px_NK2 = np.zeros((len(dataset), *kpts.shape[1:]), np.float32)
+        scores_NK = np.zeros(found_px_NK2.shape[:2], np.float32)
+        found_px_NK2[seen], scores_NK[seen] = kpts, scores
+        score = float(scores_NK[samples].mean(dtype=np.float64))
+    every_frame = dataset.with_keypoints(found_px_NK2)
+    sampled = every_frame.select(samples)
+    kpts_px_SK2, poses = sampled.labels["joints_px"], {}
+    for name, lifter in lifters.items():
+        alone = lifter.spec.receptive_field == 1
+        lifted = lift_found(lifter, sampled if alone else every_frame, replicas)
+        poses[name] = lifted if alone else lifted[samples]
     found = report(dataset.select(samples).labels, skeleton, kpts_px_SK2, poses)
     return found | {"score": score}, kpts_px_SK2, poses
 

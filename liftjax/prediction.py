@@ -7,6 +7,7 @@ Legend: N records, B batch, K joints, T input frames, M output frames.
 """
 
 import functools
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -32,6 +33,7 @@ from liftjax.runtime.state import PureModule
 
 _LIFT_BATCH = 512
 _SLIDE = 256  # frames that a sliding lifter gives at a time
+_AT_ONCE = 65_536  # samples whose windows are looked up
 
 
 def predict_2d(detector: nnx.Module, dataset: PoseDataset, **options) -> np.ndarray:
@@ -172,10 +174,11 @@ def strided_form(spec: dict) -> nnx.Module:
     For a dilated VideoPose3D it is the strided one, which computes only what the pose depends on.
     """
     lifter = build_model(spec)
-    field = lifter.spec.receptive_field
-    if lifter.spec.frames != "sliding" or field == 1 or spec.get("dense"):
+    has_form = "strided" in inspect.signature(type(lifter).__init__).parameters
+    if not has_form or lifter.spec.receptive_field == 1 or spec.get("dense"):
         return lifter
-    frames = {"num_frames": 1} if spec.get("filter_widths") else {}  # 1 stands for the field
+    # num_frames=1 means: as many as the filter widths cover.
+    frames = {"num_frames": 1} if spec.get("filter_widths") else {}
     return build_model(spec | frames | {"strided": True})
 
 
@@ -288,24 +291,30 @@ def _mapped_windows(pure: PureModule, replicas: Replicas, spec: LifterSpec, flip
 
 
 def window_of_one_pose(lifter: nnx.Module, clips: windows.Clips) -> windows.Windows:
-    """The windows in which a lifter sees the frames of `clips` if it gives them one by one.
+    """For each frame of `clips`, the window from which a lifter computes its pose.
 
-    They have as many frames as a pose depends on. For MixSTE, which gives all poses of a window,
-    they are the windows in which it is tested.
+    It has as many frames as a pose depends on. MixSTE gives all poses of a window, and has the
+    windows in which it is tested.
     """
     frames = lifter.spec.receptive_field
     given = frames if lifter.spec.frames == "exact" else 1
     return windows.cut(clips, frames, given, lifter.frames_before)
 
 
-def frames_seen(
-    lifters: Iterable[nnx.Module], dataset: PoseDataset, samples: np.ndarray
-) -> np.ndarray:
-    """The records, in order, that the poses of `samples` depend on."""
-    clips = windows.find_clips(dataset.labels, dataset.part)
-    several = [lifter for lifter in lifters if lifter.spec.receptive_field > 1]
-    inputs = [window_of_one_pose(lifter, clips).around(samples)["inputs"] for lifter in several]
-    return np.unique(np.concatenate([samples, *(one.reshape(-1) for one in inputs)]))
+def frames_seen(cuts: Iterable[windows.Windows], samples: np.ndarray, count: int) -> np.ndarray:
+    """The records, in order, that the poses of `samples` depend on.
+
+    Args:
+      cuts: the windows of each lifter.
+      samples: (S,) records.
+      count: of all records.
+    """
+    seen = np.zeros(count, bool)
+    seen[samples] = True
+    for cut in cuts:
+        for start in range(0, len(samples), _AT_ONCE):
+            seen[cut.around(samples[start : start + _AT_ONCE])["inputs"]] = True
+    return np.flatnonzero(seen)
 
 
 def _window_size(lifter: nnx.Module, slide: int) -> tuple[int, int]:

@@ -6,9 +6,7 @@ counted in the traced program, where loops have their true length. Of a `topolog
 program is read too: what it launches, what that moves, how long it should take (`account`).
 """
 
-import fractions
 import json
-import math
 import time
 from pathlib import Path
 from typing import Any
@@ -73,6 +71,8 @@ def count_cost(
         raise LiftjaxError("--batch-size is a whole number of at least 1.")
     if not 0 <= lifters <= len(LIFTERS):
         raise LiftjaxError(f"--lifters {lifters}: there are {len(LIFTERS)}.")
+    if frames < 1 or window_frames < 1 or window_frames % 2 == 0:
+        raise LiftjaxError("--frames is at least 1, and --window-frames an odd number.")
     check_name("--precision", precision, DETECTOR_PRECISIONS)
     before = json.loads(Path(compare).read_text()) if compare else None
     chip = None if topology is None else chips.find_chip(topology)
@@ -88,9 +88,15 @@ def count_cost(
             rematerialise(module)
         options = GuidanceOptions(dtype=precision)
         guides = all_lifters(frames)[:lifters]
-        batch, records = with_surroundings(random_batch(module.spec, 4), guides, window_frames)
+        batch = random_batch(module.spec, batch_size)
+        batch, records = with_surroundings(batch, guides, window_frames)
+        if not records and (frames, window_frames) != (1, 1):
+            raise LiftjaxError(
+                f"None of {lifters} lifters sees several frames; --frames and --window-frames need "
+                "--lifters 2 or more, and --frames above 1."
+            )
         problem = make_train_step(module, guides, options=options, num_records=records)
-        arguments = _arguments(problem, batch, replicas, batch_size)
+        arguments = _arguments(problem, batch, replicas)
         return module.spec, problem, replicas.map_step(problem.step), arguments
 
     spec, problem, step, arguments = training_step(device.platform)
@@ -121,26 +127,22 @@ def count_cost(
     return report(results, format_results(results, before), out)
 
 
-def _arguments(problem: TrainStep, batch: dict, replicas: Replicas, batch_size: int) -> tuple:
+def _arguments(problem: TrainStep, batch: dict, replicas: Replicas) -> tuple:
     """Shapes of what the step takes, as they are spread over the devices.
 
     Args:
       problem: the step.
-      batch: any batch for it.
+      batch: of one device.
       replicas: the devices.
-      batch_size: samples on each device.
     """
-    larger = fractions.Fraction(batch_size * replicas.size, len(batch["image_size"]))
 
-    def shapes(tree: Any, where: PartitionSpec, factor: fractions.Fraction | None = None):
+    def shapes(tree: Any, where: PartitionSpec, times: int = 1):
         sharding = NamedSharding(replicas.mesh, where)
 
         def shape(array):
             array = jax.typeof(array)
-            first = () if factor is None else (math.ceil(array.shape[0] * factor),)
-            return jax.ShapeDtypeStruct(
-                (*first, *array.shape[len(first) :]), array.dtype, sharding=sharding
-            )
+            shape = array.shape if times == 1 else (array.shape[0] * times, *array.shape[1:])
+            return jax.ShapeDtypeStruct(shape, array.dtype, sharding=sharding)
 
         return jax.tree.map(shape, tree)
 
@@ -148,7 +150,7 @@ def _arguments(problem: TrainStep, batch: dict, replicas: Replicas, batch_size: 
     return (
         shapes(problem.state, everywhere),
         shapes(problem.frozen, everywhere),
-        shapes(batch, PartitionSpec(AXIS), larger),
+        shapes(batch, PartitionSpec(AXIS), replicas.size),
         shapes(problem.hyper, everywhere),
     )
 

@@ -65,12 +65,10 @@ def with_surroundings(
     def some(*shape):
         return rng.integers(0, _RECORDS, shape, np.int32)
 
-    windows = [
-        {"inputs": some(size, field), "given": np.zeros(size, np.int32)} if field > 1 else None
-        for field in fields
-    ]
+    records = some(size, window_frames)
+    windows = [{"inputs": some(size, field), "given": np.zeros(size, np.int32)} for field in fields]
     found_again = {key: batch[key][::_RENEWED] for key in ("image_u8", "crop_to_image")}
     found_again["records"] = some(len(found_again["image_u8"]))
-    around = {"records": some(size, window_frames), "windows": windows, "renewed": found_again}
+    around = {"records": records, "windows": windows, "renewed": found_again}
     rows = {key: np.repeat(array[:, None], window_frames, 1) for key, array in batch.items()}
     return rows | {"around": around}, _RECORDS

@@ -44,7 +44,8 @@ class Cell(NamedTuple):
       counts: a training step is timed for each of these numbers of lifters.
       batch: a batch of `liftjax.data.pipeline`.
       precision: of the detector.
-      video_lifters: lifters of several frames; a further step is timed through the most of them.
+      video_lifters: lifters of several frames; one more step is timed, through as many of them as
+        the largest number in `counts`.
     """
 
     module: nnx.Module
@@ -90,9 +91,9 @@ def liftjax_candidates(cell: Cell) -> list[Candidate]:
         FORWARD: forward,
         **{step_name(n): functools.partial(step, cell.lifters[:n]) for n in sorted({*cell.counts})},
     }
-    if cell.video_lifters:
-        most = cell.video_lifters[: max(cell.counts)]
-        frames = max(lifter.spec.receptive_field for lifter in most)
+    most = cell.video_lifters[: max(cell.counts)]
+    frames = max((lifter.spec.receptive_field for lifter in most), default=1)
+    if frames > 1:
         stages[step_name(len(most), frames)] = functools.partial(step, most)
     return [Candidate(stage, LIFTJAX, prepare) for stage, prepare in stages.items()]
 

@@ -78,6 +78,8 @@ class StepOptions:
             raise LiftjaxError(
                 "--batch-size, --repeats and --calls are whole numbers of at least 1."
             )
+        if options.frames < 1:
+            raise LiftjaxError("--frames is at least 1.")
         if min(*options.lifters, *options.map_batch_sizes) < 0:
             raise LiftjaxError("--lifters and --map-batch-size are at least 0.")
         if max(options.lifters) > len(LIFTERS):
@@ -136,6 +138,7 @@ class _Run:
         self.options, self.out = options, out
         self.begun = time.monotonic()
         self.lifters: list[nnx.Module] = []
+        self.video_lifters: list[nnx.Module] = []
         self.where = ""
         self.results: dict[str, Any] = {
             "machine": machine.describe(),
@@ -208,8 +211,11 @@ class _Run:
         if len(self.lifters) < max(options.lifters):
             self.lifters = all_lifters()
         batch = random_batch(module.spec, batch_size)
-        several = all_lifters(options.frames) if options.frames > 1 else ()
-        given = stages.Cell(module, self.lifters, options.lifters, batch, precision, several)
+        if options.frames > 1 and not self.video_lifters:
+            self.video_lifters = all_lifters(options.frames)
+        given = stages.Cell(
+            module, self.lifters, options.lifters, batch, precision, self.video_lifters
+        )
         cell = {
             "detector": name,
             "image_size": module.spec.image_size,

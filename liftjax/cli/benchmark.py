@@ -64,8 +64,8 @@ def add_benchmark(commands) -> None:
         help="training steps through so many lifters each; 0 is FT-2D; cost takes one number; "
              "default: 0 1 4, for cost 4")
     step.add_argument("--frames", type=int, default=1, metavar="N",
-        help="frames that VideoPose3D and MixSTE see, such as 27; step times the step through "
-             "most lifters with 1 and with N; default: %(default)s")
+        help="frames that VideoPose3D and MixSTE see, such as 27; `benchmark step` times the "
+             "largest guided step twice, with 1 frame and with N; default: %(default)s")
     step.add_argument("--map-batch-size", nargs="+", type=int, dest="map_batch_sizes", metavar="N",
         help="time soft-argmax alone on batches of so many maps; 0 leaves it out; default: 64 on "
              "a CPU, 64 and 1024 elsewhere")

@@ -11,12 +11,14 @@ A batch is a dictionary of NumPy arrays, B samples of K joints, 2D in pixels of 
   joints_px (B, K, 2), joint_visible (B, K), pose_m (B, K, 3), has_3d (B,)
   image_size (B, 2) width and height, box_xyxy (B, 4)
   index (B,) int32 position in the data set, mask (B,) bool, false where the last batch is padded
-  with augmentation view (B, 2, 3), the affine from the pixels of the image to those of the changed
-    one, and mirrored (B,)
   on request root_m (B, 3), camera_K (B, 3, 3), camera_R (B, 3, 3), camera_t (B, 3) and
     camera_distortion (B, 5)
 
-Where a sample consists of several frames, all arrays have an axis of frames after B.
+Where samples consist of several frames, all arrays have an axis of frames after B. With
+augmentation they then also have:
+
+  image_to_view (B, F, 2, 3) affine from pixels of the image to those of the changed one, and
+    mirrored (B, F)
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -225,11 +227,14 @@ class Batches:
         if self.frames is not None:  # the same for all frames of a sample
             draws = draws.repeated(self.frames.shape[1])
         permutation = self.dataset.skeleton.flip_permutation
-        before = geometry.invert_affine(view["stored_to_image"])
+        before = view["stored_to_image"]
         view = transform_view(view, draws.reflect, draws.roll, permutation)
         to_image = view.pop("stored_to_image")
-        view["view"] = geometry.compose_affine(to_image, before)
-        view["mirrored"] = draws.reflect
+        if self.frames is not None:
+            view["image_to_view"] = geometry.compose_affine(
+                to_image, geometry.invert_affine(before)
+            )
+            view["mirrored"] = draws.reflect
         if not self.image_size:
             return view, None, None
         to_crop = crops.image_to_crop(

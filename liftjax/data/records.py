@@ -138,14 +138,18 @@ class PoseDataset:
         return self.select(keep)
 
     def every(self, stride: int) -> np.ndarray:
-        """(N,) bool: frames whose number is a multiple of `stride`, from a recording's first on.
+        """(N,) bool: which records are every `stride`-th frame of their recording.
 
-        A recording has one subject, action and trial, and the first frame that any of its cameras
-        has here.
+        Frame numbers count, from the lowest that any camera of the recording has here. A recording
+        has one subject, action and trial.
         """
+        if stride == 1:
+            return np.ones(len(self), bool)
         names = [self.labels[field] for field in ("subject", "action", "trial")] + [self.part]
-        keys = np.stack([np.unique(column, return_inverse=True)[1] for column in names])
-        _, recording = np.unique(keys, axis=1, return_inverse=True)
+        recording = np.zeros(len(self), np.int64)
+        for column in names:
+            values, number = np.unique(column, return_inverse=True)
+            recording = np.unique(recording * len(values) + number, return_inverse=True)[1]
         frame = self.labels["frame"].astype(np.int64)
         first = np.full(recording.max(initial=0) + 1, np.iinfo(np.int64).max)
         np.minimum.at(first, recording, frame)

@@ -20,6 +20,9 @@ from liftjax.errors import LiftjaxError
 
 Batch = dict[str, np.ndarray]
 
+_FARTHEST = 5  # frame numbers between neighbours
+_ENOUGH = 27  # a longer window repeats the ends of a clip
+
 
 @dataclasses.dataclass(frozen=True)
 class Clips:
@@ -28,7 +31,7 @@ class Clips:
     Attributes:
       records: (N,) record at each place.
       first, last: (C,) places of each clip's first and last frame.
-      step: difference of frame numbers between neighbours.
+      step: largest difference of frame numbers between neighbours.
     """
 
     records: np.ndarray
@@ -41,12 +44,20 @@ class Clips:
         """(C,) frames of each clip."""
         return self.last - self.first + 1
 
+    def are_video(self, frames: int) -> bool:
+        """Whether most records lie in clips of so many frames, a tenth of a second apart or less.
+
+        Frame numbers count at 50 Hz. Of more than 27 frames, 27 are enough.
+        """
+        long = self.lengths[self.lengths >= min(frames, _ENOUGH)].sum()
+        return self.step <= _FARTHEST and 2 * long >= len(self.records)
+
 
 def find_clips(labels: Mapping[str, np.ndarray], part: np.ndarray | None = None) -> Clips:
     """The clips of a data set: one subject, action, trial and camera, no frame missing.
 
-    The step is the most frequent distance between neighbouring frames; a clip ends where the
-    distance differs.
+    The step is the most frequent distance between neighbouring frames of a data set; a clip ends
+    where the distance differs.
 
     Args:
       labels: see `PoseDataset.labels`.
@@ -58,11 +69,18 @@ def find_clips(labels: Mapping[str, np.ndarray], part: np.ndarray | None = None)
     order = np.lexsort([labels["frame"], *reversed(keys)])
     same = np.all([key[order[1:]] == key[order[:-1]] for key in keys], axis=0)
     distance = np.diff(labels["frame"][order])
-    steps, counts = np.unique(distance[same & (distance > 0)], return_counts=True)
-    step = int(steps[counts.argmax()]) if len(steps) else 1
-    ends = np.flatnonzero(~(same & (distance == step)))
+    part = np.zeros(len(order), int) if part is None else np.asarray(part)[order]
+    steps = np.array([_usual(distance[same & (part[1:] == i)]) for i in range(part.max() + 1)])
+    ends = np.flatnonzero(~(same & (distance == steps[part[1:]])))
     first = np.concatenate([[0], ends + 1])
-    return Clips(order, first, np.concatenate([ends, [len(order) - 1]]), step)
+    last = np.concatenate([ends, [len(order) - 1]])
+    return Clips(order, first, last, int(steps.max()))
+
+
+def _usual(distances: np.ndarray) -> int:
+    """The most frequent positive distance; 1 if there is none."""
+    values, counts = np.unique(distances[distances > 0], return_counts=True)
+    return int(values[counts.argmax()]) if len(values) else 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +131,10 @@ class Windows:
         return {"inputs": inputs, "index": index, "weight": counts.astype(np.float32)}
 
     def around(self, records: np.ndarray) -> Batch:
-        """The windows in which records (B,) count.
+        """For each record, the window that gives its pose.
+
+        Args:
+          records: (B,).
 
         Returns:
           {"inputs": (B, T) int32 records, "given": (B,) int32 which of the window's M poses is that

@@ -135,6 +135,12 @@ class Checkpoints:
                 f"({'; '.join(changes.values())}); use a new --workdir, or --accept-changes to go "
                 "on with what is there now."
             )
+        if changes and "found_px" in training:
+            raise LiftjaxError(
+                f"{self.directory.parent} holds keypoints that its detector found in the frames "
+                "around its samples, and goes on with the same data and lifters only; use a new "
+                "--workdir, with --config.detector.checkpoint to start from this one."
+            )
         wanted = {"model": model, "training": training}
         items = {key: ocp.args.StandardRestore(_host_like(tree)) for key, tree in wanted.items()}
         restored = self._read(step, **items)

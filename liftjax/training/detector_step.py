@@ -14,7 +14,7 @@ Losses are those of the whole batch: the 2D losses of joints and the 3D poses ar
 gathered from all replicas; each replica then takes its own rows of their gradient.
 
 Legend: B batch rows of a replica, N of all replicas, F frames of a sample that run through the
-detector (1 but for `loss.window_frames`), H x W x K heatmaps, K joints, M lifters.
+detector (`loss.window_frames`, by default 1), H x W x K heatmaps, K joints, M lifters.
 """
 
 import dataclasses
@@ -28,6 +28,7 @@ from flax import nnx
 
 from liftjax import geometry, losses
 from liftjax.detectors.spec import DetectorSpec
+from liftjax.errors import LiftjaxError
 from liftjax.lifters.spec import Lifter, Precision
 from liftjax.nn.layers import unsynchronized
 from liftjax.runtime import replicas
@@ -176,6 +177,10 @@ def _make_backward(
             (grads,) = pull_back(grad_out)
             return grads, {"others": others, "guidance": state["guidance"]}, metrics
 
+        if around and "found_px" not in state:
+            raise LiftjaxError(
+                "The batch has windows of several frames; give make_train_step num_records."
+            )
         module = detector.merge(state["params"], state["others"])
         seen = around and Seen(around, state["found_px"], skeleton)
 
@@ -323,13 +328,14 @@ def lift_all(
 
     def lift(number):
         lifter = lifters[number].merge(*frozen[number])
-        window = seen and seen.window(number, kpts_px_BFK2)
-        kpts_px_BTK2, given_B = window or (kpts_px_BFK2[:, :1], None)
+        kpts_px_BTK2 = kpts_px_BFK2
+        if seen:
+            kpts_px_BTK2, given_B = seen.window(number, kpts_px_BFK2)
         with jax.named_scope(type(lifter).__name__):
             poses_BMK3 = lifter.lift(kpts_px_BTK2, image_size_B2, precision=precision)
-        if given_B is None:
-            return poses_BMK3[:, 0]
-        return jnp.take_along_axis(poses_BMK3, given_B[:, None, None, None], axis=1)[:, 0]
+        if seen:
+            poses_BMK3 = jnp.take_along_axis(poses_BMK3, given_B[:, None, None, None], axis=1)
+        return poses_BMK3[:, 0]
 
     with jax.named_scope("lifters"):
         return jnp.stack([lift(number) for number in range(len(lifters))])

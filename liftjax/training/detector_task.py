@@ -50,12 +50,13 @@ def make_detector_task(config: ConfigDict) -> Task:
         options,
         num_records=len(every_frame) if surroundings else 0,
     )
-    image_size, more = detector.spec.image_size, {}
-    batches = picture_batches(config, dataset, image_size, replicas)
+    image_size = detector.spec.image_size
     if surroundings:
         own = {"augment": _augment(config), "shares": config.data.shares}
         batches = surroundings.batches(config, image_size, replicas, **own)
-        more["begin"] = surroundings.first_found(detector, config, replicas)
+        begin = surroundings.first_found(spec, config, replicas)
+    else:
+        batches, begin = picture_batches(config, dataset, image_size, replicas), None
     constant = {
         "weights": loss_weights(config, detector.spec.kind),
         "beta": config.loss.beta,
@@ -70,7 +71,7 @@ def make_detector_task(config: ConfigDict) -> Task:
         batches=batches,
         samples=picture_names(config, dataset),
         hyper=lambda t: constant,
-        **more,
+        begin=begin,
     )
 
 

@@ -1,7 +1,7 @@
 """The keypoints that a detector has found last, in the frames around its samples.
 
-Lifters of several frames see them where a frame does not run through the detector with a gradient.
-They are part of the training state, in pixels of the pictures.
+If a frame does not run through the detector with a gradient, lifters of several frames see the
+keypoints that are stored here. They are part of the training state, in pixels of the pictures.
 
 Legend: N records of the data set, B samples, F frames of a sample that run through the detector,
 T frames that a lifter sees, K joints.
@@ -24,8 +24,8 @@ class Seen:
     """What lifters see in a step.
 
     Attributes:
-      around: see `training.surroundings`. With augmentation it also holds "view" (B, 2, 3), from
-        pixels of a picture to those of the changed one, and "mirrored" (B,).
+      around: see `training.surroundings`. With augmentation it also holds "image_to_view"
+        (B, 2, 3), from pixels of a picture to those of the changed one, and "mirrored" (B,).
       found_px_NK2: what the detector found last in every record.
       skeleton: the joint set.
     """
@@ -34,25 +34,20 @@ class Seen:
     found_px_NK2: jax.Array
     skeleton: str
 
-    def window(self, lifter: int, kpts_px_BFK2: jax.Array) -> tuple[jax.Array, jax.Array] | None:
+    def window(self, lifter: int, kpts_px_BFK2: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Keypoints (B, T, K, 2), and which of the window's poses (B,) is the sample's.
-
-        None for a lifter of single frames.
 
         Args:
           lifter: its number.
           kpts_px_BFK2: of the frames that run through the detector.
         """
         window = self.around["windows"][lifter]
-        if window is None:
-            return None
         inputs_BT = window["inputs"]
-        before_BTK2 = self._in_view(self.found_px_NK2[inputs_BT])
+        before_BTK2 = jax.lax.stop_gradient(self._in_view(self.found_px_NK2[inputs_BT]))
         same_BTF = inputs_BT[..., None] == self.around["records"][:, None]
         first_BT11 = same_BTF.argmax(axis=-1)[..., None, None]
         now_BTK2 = jnp.take_along_axis(kpts_px_BFK2, first_BT11, axis=1)
         is_now_BT11 = same_BTF.any(axis=-1)[..., None, None]
-        before_BTK2 = jax.lax.stop_gradient(before_BTK2)
         return jnp.where(is_now_BT11, now_BTK2, before_BTK2), window["given"]
 
     def renewed(self, kpts_px: jax.Array, find: Callable[[dict], jax.Array]) -> jax.Array:
@@ -63,8 +58,8 @@ class Seen:
           find: gives the keypoints (R, K, 2) of R more frames, {"image_u8", "crop_to_image"}.
         """
         records_BF = self.around["records"]
-        kpts_px_BFK2 = kpts_px.reshape(*records_BF.shape, *kpts_px.shape[1:])
-        found = [(records_BF[:, 0], self._in_picture(kpts_px_BFK2[:, 0]))]
+        in_picture_BFK2 = self._in_picture(kpts_px.reshape(*records_BF.shape, *kpts_px.shape[1:]))
+        found = [(records_BF.reshape(-1), in_picture_BFK2.reshape(kpts_px.shape))]
         if "renewed" in self.around:
             pictures = self.around["renewed"]
             found.insert(0, (pictures["records"], find(pictures)))
@@ -75,28 +70,26 @@ class Seen:
 
     def _in_view(self, kpts_px_BTK2: jax.Array) -> jax.Array:
         """Keypoints of pictures as they would be found in the changed pictures."""
-        if "view" not in self.around:
-            return kpts_px_BTK2
-        flat = kpts_px_BTK2.reshape(len(kpts_px_BTK2), -1, 2)
-        moved = geometry.apply_affine(self.around["view"], flat).reshape(kpts_px_BTK2.shape)
-        return self._exchanged(moved)
+        return self._moved(kpts_px_BTK2, lambda image_to_view: image_to_view)
 
-    def _in_picture(self, kpts_px_BK2: jax.Array) -> jax.Array:
+    def _in_picture(self, kpts_px_BFK2: jax.Array) -> jax.Array:
         """Keypoints of changed pictures, in the pictures before the change."""
-        if "view" not in self.around:
-            return kpts_px_BK2
-        back = geometry.invert_affine(self.around["view"])
-        return self._exchanged(geometry.apply_affine(back, kpts_px_BK2))
+        return self._moved(kpts_px_BFK2, geometry.invert_affine)
 
-    def _exchanged(self, kpts_px: jax.Array) -> jax.Array:
-        """Left and right joints exchanged in the samples (B, ..., K, 2) that are mirrored."""
-        permutation = get_skeleton(self.skeleton).flip_permutation
-        mirrored = self.around["mirrored"].reshape(-1, *(1,) * (kpts_px.ndim - 1))
-        return jnp.where(mirrored > 0, kpts_px[..., permutation, :], kpts_px)
+    def _moved(self, kpts_px: jax.Array, way: Callable[[jax.Array], jax.Array]) -> jax.Array:
+        """Keypoints (B, T, K, 2), mapped; left and right are exchanged in mirrored pictures."""
+        if "image_to_view" not in self.around:
+            return kpts_px
+        affine_B23 = way(self.around["image_to_view"])
+        moved = geometry.apply_affine(affine_B23, kpts_px.reshape(len(kpts_px), -1, 2))
+        moved = moved.reshape(kpts_px.shape)
+        mirrored_B111 = self.around["mirrored"].reshape(-1, 1, 1, 1)
+        exchanged = moved[:, :, get_skeleton(self.skeleton).flip_permutation]
+        return jnp.where(mirrored_B111 > 0, exchanged, moved)
 
 
 def _replaced(found_px_NK2, records_R, kpts_px_RK2):
-    """With the keypoints of R records; of a record that comes twice, the last ones."""
+    """Replaces the keypoints of R records. If a record appears twice, the last keypoints stay."""
     same_RR = records_R[:, None] == records_R[None]
     again = jnp.triu(same_RR, 1).any(axis=1)
     place = jnp.where(again, len(found_px_NK2), records_R)

@@ -102,6 +102,10 @@ def train_task(
         owed = validation is not None and plan.evaluates(start) and start not in scores.steps
         if start < plan.steps and hosts.is_first():
             record_start(workdir, task.meta["recipe"], start, list(changes.values()))
+        if checkpoints.latest() is None and task.begin:
+            with preemption.at_once(0):
+                state = task.begin(state)
+            checkpoints.save(0, *_split(state), task.meta)
         if start < plan.steps or owed:
             with Log(workdir, start, active=hosts.is_first()) as log:
                 if owed:
@@ -132,7 +136,7 @@ def _restore(
     step = checkpoints.latest()
     hosts.check_same("newest checkpoint", f"{step}")
     if step is None:
-        return task.begin(jax.tree.map(jax.device_get, task.state)), 0, 0, {}
+        return jax.tree.map(jax.device_get, task.state), 0, 0, {}
     model, training, meta = checkpoints.restore(
         step, *_split(task.state), task.meta, accept_changes
     )

@@ -76,6 +76,5 @@ class Preemption:
     def error(self, step: int) -> Preempted:
         """The exception that ends the run."""
         status = _INTERRUPTED if self._signal == signal.SIGINT else Preempted.EX_TEMPFAIL
-        return Preempted(
-            f"Told to end: step {step} is saved; run the same command to continue.", status
-        )
+        saved = f"step {step} is saved" if step else "no step has been made yet"
+        return Preempted(f"Told to end: {saved}; run the same command to continue.", status)

@@ -120,8 +120,8 @@ def check_recipe(config: ConfigDict) -> None:
     check_optim(config.optim, config.steps)
     if config.loss.window_frames < 1 or config.loss.window_frames % 2 == 0:
         raise LiftjaxError(
-            f"config.loss.window_frames is {config.loss.window_frames}; it is an odd number, so "
-            "that the sample is in the middle."
+            f"config.loss.window_frames is {config.loss.window_frames}; it must be odd and at "
+            "least 1, because the sample is the middle frame."
         )
     off = {"loss.balance": config.loss.balance, "keep_every": config.keep_every}
     off |= {"loss.renewed": config.loss.renewed}

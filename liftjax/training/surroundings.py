@@ -9,11 +9,13 @@ Legend: N records of the data set, S samples, B of them in a batch, F frames of 
 through the detector, T frames that a lifter sees, K joints.
 """
 
+import contextlib
+import itertools
 import math
 from collections.abc import Callable, Iterator
 
+import jax
 import numpy as np
-from flax import nnx
 from ml_collections import ConfigDict
 
 from liftjax.data import windows
@@ -27,6 +29,7 @@ from liftjax.prediction import (
     predict_2d,
     window_of_one_pose,
 )
+from liftjax.runtime.checkpoints import build_model
 from liftjax.runtime.replicas import Replicas
 from liftjax.runtime.state import assign
 
@@ -48,7 +51,7 @@ class Surroundings:
       num_frames: F, an odd number.
 
     Raises:
-      LiftjaxError: the data set has no clips.
+      LiftjaxError: the data set is no video.
     """
 
     def __init__(
@@ -59,26 +62,16 @@ class Surroundings:
         num_frames: int = 1,
     ):
         self.dataset = dataset
+        _check_video(dataset, lifters)
         clips = windows.find_clips(dataset.labels, dataset.part)
-        fields = {name: lifter.spec.receptive_field for name, lifter in lifters.items()}
-        several = [name for name, field in fields.items() if field > 1]
-        if several and clips.lengths.max() == 1:
-            raise LiftjaxError(
-                f"{dataset.directory}: split {dataset.split} has single frames alone, and the "
-                f"lifter {several[0]} sees {fields[several[0]]} in a row; take a data set with "
-                "sequences, or a lifter of one frame."
-            )
-        self._windows = [
-            window_of_one_pose(lifter, clips) if name in several else None
-            for name, lifter in lifters.items()
-        ]
-        # The sample comes first: where a clip's end is repeated, the first of equal frames counts.
+        self._cuts = [window_of_one_pose(lifter, clips) for lifter in lifters.values()]
+        # The sample comes first. At the end of a clip a frame may appear twice; lifters then take
+        # the keypoints of the first copy.
         half = num_frames // 2
         outwards = sorted(range(num_frames), key=lambda place: abs(place - half))
-        near = windows.cut(clips, num_frames, 1, half).around(samples)["inputs"]
-        self.frames = near[:, outwards]
-        seen = frames_seen(lifters.values(), dataset, samples)
-        self.seen = np.union1d(seen, self.frames)
+        near = windows.cut(clips, num_frames, 1, half)
+        self.frames = near.around(samples)["inputs"][:, outwards]
+        self.seen = frames_seen([near, *self._cuts], samples, len(dataset))
 
     def around(self, records: np.ndarray) -> dict:
         """What a step reads beside the pictures of a batch.
@@ -87,20 +80,25 @@ class Surroundings:
           records: (B, F) of its samples.
 
         Returns:
-          {"records": (B, F) int32, "windows": for each lifter `windows.Windows.around`, or None
-          where it sees single frames}
+          {"records": (B, F) int32, "windows": `windows.Windows.around` of each lifter}
         """
-        samples = records[:, 0]
-        found = [None if one is None else one.around(samples) for one in self._windows]
-        return {"records": records.astype(np.int32), "windows": found}
+        cuts = [cut.around(records[:, 0]) for cut in self._cuts]
+        return {"records": records.astype(np.int32), "windows": cuts}
 
     def first_found(
-        self, detector: nnx.Module, config: ConfigDict, replicas: Replicas
+        self, model: dict, config: ConfigDict, replicas: Replicas
     ) -> Callable[[dict], dict]:
-        """A function that adds what the untrained detector finds to the first state of a run."""
+        """A function that adds to the first state of a run what its detector finds before it.
+
+        Args:
+          model: what rebuilds the detector.
+          config: the recipe.
+          replicas: the devices.
+        """
 
         def begin(state: dict) -> dict:
-            assign(detector, state["params"] | state["others"])
+            detector = build_model(model)
+            assign(detector, jax.tree.map(np.asarray, state["params"] | state["others"]))
             found_px_NK2 = np.zeros(state["found_px"].shape, np.float32)
             found_px_NK2[self.seen] = predict_2d(
                 detector,
@@ -130,37 +128,56 @@ class Surroundings:
         count = renewed_frames(config, replicas)
 
         def start(step: int) -> Iterator[Batch]:
-            shared = {"start_step": step, "num_workers": config.data.workers}
-            shared |= {"shard": replicas.part}
+            shared = {"start_step": step, "shard": replicas.part}
             samples = train_batches(
                 dataset,
                 image_size,
                 config.batch_size,
                 config.seed,
+                num_workers=config.data.workers,
                 cache=config.data.cache,
                 frames=frames,
                 **shared,
                 **options,
             )
-            renewed = None
+            renewed = itertools.repeat(None)
             if count:
-                seed = config.seed + _RENEWING
-                renewed = train_batches(seen, image_size, count, seed, **shared)
+                renewed = train_batches(seen, image_size, count, config.seed + _RENEWING, **shared)
             return self._joined(samples, renewed, used)
 
         return start
 
-    def _joined(self, samples: Iterator[Batch], renewed: Iterator[Batch] | None, used: np.ndarray):
-        for batch in samples:
-            around = self.around(used[batch["index"]])
-            for key in ("view", "mirrored"):
-                if key in batch:
-                    around[key] = batch.pop(key)[:, 0]
-            if renewed is not None:
-                more = next(renewed)
-                around["renewed"] = {k: more[k] for k in ("image_u8", "crop_to_image")}
-                around["renewed"]["records"] = self.seen[more["index"]].astype(np.int32)
-            yield batch | {"around": around}
+    def _joined(
+        self, samples: Iterator[Batch], renewed: Iterator[Batch | None], used: np.ndarray
+    ) -> Iterator[Batch]:
+        with contextlib.ExitStack() as stack:
+            for one in (samples, renewed):
+                stack.callback(getattr(one, "close", lambda: None))
+            for batch, more in zip(samples, renewed, strict=True):
+                around = self.around(used[batch["index"]])
+                for key in ("image_to_view", "mirrored"):
+                    if key in batch:
+                        around[key] = batch.pop(key)[:, 0]
+                if more is not None:
+                    around["renewed"] = {k: more[k] for k in ("image_u8", "crop_to_image")}
+                    around["renewed"]["records"] = self.seen[more["index"]].astype(np.int32)
+                yield batch | {"around": around}
+
+
+def _check_video(dataset: PoseDataset, lifters: dict[str, Lifter]) -> None:
+    """Raises a LiftjaxError if the records with 3D poses are not frames of videos."""
+    fields = {name: lifter.spec.receptive_field for name, lifter in lifters.items()}
+    longest = max(fields, key=fields.get)
+    posed = dataset.select(dataset.labels["has_3d"].astype(bool))
+    if not len(posed):
+        return
+    clips = windows.find_clips(posed.labels, posed.part)
+    if not clips.are_video(fields[longest]):
+        raise LiftjaxError(
+            f"{dataset.directory}: split {dataset.split} is no video, but the lifter {longest} "
+            f"needs {fields[longest]} consecutive frames; prepare the data with every frame and "
+            "set config.data.stride, or take a lifter of one frame."
+        )
 
 
 def renewed_frames(config: ConfigDict, replicas: Replicas) -> int:

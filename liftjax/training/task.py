@@ -35,7 +35,7 @@ class Task:
       meta: what is saved with a checkpoint: "model" (see `checkpoints.build_model`), "recipe",
         "inputs" (see `inputs.fingerprints`) and "trained_on", the data sets in words.
       replicas: the devices.
-      begin: completes the state before the first step of a new run.
+      begin: completes the state before the first step of a new run; None: it is complete.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Task:
     samples: Callable[[int], list[str]]
     meta: dict
     replicas: Replicas
-    begin: Callable[[dict], dict] = lambda state: state
+    begin: Callable[[dict], dict] | None = None
 
 
 def make_task(
@@ -60,7 +60,7 @@ def make_task(
     batches: Batches,
     samples: Callable[[int], list[str]],
     hyper: Callable[[int], dict] = lambda t: {},
-    begin: Callable[[dict], dict] = lambda state: state,
+    begin: Callable[[dict], dict] | None = None,
 ) -> Task:
     """The task of a recipe.
 

@@ -11,7 +11,7 @@ from flax import nnx
 from jax.sharding import Mesh, PartitionSpec
 
 from liftjax import registry
-from liftjax.benchmark import cost
+from liftjax.benchmark import cost, problem
 from liftjax.cli import main
 from liftjax.nn.operations import collectives, multiply_adds
 from liftjax.registry import create_detector
@@ -42,7 +42,34 @@ def test_collectives_are_counted_in_loops_and_branches():
 
 @pytest.fixture
 def small_lifters(monkeypatch):
-    monkeypatch.setattr(cost, "all_lifters", lambda frames=1: [build(name) for name in LIFTERS])
+    monkeypatch.setattr(cost, "all_lifters", lambda frames=1: small_of(frames))
+
+
+def small_of(frames: int) -> list[nnx.Module]:
+    return [build("simple_baseline"), build("videopose3d", num_frames=frames, filter_widths=None)]
+
+
+def test_what_several_frames_add(small_lifters, tmp_path, monkeypatch, capsys):
+    """Arithmetic of the frames that are found again, and of those with a gradient."""
+    monkeypatch.setattr(problem, "_RECORDS", 50)
+    toy = dataclasses.replace(registry.DETECTORS["rtmpose_tiny"], keywords={}, cls=ToySimCC)
+    flops = {}
+    with mock.patch.dict(registry.DETECTORS, toy=toy):
+        for name, more in {"1": [], "9": ["9"], "3": ["9", "--window-frames", "3"]}.items():
+            out = tmp_path / f"{name}.json"
+            command = ["benchmark", "cost", "--detector", "toy", "--lifters", "2"]
+            command += ["--batch-size", "3", "--out", str(out)]
+            assert main([*command, *(["--frames", *more] if more else [])]) == 0
+            found = json.loads(out.read_text())
+            flops[name] = found["flops_per_device"]
+            assert found["bytes"]["found keypoints"] == (50 * 17 * 2 * 4 if more else 0)
+        assert flops["1"] < flops["9"] < flops["3"]
+        assert "of up to 9 frames, 3 with a gradient" in capsys.readouterr().out
+        command = ["benchmark", "cost", "--detector", "toy", "--lifters", "1"]
+        assert main([*command, "--frames", "9"]) == 2
+        assert "None of 1 lifters sees several frames" in capsys.readouterr().err
+        assert main([*command, "--window-frames", "2"]) == 2
+        assert "--window-frames an odd number" in capsys.readouterr().err
 
 
 def test_the_account_of_a_small_detector(small_lifters, tmp_path, capsys):

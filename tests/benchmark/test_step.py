@@ -74,6 +74,25 @@ def small(monkeypatch):
         yield
 
 
+def test_the_largest_guided_step_is_also_timed_through_several_frames(monkeypatch, tmp_path):
+    def lifters(frames=1):
+        return [
+            build("simple_baseline"),
+            build("videopose3d", num_frames=frames, filter_widths=None),
+        ]
+
+    monkeypatch.setattr(step, "all_lifters", lifters)
+    monkeypatch.setattr(problem, "_RECORDS", 50)
+    out = tmp_path / "step.json"
+    step.time_steps(options(frames=9), str(out))
+    (cell,) = json.loads(out.read_text())["cells"]
+    timed = {row["stage"]: row["flops"] for row in cell["rows"] if "flops" in row}
+    assert timed["guided step, 2 lifters"] < timed["guided step, 2 lifters, 9 frames"]
+    step.time_steps(options(frames=9, lifters=[0, 1]), str(out))
+    (cell,) = json.loads(out.read_text())["cells"]
+    assert not any("9 frames" in row["stage"] for row in cell["rows"])
+
+
 def options(**changes) -> step.StepOptions:
     settings = {
         "detectors": ["toy"],

@@ -153,12 +153,13 @@ def with_frames(made: list[dict], lifters: tuple[str, ...]) -> list[dict]:
             inputs = rng.integers(0, RECORDS, (BATCH, FRAMES), np.int32)
             inputs[:, 1:3] = records[:, :2]
             given = np.full(BATCH, 0 if name == "videopose3d" else 1, np.int32)
-            several_frames = name in ("videopose3d", "mixste")
-            windows.append({"inputs": inputs, "given": given} if several_frames else None)
+            if name not in ("videopose3d", "mixste"):
+                inputs, given = records[:, :1], np.zeros(BATCH, np.int32)
+            windows.append({"inputs": inputs, "given": given})
         renewed = {key: batch[key][: BATCH // 2] for key in ("image_u8", "crop_to_image")}
         renewed["records"] = rng.integers(0, RECORDS, BATCH // 2, np.int32)
         around = {"records": records.astype(np.int32), "windows": windows, "renewed": renewed}
-        around |= {"view": batch["crop_to_image"], "mirrored": batch["has_3d"]}
+        around |= {"image_to_view": batch["crop_to_image"], "mirrored": batch["has_3d"]}
         several.append(frames | {"around": around})
     return several
 

@@ -1,5 +1,7 @@
 """Guidance by lifters that see the frames around a sample."""
 
+from unittest import mock
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,9 +14,10 @@ from liftjax.data.pipeline import train_batches
 from liftjax.data.records import PoseDataset
 from liftjax.errors import LiftjaxError
 from liftjax.recipes import load_recipe
-from liftjax.runtime.checkpoints import Checkpoints, build_model, load_model
+from liftjax.runtime.checkpoints import Checkpoints, build_model, load_model, whole_steps
 from liftjax.runtime.replicas import Replicas
 from liftjax.runtime.state import PureModule, flat_arrays
+from liftjax.training import loop, surroundings
 from liftjax.training.detector_step import GuidanceOptions, loss_2d_per_joint, make_train_step
 from liftjax.training.detector_task import make_detector_task
 from liftjax.training.last_found import Seen
@@ -94,7 +97,7 @@ def test_a_window_holds_what_lies_around_a_sample(dataset, runs):
     labels, half = dataset.labels, FRAMES // 2
     row = {(labels["camera"][i], int(labels["frame"][i])): i for i in samples}
     chunk, single, strided = around.around(around.frames)["windows"]
-    assert single is None
+    assert single["inputs"].tolist() == [[i] for i in samples]
     for i in samples:
         camera, frame = labels["camera"][i], int(labels["frame"][i])
         last = LENGTHS[camera] - 1
@@ -147,10 +150,10 @@ def expected_loss(config, lifters, state, batch):
             rows = []
             for b in range(count):
                 now = {int(r): kpts[b, f] for f, r in reversed([*enumerate(around["records"][b])])}
-                inputs = [around["records"][b, 0]] if window is None else window["inputs"][b]
-                seen = jnp.stack([now.get(int(r), found_px[int(r)]) for r in inputs])
+                inputs = window["inputs"][b].tolist()
+                seen = jnp.stack([now.get(record, found_px[record]) for record in inputs])
                 lifted = lifter.lift(seen[None], batch["image_size"][b, :1])[0]
-                rows.append(lifted[0 if window is None else int(window["given"][b])])
+                rows.append(lifted[int(window["given"][b])])
             poses.append(jnp.stack(rows))
         weights = losses.DEFAULT_WEIGHTS["simcc"]
         uniform = jnp.full(len(lifters), 1 / len(lifters))
@@ -206,7 +209,7 @@ def test_found_keypoints_are_replaced_and_change_no_parameter(clips, runs, datas
     around = batch["around"]
     changed = np.flatnonzero((new["found_px"] != state["found_px"]).any(axis=(1, 2)))
     assert len(around["renewed"]["records"]) == 2
-    assert set(changed) == {*around["records"][:, 0], *around["renewed"]["records"]}
+    assert set(changed) == {*around["records"].reshape(-1), *around["renewed"]["records"]}
     other = jax.tree.map(np.copy, batch)
     other["around"]["renewed"]["image_u8"][:] = 0
     again, _ = step(state, task.frozen, other, task.hyper(0))
@@ -282,14 +285,14 @@ def test_windows_are_changed_as_the_pictures_are(dataset, change):
     augment = {key: float(amount), "rotation": 30.0, "scale": 0.2}
     frames = np.array([[4, 3, 5, 6], [13, 12, 14, 15], [8, 7, 9, 10]])
     batch = next(train_batches(dataset, SIZE, 3, seed=1, augment=augment, frames=frames))
-    around = {"records": batch["index"][:, :1], "view": batch["view"][:, 0]}
-    around |= {"mirrored": batch["mirrored"][:, 0]}
+    around = {key: batch[key][:, 0] for key in ("image_to_view", "mirrored")}
+    around |= {"records": batch["index"][:, :1]}
     around["windows"] = [{"inputs": batch["index"][:, 1:], "given": np.zeros(3, np.int32)}]
     seen = Seen(around, jnp.asarray(dataset.labels["joints_px"]), "human36m")
     own = jnp.asarray(batch["joints_px"][:, :1])
     np.testing.assert_allclose(seen.window(0, own)[0], batch["joints_px"][:, 1:], atol=1e-3)
-    back = dataset.labels["joints_px"][batch["index"][:, 0]]
-    np.testing.assert_allclose(seen._in_picture(own[:, 0]), back, atol=1e-3)
+    back = dataset.labels["joints_px"][batch["index"]]
+    np.testing.assert_allclose(seen._in_picture(batch["joints_px"]), back, atol=1e-3)
 
 
 def test_several_frames_of_a_sample_are_changed_alike(dataset):
@@ -341,10 +344,64 @@ def test_samples_follow_the_stride_of_their_recording(clips, runs, toy):
     assert task.samples(0) == dataset.names(records)
 
 
+def test_a_data_set_that_is_no_video_is_refused(runs, toy, tmp_path):
+    """Single pictures, and frames far apart; photographs without 3D poses may be among others."""
+    from data_prep.building import write_dataset
+
+    one = {"subject": "S1", "action": "Walking", "camera": "a"}
+    frames = {"single": [{"camera": f"cam{i}"} for i in range(9)]}
+    frames["thinned"] = [{"frame": 40 * i} for i in range(9)]
+    frames["mixed"] = [{"has_3d": False, "subject": f"photo{i}"} for i in range(20)] + [{}] * 9
+    for name, changes in frames.items():
+        records = [make_record(i, **{"has_3d": True} | one | c) for i, c in enumerate(changes)]
+        write_dataset(tmp_path / name, "toy", {"train": records}, {"seed": 0})
+    for name in ("single", "thinned"):
+        with pytest.raises(LiftjaxError, match=r"is no video, but the lifter .* needs 5 consecut"):
+            make_detector_task(recipe(tmp_path / name, runs))
+    task = make_detector_task(recipe(f"{tmp_path / 'mixed'},{tmp_path / 'mixed'}", runs,
+                                     "data.shares=(0.5,0.5)", "batch_size=8"))  # fmt: skip
+    batch = next(task.batches(0))
+    alone = batch["has_3d"][:, 0] == 0
+    inputs, records = batch["around"]["windows"][2]["inputs"], batch["around"]["records"]
+    assert alone.any()
+    assert not alone.all()
+    assert (inputs[alone] == records[alone]).all()
+    assert np.isfinite(float(compiled(task.step)(
+        jax.tree.map(jnp.asarray, task.state), task.frozen, batch, task.hyper(0)
+    )[1]["loss"]))  # fmt: skip
+
+
+def test_a_run_goes_on_with_its_own_data_and_lifters_alone(clips, runs, toy, tmp_path):
+    """What was found in other frames, or for other windows, would be missing."""
+    train(recipe(clips, runs, "steps=1"), tmp_path / "run")
+    changed = runs | {"videopose3d": tmp_path / "longer"}
+    spec = {"kind": "lifter", "name": "videopose3d", "skeleton": "human36m"}
+    spec |= SPECS["videopose3d"] | {"num_frames": 7}
+    with Checkpoints(changed["videopose3d"]) as checkpoints:
+        arrays = flat_arrays(build_model(spec))
+        checkpoints.save(0, arrays, {"opt": np.zeros(1)}, {"model": spec, "recipe": {}})
+    with pytest.raises(LiftjaxError, match="goes on with the same data and lifters only"):
+        train(recipe(clips, changed, "steps=2"), tmp_path / "run", accept_changes=True)
+
+
+def test_what_is_found_first_is_saved_before_the_first_step(clips, runs, toy, tmp_path):
+    """A run that ends in the first step does not look through all frames again."""
+    config = recipe(clips, runs, "steps=2")
+    ended = mock.patch.object(loop, "_next_batch", side_effect=KeyboardInterrupt)
+    with ended, pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "run")
+    assert whole_steps(tmp_path / "run" / "checkpoints") == [0]
+    with mock.patch.object(surroundings, "predict_2d", side_effect=AssertionError):
+        resumed = train(config, tmp_path / "run")
+    whole = train(config, tmp_path / "whole")
+    for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(resumed), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_what_does_not_fit_is_named(clips, runs, toy, tmp_path):
     single = {"simple_baseline": runs["simple_baseline"]}
     for settings, said in {
-        ("loss.window_frames=2",): "it is an odd number",
+        ("loss.window_frames=2",): "it must be odd",
         ("loss.renewed=-1",): "config.loss.renewed is -1",
         ("data.stride=0",): "config.data.stride is 0",
     }.items():

@@ -48,6 +48,10 @@ def table_ablations(studies: Sequence[Study]) -> Table:
 
 
 _ON_CLIPS = "(clips)"
+_CAPTION_ON_CLIPS = (
+    f" The rows {_ON_CLIPS} go on from the same first detector on clips, guided by one lifter of "
+    f"{VIDEO_FRAMES} frames, or by both, of 1 or of {VIDEO_FRAMES} frames."
+)
 
 
 def table_video(studies: Sequence[Study]) -> Table:
@@ -86,9 +90,7 @@ def table_video(studies: Sequence[Study]) -> Table:
         title="Lifters of several frames",
         caption="MPJPE in mm on clips at the rate of the camera, each frame lifted by itself or "
         "from the frames around it. FT-2D and Ours (multi-model) are trained on single pictures, "
-        "without lifters of several frames. The others go on from the same first detector on "
-        f"clips, guided by one lifter of {VIDEO_FRAMES} frames, or by both with 1 or "
-        f"{VIDEO_FRAMES}.",
+        "without lifters of several frames." + (_CAPTION_ON_CLIPS if study.trains_on_clips else ""),
         row_heads=("2D detector", "Method"),
         columns=[*columns, EXTRA_PCK],
         rows=rows,

@@ -14,7 +14,6 @@ from liftjax.experiments.paper.runs import Source, digest
 from liftjax.experiments.paper.scales import TESTED_FRAMES, VIDEO_FRAMES, TablesScale
 
 NAMES = ("human36m", "panoptic", "synthetic", "multicam")
-_VIDEO_STEP = 5  # frame numbers between neighbours, at most: a tenth of a second at 50 Hz
 _RECORDING_SAMPLES = 180  # pictures to train on in the demo recording: 60 frames, 3 cameras
 _STRIDES = {"human36m": 40, "panoptic": 15}  # the paper's, of training samples
 _SYNTHETIC_STRIDE = 3  # neighbours are too alike
@@ -40,10 +39,12 @@ def find(text: str, scale: TablesScale) -> Source:
             f"{directory} has no split 'test' to measure on, only {', '.join(splits)}; prepare the "
             "data with a test split."
         )
-    samples = int(PoseDataset.open(directory, "train").labels["has_image"].sum())
+    pictures = _pictures(directory)
+    stride = _STRIDES.get(name, 1) if _is_video(pictures) else 1
+    about = {"samples": int(pictures.every(stride).sum()), "stride": stride}
     lifter_split = "poses" if "poses" in splits else "train"
     version = digest(read_metadata(directory))
-    return Source(name, directory, version, lifter_split=lifter_split, samples=samples)
+    return Source(name, directory, version, lifter_split=lifter_split, **about)
 
 
 def find_clips(source: Source, scale: TablesScale) -> Source | None:
@@ -60,15 +61,18 @@ def find_clips(source: Source, scale: TablesScale) -> Source | None:
         )
     if not source.directory or not _is_video(PoseDataset.open(source.directory, "test")):
         return None
-    stride, pictures = _STRIDES.get(source.name, 1), PoseDataset.open(source.directory, "train")
-    pictures = pictures.select(pictures.labels["has_image"])
-    samples = int(pictures.every(stride).sum()) if _is_video(pictures) else 0
-    return dataclasses.replace(source, stride=stride, samples=samples)
+    if _is_video(_pictures(source.directory)):
+        return source
+    return dataclasses.replace(source, samples=0)
+
+
+def _pictures(directory: str) -> PoseDataset:
+    dataset = PoseDataset.open(directory, "train")
+    return dataset.select(dataset.labels["has_image"])
 
 
 def _is_video(dataset: PoseDataset) -> bool:
-    clips = windows.find_clips(dataset.labels)
-    return clips.step <= _VIDEO_STEP and np.median(clips.lengths) >= VIDEO_FRAMES
+    return len(dataset) > 0 and windows.find_clips(dataset.labels).are_video(VIDEO_FRAMES)
 
 
 def _synthetic(name: str, scale: TablesScale, counts: Mapping[str, int]) -> Source:

@@ -127,15 +127,19 @@ class Study:
         return self._further("multi_model", detector, lifters | changes, title, "multi")
 
     def on_clips(self, detector: Run | None) -> Run:
-        """A trained detector (None: ground-truth 2D) on clips, through `clip_lifters`."""
+        """A trained detector on clips, through lifters of one and of several frames.
+
+        None takes ground-truth 2D poses.
+        """
         if detector is None:
             return runs.truth_run(self.clips, self._clip_lifters, self.seed)
         return runs.measurement(detector, self.clips, self._clip_lifters, "on clips")
 
     @property
     def trains_on_clips(self) -> bool:
-        """Whether there are clips to train detectors on."""
-        return self.clips is not None and self.clips.samples > 0
+        """Whether there are clips to train detectors on, and lifters of one frame beside those."""
+        both = self.scale.video_lifters.keys() <= self.scale.lifters.keys()
+        return self.clips is not None and self.clips.samples > 0 and both
 
     def ft2d_on_clips(self, detector: str) -> Run:
         """The baseline of guidance on clips: 2D labels alone."""
@@ -148,7 +152,7 @@ class Study:
         return self._further("single_model", detector, lifters, title, "single", on_clips=True)
 
     def multi_on_clips(self, detector: str, frames: int) -> Run:
-        """Guided on clips by all lifters that there are for several frames, with 1 or more."""
+        """Guided on clips by all lifters of `scale.video_lifters`, each of `frames` frames."""
         lifters = {f"lifters.{n}": self._of_frames(n, frames) for n in self.scale.video_lifters}
         title = f"multi-model, {frames} frame{'s' if frames > 1 else ''}"
         return self._further("multi_model", detector, lifters, title, "multi", on_clips=True)
@@ -218,7 +222,6 @@ class Study:
         }
         if not on_clips:
             return self._train(recipe, settings, self._length, about)
-        settings["data.stride"] = self.clips.stride
         about["title"] += ", on clips"
         length = self.scale.length(self.clips.samples)
         return self._train(recipe, settings, length, about, self.clips)
@@ -245,6 +248,9 @@ class Study:
     ) -> Run:
         settings = {**settings, "steps": steps, "seed": self.seed}
         settings["checkpoint_every"] = min(steps, 1000)
+        stride = (source or self.source).stride
+        if stride > 1 and about["kind"] == "detector":
+            settings["data.stride"] = stride
         if self.scale.steps:  # a small scale, whose warm-up is to be short
             key, limit = "optim.warmup_steps", min(50, steps // 2)
             settings[key] = min(settings.get(key, limit), limit)

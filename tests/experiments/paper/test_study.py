@@ -200,7 +200,7 @@ def test_detectors_go_on_from_one_start_on_clips():
     for run in methods.values():
         assert run.source == one.clips
         assert run.parents[0] == one.start("hrnet")
-        assert run.recipe["data"]["stride"] == one.clips.stride
+        assert run.recipe["data"]["stride"] == one.clips.stride == 3
         assert run.steps == SMALL.steps
         assert [name for name, _ in run.lifters] == [
             "videopose3d", "videopose3d 27", "videopose3d 81", "mixste", "mixste 27", "mixste 81"

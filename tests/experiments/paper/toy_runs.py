@@ -32,7 +32,7 @@ def install(replace=setattr) -> None:
     replace(execute, "load_model", load_model)
     replace(execute, "load_lifters", load_lifters)
     replace(execute, "predict_2d", predict_2d)
-    replace(execute, "lift", lift)
+    replace(execute, "lift_found", lift_found)
 
 
 def install_data_and_pictures(replace=setattr) -> None:
@@ -85,7 +85,7 @@ def train(config, workdir) -> None:
 
 def load(place) -> SimpleNamespace:
     toy = json.loads((Path(place) / "toy.json").read_text())
-    return SimpleNamespace(**toy, spec=SimpleNamespace(stride=4, frames="any"))
+    return SimpleNamespace(**toy, spec=SimpleNamespace(stride=4))
 
 
 def load_model(place, kind):
@@ -106,8 +106,9 @@ def predict_2d(detector, dataset, **settings):
     return true_px_NK2 + rng.normal(0, rng.uniform(1, 9), true_px_NK2.shape)
 
 
-def lift(lifter, kpts_px_NK2, image_size_N2):
+def lift_found(lifter, dataset):
     """A flat pose of about a person's size."""
+    kpts_px_NK2 = dataset.labels["joints_px"]
     rng = np.random.default_rng(lifter.number)
     root_px_N12 = kpts_px_NK2[:, :1]
     flat_m_NK2 = (kpts_px_NK2 - root_px_N12) / rng.uniform(100, 200)
