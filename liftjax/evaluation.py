@@ -20,6 +20,7 @@ from liftjax.errors import LiftjaxError
 from liftjax.hosts import check_same, is_first
 from liftjax.lifters.spec import Lifter
 from liftjax.prediction import (
+    check_video,
     detection_settings,
     frames_seen,
     lift_dataset,
@@ -118,7 +119,9 @@ def evaluate(
     replicas = replicas or Replicas.create()
     skeleton, samples = dataset.skeleton.name, np.flatnonzero(dataset.every(stride))
     several = [lifter for lifter in lifters.values() if lifter.spec.receptive_field > 1]
-    if not several:
+    if several:
+        check_video(dataset, lifters)
+    else:
         dataset, samples = dataset.select(samples), np.arange(len(samples))
     found_px_NK2, score = dataset.labels["joints_px"], None
     if detector is not None:

@@ -23,7 +23,7 @@ from liftjax.data.order import part_of_batch
 from liftjax.data.pipeline import evaluation_batches
 from liftjax.data.records import PoseDataset
 from liftjax.detectors.spec import DETECTOR_PRECISIONS, Decoding, HeatmapOutput, SimCCOutput
-from liftjax.errors import check_name
+from liftjax.errors import LiftjaxError, check_name
 from liftjax.hosts import is_first
 from liftjax.lifters.mirror import mirror_2d, mirror_3d
 from liftjax.lifters.spec import LifterSpec
@@ -315,6 +315,22 @@ def frames_seen(cuts: Iterable[windows.Windows], samples: np.ndarray, count: int
         for start in range(0, len(samples), _AT_ONCE):
             seen[cut.around(samples[start : start + _AT_ONCE])["inputs"]] = True
     return np.flatnonzero(seen)
+
+
+def check_video(dataset: PoseDataset, lifters: Mapping[str, nnx.Module]) -> None:
+    """Raises a LiftjaxError if the records with 3D poses are not frames of videos."""
+    fields = {name: lifter.spec.receptive_field for name, lifter in lifters.items()}
+    longest = max(fields, key=fields.get)
+    posed = dataset.select(dataset.labels["has_3d"].astype(bool))
+    if not len(posed):
+        return
+    clips = windows.find_clips(posed.labels, posed.part)
+    if not clips.are_video(fields[longest]):
+        raise LiftjaxError(
+            f"{dataset.directory}: split {dataset.split} is no video, but the lifter {longest} "
+            f"needs {fields[longest]} consecutive frames; prepare the data with every frame and "
+            "set config.data.stride or eval_stride, or take a lifter of one frame."
+        )
 
 
 def _window_size(lifter: nnx.Module, slide: int) -> tuple[int, int]:

@@ -21,9 +21,9 @@ from ml_collections import ConfigDict
 from liftjax.data import windows
 from liftjax.data.pipeline import Batch, train_batches
 from liftjax.data.records import PoseDataset
-from liftjax.errors import LiftjaxError
 from liftjax.lifters.spec import Lifter
 from liftjax.prediction import (
+    check_video,
     detection_settings,
     frames_seen,
     predict_2d,
@@ -62,7 +62,7 @@ class Surroundings:
         num_frames: int = 1,
     ):
         self.dataset = dataset
-        _check_video(dataset, lifters)
+        check_video(dataset, lifters)
         clips = windows.find_clips(dataset.labels, dataset.part)
         self._cuts = [window_of_one_pose(lifter, clips) for lifter in lifters.values()]
         # The sample comes first. At the end of a clip a frame may appear twice; lifters then take
@@ -162,22 +162,6 @@ class Surroundings:
                     around["renewed"] = {k: more[k] for k in ("image_u8", "crop_to_image")}
                     around["renewed"]["records"] = self.seen[more["index"]].astype(np.int32)
                 yield batch | {"around": around}
-
-
-def _check_video(dataset: PoseDataset, lifters: dict[str, Lifter]) -> None:
-    """Raises a LiftjaxError if the records with 3D poses are not frames of videos."""
-    fields = {name: lifter.spec.receptive_field for name, lifter in lifters.items()}
-    longest = max(fields, key=fields.get)
-    posed = dataset.select(dataset.labels["has_3d"].astype(bool))
-    if not len(posed):
-        return
-    clips = windows.find_clips(posed.labels, posed.part)
-    if not clips.are_video(fields[longest]):
-        raise LiftjaxError(
-            f"{dataset.directory}: split {dataset.split} is no video, but the lifter {longest} "
-            f"needs {fields[longest]} consecutive frames; prepare the data with every frame and "
-            "set config.data.stride, or take a lifter of one frame."
-        )
 
 
 def renewed_frames(config: ConfigDict, replicas: Replicas) -> int:

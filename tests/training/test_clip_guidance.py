@@ -355,9 +355,13 @@ def test_a_data_set_that_is_no_video_is_refused(runs, toy, tmp_path):
     for name, changes in frames.items():
         records = [make_record(i, **{"has_3d": True} | one | c) for i, c in enumerate(changes)]
         write_dataset(tmp_path / name, "toy", {"train": records}, {"seed": 0})
+    lifter = load_model(runs["videopose3d"], "lifter")[0]
     for name in ("single", "thinned"):
         with pytest.raises(LiftjaxError, match=r"is no video, but the lifter .* needs 5 consecut"):
             make_detector_task(recipe(tmp_path / name, runs))
+        dataset = PoseDataset.open(tmp_path / name, "train")
+        with pytest.raises(LiftjaxError, match="is no video, but the lifter vp needs 5 consecut"):
+            evaluation.evaluate(None, {"vp": lifter}, dataset)
     task = make_detector_task(recipe(f"{tmp_path / 'mixed'},{tmp_path / 'mixed'}", runs,
                                      "data.shares=(0.5,0.5)", "batch_size=8"))  # fmt: skip
     batch = next(task.batches(0))
