@@ -119,8 +119,11 @@ def evaluate(
     replicas = replicas or Replicas.create()
     skeleton, samples = dataset.skeleton.name, np.flatnonzero(dataset.every(stride))
     several = [lifter for lifter in lifters.values() if lifter.spec.receptive_field > 1]
+    cuts = []
     if several:
         check_video(dataset, lifters)
+        clips = windows.find_clips(dataset.labels, dataset.part)
+        cuts = [window_of_one_pose(lifter, clips) for lifter in several]
     else:
         dataset, samples = dataset.select(samples), np.arange(len(samples))
     found_px_NK2, score = dataset.labels["joints_px"], None
@@ -130,11 +133,7 @@ def evaluate(
                 f"The detector finds {detector.spec.skeleton or 'unnamed'} joints, "
                 f"{dataset.directory} has {skeleton} poses; use a detector of that joint set."
             )
-        seen = samples
-        if several:
-            clips = windows.find_clips(dataset.labels, dataset.part)
-            cuts = [window_of_one_pose(lifter, clips) for lifter in several]
-            seen = frames_seen(cuts, samples, len(dataset))
+        seen = frames_seen(cuts, samples, len(dataset))
         pictures = dataset.select(seen).with_pictures()
         kpts, scores = predict_scored(detector, pictures, replicas=replicas, **detection)
         found_px_NK2 = np.zeros((len(dataset), *kpts.shape[1:]), np.float32)

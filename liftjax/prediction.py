@@ -11,18 +11,15 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from tqdm import tqdm
 
-from liftjax import geometry
 from liftjax.data import windows
 from liftjax.data.order import part_of_batch
 from liftjax.data.pipeline import evaluation_batches
 from liftjax.data.records import PoseDataset
-from liftjax.detectors.spec import DETECTOR_PRECISIONS, Decoding, HeatmapOutput, SimCCOutput
+from liftjax.detectors.spec import DETECTOR_PRECISIONS, Decoding
 from liftjax.errors import LiftjaxError, check_name
 from liftjax.hosts import is_first
 from liftjax.lifters.mirror import mirror_2d, mirror_3d
@@ -101,28 +98,12 @@ def detection_settings(recipe: Mapping[str, Any]) -> dict[str, Any]:
     return {"decoding": Decoding.of_recipe(recipe), "precision": recipe["precision"]}
 
 
-def detect(
-    detector: nnx.Module, batch: dict[str, jax.Array], decoding: Decoding, precision: str
-) -> tuple[HeatmapOutput | SimCCOutput, jax.Array]:
-    """The detector's output for crops, and keypoints (B, K, 2) in pixels of their pictures.
-
-    Args:
-      detector: the network.
-      batch: "image_u8" (B, H, W, 3) and "crop_to_image" (B, 2, 3).
-      decoding: how keypoints are read off the output.
-      precision: of the activations.
-    """
-    out = detector(detector.spec.normalize(batch["image_u8"], jnp.dtype(precision)))
-    kpts_crop_BK2 = decoding.keypoints(detector, out)
-    return out, geometry.apply_affine(batch["crop_to_image"], kpts_crop_BK2)
-
-
 @functools.lru_cache(maxsize=8)
 def _mapped_detector(pure: PureModule, replicas: Replicas, decoding: Decoding, precision: str):
     """Cached, so that it compiles once for all evaluations of a training run."""
 
     def predict(weights, batch):
-        out, kpts_px_BK2 = detect(pure.merge(*weights), batch, decoding, precision)
+        out, kpts_px_BK2 = decoding.detect(pure.merge(*weights), batch, precision)
         found = {"kpts_px": kpts_px_BK2, "scores": out.scores()}
         return found | {"index": batch["index"], "mask": batch["mask"]}
 

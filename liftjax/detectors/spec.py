@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from liftjax import geometry
 from liftjax.errors import LiftjaxError
 from liftjax.losses import detection
 from liftjax.ops.quarter_pixel import quarter_pixel_shift
@@ -259,6 +260,19 @@ class Decoding:
     def keypoints(self, detector: nnx.Module, out: HeatmapOutput | SimCCOutput) -> jax.Array:
         """Keypoints (B, K, 2) in pixels of the crop."""
         return detector.decode(out, self.beta, self.normalizer, self.quarter_pixel)
+
+    def detect(
+        self, detector: nnx.Module, batch: Mapping[str, jax.Array], precision: str
+    ) -> tuple[HeatmapOutput | SimCCOutput, jax.Array]:
+        """The detector's output for crops, and keypoints (B, K, 2) in pixels of their pictures.
+
+        Args:
+          detector: the network.
+          batch: "image_u8" (B, H, W, 3) and "crop_to_image" (B, 2, 3).
+          precision: of the activations.
+        """
+        out = detector(detector.spec.normalize(batch["image_u8"], jnp.dtype(precision)))
+        return out, geometry.apply_affine(batch["crop_to_image"], self.keypoints(detector, out))
 
 
 def checked_image_size(network: str, image_size: tuple[int, int], multiple: int) -> tuple[int, int]:

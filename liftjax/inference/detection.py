@@ -17,7 +17,6 @@ from liftjax.data.crops import cut_antialiased, image_to_crop
 from liftjax.detectors.spec import DETECTOR_PRECISIONS, Decoding, DetectorSpec
 from liftjax.errors import LiftjaxError, check_name
 from liftjax.geometry import invert_affine
-from liftjax.prediction import detect
 from liftjax.runtime.checkpoints import FOLDER, find_checkpoint, load_model
 from liftjax.runtime.replicas import Replicas
 from liftjax.runtime.scores import Scores
@@ -88,7 +87,7 @@ class BatchDetector:
         pure, params, others = PureModule.split(detector)
 
         def find(weights, batch):
-            out, kpts_px_BK2 = detect(pure.merge(*weights), batch, decoding, precision)
+            out, kpts_px_BK2 = decoding.detect(pure.merge(*weights), batch, precision)
             return {"kpts_px": kpts_px_BK2, "scores": out.scores()}
 
         return cls(

@@ -19,7 +19,6 @@ detector (`loss.window_frames`, by default 1), H x W x K heatmaps, K joints, M l
 
 import dataclasses
 from collections.abc import Sequence
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +26,7 @@ import optax
 from flax import nnx
 
 from liftjax import geometry, losses
-from liftjax.detectors.spec import DetectorSpec
+from liftjax.detectors.spec import Decoding, DetectorSpec
 from liftjax.errors import LiftjaxError
 from liftjax.lifters.spec import Lifter, Precision
 from liftjax.nn.layers import unsynchronized
@@ -184,8 +183,12 @@ def _make_backward(
         module = detector.merge(state["params"], state["others"])
         seen = around and Seen(around, state["found_px"], skeleton)
 
+        decoding = Decoding(hyper["beta"], options.normalizer, options.quarter_pixel_shift)
+
         def lift(out):
-            kpts_px = _keypoints(module, out, frames, hyper, options)
+            with jax.named_scope("soft_argmax"):
+                kpts_crop = decoding.keypoints(module, out)
+            kpts_px = geometry.apply_affine(frames["crop_to_image"], kpts_crop)
             precision = options.precision_of_lifters
             poses = lift_all(lifters, frozen, kpts_px, sample["image_size"], precision, seen)
             return poses, kpts_px
@@ -198,8 +201,9 @@ def _make_backward(
         (grads,) = pull_back(grad_out)
         changes = {"others": others, "guidance": guidance}
         if seen:
-            find = partial(_find, module, hyper=hyper, options=options)
-            changes["found_px"] = seen.renewed(kpts_px, find)
+            changes["found_px"] = seen.renewed(
+                kpts_px, lambda pictures: decoding.detect(module, pictures, options.dtype)[1]
+            )
         return grads, changes, metrics
 
     return backward
@@ -218,22 +222,6 @@ def _loss_2d(out, spec, frames, sample):
     """The 2D loss (B, K) of each joint of the samples: the mean over their frames."""
     loss_FK = loss_2d_per_joint(out, spec, frames)
     return loss_FK.reshape(len(sample["image_size"]), -1, loss_FK.shape[-1]).mean(axis=1)
-
-
-def _keypoints(module, out, frames, hyper, options):
-    """Keypoints of a detector's output, in pixels of the image."""
-    with jax.named_scope("soft_argmax"):
-        kpts_crop_FK2 = module.decode(
-            out, hyper["beta"], options.normalizer, options.quarter_pixel_shift
-        )
-    return geometry.apply_affine(frames["crop_to_image"], kpts_crop_FK2)
-
-
-def _find(module, frames, *, hyper, options):
-    """Keypoints of frames as the detector gives them when it is used, without a gradient."""
-    with jax.named_scope("renewed"):
-        images = module.spec.normalize(frames["image_u8"], jnp.dtype(options.dtype))
-        return _keypoints(module, module(images), frames, hyper, options)
 
 
 def _ft2d(in_2d, weights):

@@ -55,14 +55,16 @@ class Seen:
 
         Args:
           kpts_px: (B * F, K, 2) of the frames that run through the detector.
-          find: gives the keypoints (R, K, 2) of R more frames, {"image_u8", "crop_to_image"}.
+          find: gives the keypoints (R, K, 2) of R more frames {"image_u8", "crop_to_image"} in
+            pixels of their pictures, as the detector gives them when it is used.
         """
         records_BF = self.around["records"]
         in_picture_BFK2 = self._in_picture(kpts_px.reshape(*records_BF.shape, *kpts_px.shape[1:]))
         found = [(records_BF.reshape(-1), in_picture_BFK2.reshape(kpts_px.shape))]
         if "renewed" in self.around:
             pictures = self.around["renewed"]
-            found.insert(0, (pictures["records"], find(pictures)))
+            with jax.named_scope("renewed"):
+                found.insert(0, (pictures["records"], find(pictures)))
         # Gathered one by one, so that their order does not depend on the number of replicas.
         records, px = zip(*map(replicas.gather, found), strict=True)
         px_RK2 = jax.lax.stop_gradient(jnp.concatenate(px))
