@@ -39,10 +39,14 @@ TINY_TRAINING = [
 ]  # fmt: skip
 _RTMPOSE = ["--config.detector.name=rtmpose_tiny", "--config.detector.image_size=(64,64)"]
 _ONE_PROCESS = "--processes=1"
+_SMALL_PICTURES = ["--height=48", "--width=36"]
 
 # What makes a command short; the first whose pattern is found in the line.
 TINY: dict[str, list[str]] = {
-    "data_prep synthetic": ["--train=20", "--test=8", "--poses=60", "--height=48", "--width=36"],
+    r"data_prep synthetic .*--clip-frames": [
+        "--clip-frames=30", "--train=60", "--test=30", "--poses=60", *_SMALL_PICTURES,
+    ],
+    "data_prep synthetic": ["--train=20", "--test=8", "--poses=60", *_SMALL_PICTURES],
     "data_prep human36m": [_ONE_PROCESS, "--train-stride=1", "--test-stride=1"],
     "data_prep panoptic": [
         _ONE_PROCESS, "--sequences", "171204_pose1", "171026_pose3", "--cameras", "00_03",

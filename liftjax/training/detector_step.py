@@ -221,7 +221,7 @@ def _split_batch(batch):
 def _loss_2d(out, spec, frames, sample):
     """The 2D loss (B, K) of each joint of the samples: the mean over their frames."""
     loss_FK = loss_2d_per_joint(out, spec, frames)
-    return loss_FK.reshape(len(sample["image_size"]), -1, loss_FK.shape[-1]).mean(axis=1)
+    return loss_FK.reshape(len(sample["joint_visible"]), -1, loss_FK.shape[-1]).mean(axis=1)
 
 
 def _ft2d(in_2d, weights):
